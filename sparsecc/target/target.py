@@ -1,0 +1,785 @@
+"""A target: one accelerator, read from a TOML file and kept as a frozen, hashable value.
+
+Every number of a target carries where it comes from, or the word "assumed"; a file that leaves one
+out is refused. The fields mirror `ax_config` of the simulator (runtime/axsim/axsim.h) one to one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import importlib.metadata
+import json
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+
+from sparsecc.errors import UserError
+
+ENTRY_POINTS = "sparsecc.targets"
+PRESETS = Path(__file__).parent / "presets"
+
+ELEMENT_BYTES: Mapping[str, int] = {"i8": 1, "f16": 2, "bf16": 2, "f32": 4, "i32": 4}
+# An input type and the type it is accumulated in: the pairs the simulator can compute.
+TYPE_PAIRS: Mapping[str, str] = {"i8": "i32", "f16": "f32", "bf16": "f32", "f32": "f32"}
+
+INT_MAX = 2**31 - 1  # ax_config keeps counts in C ints
+ADDRESS_ROWS = 2**30  # the top two bits of an on-chip address name the memory
+
+ASSUMED = "assumed"
+
+
+class TargetError(UserError):
+    """A target is wrong at `key`; `problem` says what was found, what is needed and what to do."""
+
+    def __init__(self, where: str, key: str, problem: str):
+        super().__init__(f"{where}: {key}: {problem}")
+        self.key = key
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values a number may have: low <= value <= high, or low < value when `above`."""
+
+    low: float
+    high: float = INT_MAX
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        # Written so that NaN, which compares false with everything, is out of every range.
+        return (self.low < value if self.above else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        return low if self.high in (INT_MAX, math.inf) else f"{low} and at most {self.high:g}"
+
+
+Count = Annotated[int, Range(1)]
+Amount = Annotated[int, Range(0)]
+Bytes = Annotated[int, Range(1, 2**40)]
+Width = Annotated[float, Range(0, math.inf, above=True)]
+Picojoules = Annotated[float, Range(0, 1e9)]
+
+
+@dataclass(frozen=True)
+class Array:
+    """The unit that multiplies.
+
+    `ws`: weight-stationary systolic array of rows x cols; TU.PRE loads a tile, TU.MM streams rows.
+    `mma`: TU.MMA multiplies fragments of mma_m x mma_n x mma_k, one every `interval` cycles.
+    """
+
+    kind: Literal["ws", "mma"]
+    rows: Count
+    """R: extent of k of one instruction."""
+    cols: Count
+    """C: extent of n of one instruction, and the elements of one row of every on-chip memory."""
+    types: tuple[tuple[str, str], ...]
+    """Pairs of input and accumulator type."""
+    in_type: str
+    """The input type in use: the first of a pair of `types`."""
+    pe_double_buffer: bool = False
+    """ws: the next stationary tile loads while the present one is used."""
+    fill_in_occupancy: bool = False
+    """ws: a TU.MM holds the array while it fills and drains, as SCALE-Sim counts."""
+    min_rows: Amount = 0
+    """ws: least cycles of a TU.MM."""
+    mma_m: Amount = 0
+    mma_n: Amount = 0
+    mma_k: Amount = 0
+    interval: Amount = 0
+    """mma: cycles between two fragments."""
+    latency: Amount = 0
+    """mma: cycles from the last fragment to its result."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One on-chip memory."""
+
+    bytes: Bytes
+
+
+@dataclass(frozen=True)
+class Dma:
+    """The channel to off-chip memory; its width holds in each direction."""
+
+    bytes_per_cycle: Width
+    latency: Amount
+    """Cycles from the last byte to completion."""
+    max_burst: Count
+    """Bytes of one request at most."""
+    row_overhead: Amount
+    """Cycles lost per request of a strided transfer."""
+    gather_overhead: Amount
+    """Cycles lost per request of a transfer by index."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """The channel between on-chip memories."""
+
+    bytes_per_cycle: Width
+    latency: Amount
+
+
+@dataclass(frozen=True)
+class Vector:
+    """The element-wise unit: `lanes` elements per cycle."""
+
+    lanes: Count
+    latency: Amount
+
+
+@dataclass(frozen=True)
+class Queues:
+    """Entries of the issue queues, and cycles between two issued instructions."""
+
+    load: Count
+    execute: Count
+    store: Count
+    issue_gap: Amount
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What the simulator reports: the number of cycles, or the index of the last one (as SCALE-Sim)."""
+
+    count: Literal["cycles", "last_index"]
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of one event, in picojoules."""
+
+    mac_pj: tuple[tuple[str, float], ...]
+    """One multiply-accumulate, per input type."""
+    reg_pj_per_byte: Picojoules
+    spad_pj_per_byte: Picojoules
+    acc_pj_per_byte: Picojoules
+    l0_pj_per_byte: Picojoules
+    dram_pj_per_byte: Picojoules
+    alu_pj: Picojoules
+    """One element of a vector operation."""
+
+
+# Sections of the TOML file that are one dataclass each. [target] and [memory] itself are the Target's own.
+SECTIONS: Mapping[str, type] = {
+    "array": Array,
+    "memory.spad": Memory,
+    "memory.acc": Memory,
+    "memory.l0a": Memory,
+    "memory.l0b": Memory,
+    "dma": Dma,
+    "move": Move,
+    "vector": Vector,
+    "queues": Queues,
+    "timing": Timing,
+    "energy": Energy,
+}
+OWN_KEYS = {"target": ("name", "family", "clock_ghz"), "memory": ("line_rows",)}
+OPTIONAL_SECTIONS = ("memory.l0a", "memory.l0b")
+OPTIONAL_KEYS = ("in_type", "pe_double_buffer", "fill_in_occupancy")
+KIND_KEYS = {"ws": ("min_rows",), "mma": ("mma_m", "mma_n", "mma_k", "interval", "latency")}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One accelerator. Raises TargetError when it is not consistent."""
+
+    name: str
+    family: Literal["tensor"]
+    clock_ghz: Annotated[float, Range(0, 1000, above=True)]
+    array: Array
+    spad: Memory
+    acc: Memory
+    l0a: Memory | None
+    l0b: Memory | None
+    line_rows: Count
+    """Rows of one scoreboard line."""
+    dma: Dma
+    move: Move
+    vector: Vector
+    queues: Queues
+    timing: Timing
+    energy: Energy
+    sources: tuple[tuple[str, str], ...]
+    """Pattern of keys, and where these come from."""
+
+    def __post_init__(self):
+        _check_values(self)
+        _check_array(self)
+        _check_memories(self)
+        _check_sources(self)
+
+    @staticmethod
+    def load(name_or_path: str | os.PathLike[str]) -> Target:
+        """The target of that name (see `names`), or the one a .toml file describes."""
+        text = os.fspath(name_or_path)
+        if text.endswith(".toml") or os.sep in text:
+            return _read(Path(text))
+        if (preset := PRESETS / f"{text}.toml").is_file():
+            return _read(preset)
+        for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            if entry_point.name == text:
+                return _from_plugin(text, entry_point.load())
+        names = Target.names()
+        raise UserError(
+            f"unknown target '{text}'{_nearest(text, names)}; name one of {', '.join(names)}, or give the "
+            "path of a .toml file",
+            exit_code=2,
+        )
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Every target that has a name: the presets and those of installed plug-ins."""
+        plugins = (entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
+        return tuple(sorted({path.stem for path in PRESETS.glob("*.toml")}.union(plugins)))
+
+    @property
+    def types(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of input and accumulator type the array can compute."""
+        return self.array.types
+
+    @property
+    def in_type(self) -> str:
+        """Element type of SPAD, L0A and L0B."""
+        return self.array.in_type
+
+    @property
+    def acc_type(self) -> str:
+        """Element type of ACC."""
+        return dict(self.array.types)[self.array.in_type]
+
+    def with_type(self, in_type: str) -> Target:
+        """The same target, used with another of its input types."""
+        known = [pair[0] for pair in self.types]
+        if in_type not in known:
+            raise UserError(f"target {self.name} has no input type '{in_type}'; it has {', '.join(known)}")
+        return dataclasses.replace(self, array=dataclasses.replace(self.array, in_type=in_type))
+
+    @staticmethod
+    def element_bytes(element_type: str) -> int:
+        """Bytes of one element of a type such as "i8"."""
+        return ELEMENT_BYTES[element_type]
+
+    @property
+    def unit(self) -> tuple[int, int, int]:
+        """(m, n, k) of the dense block which one instruction, or one stationary tile, is made for."""
+        array = self.array
+        if array.kind == "mma":
+            return (array.mma_m, array.mma_n, array.mma_k)
+        return (array.rows, array.cols, array.rows)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of SPAD, L0A and L0B."""
+        return self.array.cols * ELEMENT_BYTES[self.in_type]
+
+    @property
+    def acc_row_bytes(self) -> int:
+        """Bytes of one row of ACC."""
+        return self.array.cols * ELEMENT_BYTES[self.acc_type]
+
+    @property
+    def spad_rows(self) -> int:
+        """Rows of the scratchpad, of `cols` input elements each."""
+        return self.spad.bytes // self.row_bytes
+
+    @property
+    def acc_rows(self) -> int:
+        """Rows of the accumulator memory, of `cols` accumulators each."""
+        return self.acc.bytes // self.acc_row_bytes
+
+    @property
+    def l0a_rows(self) -> int:
+        """Rows of L0A; 0 where the target has none."""
+        return self.l0a.bytes // self.row_bytes if self.l0a else 0
+
+    @property
+    def l0b_rows(self) -> int:
+        """Rows of L0B; 0 where the target has none."""
+        return self.l0b.bytes // self.row_bytes if self.l0b else 0
+
+    @property
+    def mac_pj(self) -> float:
+        """Energy of one multiply-accumulate of the input type in use, in picojoules."""
+        return dict(self.energy.mac_pj)[self.in_type]
+
+    def source(self, key: str) -> str:
+        """Where the number at a key such as "dma.latency" comes from."""
+        if key not in _numbers(self):
+            raise UserError(f"target {self.name} has no number '{key}'{_nearest(key, _numbers(self))}")
+        return _source(self.sources, key)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """Keys of the numbers nobody has published."""
+        return tuple(key for key in _numbers(self) if self.source(key).startswith(ASSUMED))
+
+    def to_toml(self) -> str:
+        """The text of a file that reads back as this target."""
+        array = self.array
+        foreign = KIND_KEYS["mma" if array.kind == "ws" else "ws"]
+        lines = ["[target]"]
+        lines += [f"{key} = {_toml(getattr(self, key))}" for key in OWN_KEYS["target"]]
+        for name, section in _sections(self):
+            if name == "memory.spad":
+                lines += ["", "[memory]", f"line_rows = {self.line_rows}"]
+            lines += ["", f"[{name}]"]
+            for field in dataclasses.fields(section):
+                if name == "array" and field.name in foreign:
+                    continue
+                value = getattr(section, field.name)
+                if field.name == "types":
+                    value = [":".join(pair) for pair in array.types]
+                lines.append(f"{field.name} = {_toml(value)}")
+        lines += ["", "[sources]"]
+        lines += [f"{_toml(pattern)} = {_toml(source)}" for pattern, source in self.sources]
+        return "\n".join(lines) + "\n"
+
+    def __str__(self) -> str:
+        array = self.array
+        m, n, k = self.unit
+        memories = [f"spad {_size(self.spad.bytes)}", f"acc {_size(self.acc.bytes)}"]
+        memories += [f"{name} {_size(m.bytes)}" for name, m in (("l0a", self.l0a), ("l0b", self.l0b)) if m]
+        types = ", ".join(f"{'*' if i == self.in_type else ''}{i}:{a}" for i, a in array.types)
+        return "\n".join(
+            (
+                f"{self.name}: {array.kind} {array.rows} x {array.cols}, unit {m} x {n} x {k}, "
+                f"{self.clock_ghz:g} GHz",
+                f"  types    {types}",
+                f"  memories {', '.join(memories)}",
+                f"  dma      {self.dma.bytes_per_cycle:g} B/cycle, latency {self.dma.latency} cycles",
+                f"  energy   {self.mac_pj:g} pJ/MAC, dram {self.energy.dram_pj_per_byte:g} pJ/B, "
+                f"spad {self.energy.spad_pj_per_byte:g} pJ/B",
+                f"  assumed  {', '.join(self.assumed) or 'nothing'}",
+            )
+        )
+
+
+def _sections(target: Target) -> Iterator[tuple[str, Any]]:
+    """The sections a target has, with their names in the file."""
+    for name in SECTIONS:
+        section = getattr(target, name.removeprefix("memory."))
+        if section is not None:
+            yield name, section
+
+
+def _numbers(target: Target) -> list[str]:
+    """Keys of every number of a target: those which need a source."""
+    keys = ["target.clock_ghz", "memory.line_rows"]
+    foreign = KIND_KEYS["mma" if target.array.kind == "ws" else "ws"]
+    for name, section in _sections(target):
+        for field in dataclasses.fields(section):
+            value = getattr(section, field.name)
+            if type(value) in (int, float) and not (name == "array" and field.name in foreign):
+                keys.append(f"{name}.{field.name}")
+    keys += [f"energy.mac_pj.{element_type}" for element_type, _ in target.energy.mac_pj]
+    return keys
+
+
+def _source(sources: Sequence[tuple[str, str]], key: str) -> str:
+    """The source of a key; the pattern that says most about it, which is the longest one, wins."""
+    matching = [pair for pair in sources if fnmatch.fnmatchcase(key, pair[0])]
+    return max(matching, key=lambda pair: (pair[0] == key, len(pair[0])), default=("", ""))[1]
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024 or count % 1024:
+            return f"{count} {unit}"
+        count //= 1024
+    return f"{count} GiB"
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """A hint in brackets, if some known word looks like this one."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _toml(value: Any) -> str:
+    """A value of a target as TOML writes it."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case list():
+            return f"[{', '.join(map(_toml, cast(list[Any], value)))}]"
+        case tuple():
+            pairs = cast(tuple[tuple[str, float], ...], value)
+            return f"{{ {', '.join(f'{name} = {_toml(number)}' for name, number in pairs)} }}"
+        case _:
+            return repr(value)
+
+
+# Checks of a target, however it came about. --------------------------------------------------------
+
+
+def _check_values(target: Target):
+    """Type and range of every field, as its annotation says."""
+
+    def fail(key: str, problem: str):
+        raise TargetError(f"target '{target.name}'", key, problem)
+
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", target.name):
+        fail(
+            "target.name",
+            f"found {target.name!r}, needed letters, digits, '_', '.' and '-'; rename the target",
+        )
+    owners = [("target" if key in OWN_KEYS["target"] else "memory", target, key) for key in _OWN_FIELDS]
+    for name, section in _sections(target):
+        owners += [(name, section, field.name) for field in dataclasses.fields(section)]
+    for name, section, field in owners:
+        if problem := _wrong(_HINTS[type(section)][field], getattr(section, field)):
+            fail(f"{name}.{field}", problem)
+    for element_type, number in target.energy.mac_pj:
+        if problem := _wrong(Picojoules, number):
+            fail(f"energy.mac_pj.{element_type}", problem)
+
+
+def _wrong(hint: Any, value: Any) -> str:
+    """What is wrong with a value that should be as the annotation says; empty if nothing."""
+    allowed = None
+    if get_origin(hint) is Annotated:
+        hint, allowed = get_args(hint)
+    if get_origin(hint) is Literal:
+        choices = cast(tuple[str, ...], get_args(hint))
+        if value in choices:
+            return ""
+        near = _nearest(value, choices) if isinstance(value, str) else ""
+        return f"found {value!r}, needed {' or '.join(map(repr, choices))}{near}"
+    if hint is float or hint is int:
+        number = "a whole number" if hint is int else "a number"
+        needed = f"needed {number} {allowed}"
+        # A bool is an int to Python, and never a count to us.
+        if isinstance(value, bool) or not isinstance(value, int | float if hint is float else int):
+            return f"found {value!r}, {needed}"
+        if isinstance(allowed, Range) and value not in allowed:
+            return f"found {value!r}, {needed}; correct the number"
+    elif hint in (bool, str) and not isinstance(value, hint):
+        return f"found {value!r}, needed {'true or false' if hint is bool else 'a string'}"
+    return ""
+
+
+def _check_array(target: Target):
+    """The element types, and what the two kinds of array need."""
+    array = target.array
+
+    def fail(key: str, problem: str):
+        raise TargetError(f"target '{target.name}'", key, problem)
+
+    if not array.types:
+        fail("array.types", 'found none, needed at least one pair such as "i8:i32"')
+    inputs = [pair[0] for pair in array.types]
+    for in_type, acc_type in array.types:
+        pair = f"{in_type}:{acc_type}"
+        if TYPE_PAIRS.get(in_type) != acc_type:
+            known = [":".join(item) for item in TYPE_PAIRS.items()]
+            fail("array.types", f"found '{pair}', needed one of {', '.join(known)}{_nearest(pair, known)}")
+        if inputs.count(in_type) > 1:
+            fail("array.types", f"found '{in_type}' twice, needed each input type once; remove one")
+        if in_type not in dict(target.energy.mac_pj):
+            fail(
+                "energy.mac_pj",
+                f"found no '{in_type}', needed one for each of array.types; add {in_type} = ...",
+            )
+    if array.in_type not in inputs:
+        fail(
+            "array.in_type",
+            f"found '{array.in_type}', needed an input type of array.types: {', '.join(inputs)}",
+        )
+    energies = [element_type for element_type, _ in target.energy.mac_pj]
+    for element_type in energies:
+        if element_type not in TYPE_PAIRS:
+            known = list(TYPE_PAIRS)
+            near = _nearest(element_type, known)
+            fail("energy.mac_pj", f"found '{element_type}', needed only {', '.join(known)}{near}")
+        if energies.count(element_type) > 1:
+            fail("energy.mac_pj", f"found '{element_type}' twice, needed each type once; remove one")
+
+    if array.kind == "ws" and array.rows != array.cols:
+        fail(
+            "array.rows",
+            f"found rows = {array.rows} with cols = {array.cols}, needed rows = cols for kind 'ws', because "
+            "a scratchpad row holds one row of either operand; make the two equal",
+        )
+    for key in KIND_KEYS["mma"]:
+        value = cast(int, getattr(array, key))
+        if array.kind == "ws" and value:
+            fail(
+                f"array.{key}",
+                f"found {value} for kind 'ws', needed kind 'mma'; remove it or change array.kind",
+            )
+        if array.kind == "mma" and key != "latency" and value < 1:
+            fail(f"array.{key}", f"found {value}, needed a whole number at least 1 for kind 'mma'")
+    if array.kind == "mma":
+        for key in ("pe_double_buffer", "fill_in_occupancy", "min_rows"):
+            if value := getattr(array, key):
+                fail(f"array.{key}", f"found {value!r} for kind 'mma', needed kind 'ws'; remove it")
+
+
+def _check_memories(target: Target):
+    """Which memories there are, and what each must hold, whatever element type is in use."""
+    array = target.array
+
+    def fail(key: str, problem: str):
+        raise TargetError(f"target '{target.name}'", key, problem)
+
+    for name in ("l0a", "l0b"):
+        present = getattr(target, name) is not None
+        if array.kind == "mma" and not present:
+            fail(
+                f"memory.{name}", f"found nothing, needed for kind 'mma'; add [memory.{name}] with its bytes"
+            )
+        if array.kind == "ws" and present:
+            fail(f"memory.{name}", "found for kind 'ws', needed only for kind 'mma'; remove the section")
+
+    m, n, k = target.unit
+
+    def tile_rows(rows: int, cols: int) -> int:
+        return rows * -(-cols // array.cols)
+
+    operands = max(tile_rows(m, k), tile_rows(k, n))
+    tiles = (
+        ("spad", target.spad, operands),
+        ("acc", target.acc, tile_rows(m, n)),
+        ("l0a", target.l0a, tile_rows(m, k)),
+        ("l0b", target.l0b, tile_rows(k, n)),
+    )
+    for in_type, acc_type in array.types:
+        for name, memory, rows in tiles:
+            if memory is None:
+                continue
+            key = f"memory.{name}.bytes"
+            element_type = acc_type if name == "acc" else in_type
+            row = array.cols * ELEMENT_BYTES[element_type]
+            what = f"rows of {row} bytes ({array.cols} elements of {element_type})"
+            if memory.bytes % row:
+                fail(key, f"found {memory.bytes}, needed a whole number of {what}; round it to {row}")
+            found = memory.bytes // row
+            if found < 2 * rows:
+                fail(
+                    key,
+                    f"found {memory.bytes}, needed two tiles of {rows} {what} to load one while the other is "
+                    f"used; make it at least {2 * rows * row}",
+                )
+            if found > ADDRESS_ROWS:
+                fail(
+                    key, f"found {found} {what}, needed at most {ADDRESS_ROWS} because addresses have 30 bits"
+                )
+            if found % target.line_rows:
+                fail(
+                    "memory.line_rows",
+                    f"found {target.line_rows}, needed a divisor of the {found} {what} of {name}; use one",
+                )
+
+
+def _check_sources(target: Target):
+    """Every number has a source, and every source a number."""
+
+    def fail(key: str, problem: str):
+        raise TargetError(f"target '{target.name}'", key, problem)
+
+    for key in _numbers(target):
+        if not _source(target.sources, key):
+            fail(key, f'found no source; add "{key}" = "where the number is from" or "assumed" to [sources]')
+    for pattern, source in target.sources:
+        if not source.strip():
+            fail(f"sources.{pattern}", 'found an empty text; say where the number is from, or "assumed"')
+        if not fnmatch.filter(_numbers(target), pattern):
+            near = _nearest(pattern, _numbers(target))
+            fail(
+                f"sources.{pattern}", f"found no number that matches{near}; correct the pattern or remove it"
+            )
+
+
+_OWN_FIELDS = ("family", "clock_ghz", "line_rows")
+_HINTS = {cls: get_type_hints(cls, include_extras=True) for cls in (Target, *SECTIONS.values())}
+
+
+# Reading. --------------------------------------------------------------------------------------------
+
+
+def _from_plugin(name: str, provide: Callable[[], Any]) -> Target:
+    """The target an entry point offers: its callable returns a Target or the path of a file."""
+    match provide():
+        case Target() as target:
+            return target
+        case str() | Path() as path:
+            return _read(Path(path))
+        case other:
+            raise UserError(
+                f"entry point '{name}' of group {ENTRY_POINTS}: found {type(other).__name__}, needed a Target "
+                "or the path of a .toml file; correct what its callable returns"
+            )
+
+
+def _read(path: Path) -> Target:
+    """The target a file describes. Raises UserError, which names file, line and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(
+            f"{path}: cannot be read ({reason}); give the path of a target's .toml file", 2
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    try:
+        return _Document(path, text).target()
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}; correct the syntax") from None
+
+
+class _Document:
+    """A TOML file on its way to a Target; knows on which line a key stands."""
+
+    def __init__(self, path: Path, text: str):
+        self.path = path
+        self.text = text
+        self.tables: dict[str, Any] = tomllib.loads(text)
+
+    def target(self) -> Target:
+        """The target, or TargetError at the line of the key that is wrong."""
+        known = [*OWN_KEYS, *(name for name in SECTIONS if "." not in name), "sources"]
+        self._known("", self.tables, known)
+        self._known("memory", self._table("memory"), ("line_rows", "spad", "acc", "l0a", "l0b"))
+        own: dict[str, Any] = {}
+        for name, keys in OWN_KEYS.items():
+            table = self._table(name)
+            if name == "target":
+                self._known(name, table, keys)
+            own |= {key: self._take(name, table, key) for key in keys}
+        for key in ("name", "family"):
+            if not isinstance(own[key], str):
+                raise self.error(f"target.{key}", f"found {own[key]!r}, needed a string")
+        for name, cls in SECTIONS.items():
+            own[name.removeprefix("memory.")] = self._section(name, cls)
+        try:
+            return Target(**own, sources=self._sources())
+        except TargetError as error:
+            raise self.error(error.key, error.problem) from None
+
+    def error(self, key: str, problem: str) -> TargetError:
+        """An error at a key: with its line, or with that of the nearest key above it the text has."""
+        parts = key.split(".")
+        lines = (self._line(".".join(parts[:end])) for end in range(len(parts), 0, -1))
+        line = next((number for number in lines if number), 0)
+        return TargetError(f"{self.path}:{line}" if line else str(self.path), key, problem)
+
+    def _line(self, key: str) -> int:
+        """The line that sets a key or opens a section; 0 if there is none (an unusual spelling)."""
+        section = ""
+        for number, line in enumerate(self.text.splitlines(), start=1):
+            if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+                section = header[1]
+                found = section
+            elif entry := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
+                name = entry[1] or entry[2] or entry[3]
+                found = f"{section}.{name}" if section else name
+            else:
+                continue
+            if found == key:
+                return number
+        return 0
+
+    def _known(self, name: str, table: Mapping[str, Any], keys: Sequence[str]):
+        """Refuses a key that means nothing here."""
+        for key in table:
+            if key not in keys:
+                near = difflib.get_close_matches(key, keys, n=1)
+                advice = f"did you mean '{near[0]}'?" if near else "remove it"
+                raise self.error(
+                    f"{name}.{key}" if name else key,
+                    f"unknown key, needed one of {', '.join(keys)}; {advice}",
+                )
+
+    def _table(self, name: str) -> dict[str, Any]:
+        """A section by its dotted name; empty if the file has none."""
+        found: Any = self.tables
+        for part in name.split("."):
+            found = cast(dict[str, Any], found).get(part, {})
+            if not isinstance(found, dict):
+                raise self.error(name, f"found {found!r}, needed a section; write [{name}] above its keys")
+        return cast(dict[str, Any], found)
+
+    def _take(self, name: str, table: Mapping[str, Any], key: str) -> Any:
+        """The value of a key that must be there."""
+        if key not in table:
+            raise self.error(f"{name}.{key}", f"found nothing, needed a value; add `{key} = ...` to [{name}]")
+        return table[key]
+
+    def _section(self, name: str, cls: type) -> Any:
+        """The dataclass of one section; None for an optional section that is not there."""
+        if name in OPTIONAL_SECTIONS and name.removeprefix("memory.") not in self._table("memory"):
+            return None
+        table = self._table(name)
+        keys = [field.name for field in dataclasses.fields(cls)]
+        self._known(name, table, keys)
+        optional: set[str] = set(OPTIONAL_KEYS)
+        if name == "array":
+            kind = self._take(name, table, "kind")
+            for other, theirs in KIND_KEYS.items():
+                if other != kind:
+                    optional.update(theirs)
+        values = {key: self._take(name, table, key) for key in keys if key in table or key not in optional}
+        # `bytes_per_cycle = 16` may come without a point.
+        for key, value in values.items():
+            if type(value) is int and _base(_HINTS[cls][key]) is float:
+                values[key] = float(value)
+        if cls is Array:
+            values["types"] = self._types(values["types"])
+            values.setdefault("in_type", values["types"][0][0] if values["types"] else "")
+        if cls is Energy:
+            values["mac_pj"] = self._pairs("energy.mac_pj", values["mac_pj"], "{ i8 = 0.2 }")
+        return cls(**values)
+
+    def _types(self, value: Any) -> tuple[tuple[str, str], ...]:
+        """array.types: a list of "input:accumulator"."""
+        pairs: list[tuple[str, str]] = []
+        for item in cast(list[Any], value) if isinstance(value, list) else [value]:
+            parts = item.split(":") if isinstance(item, str) and isinstance(value, list) else ()
+            if len(parts) != 2:
+                raise self.error("array.types", f'found {item!r}, needed a list of pairs such as ["i8:i32"]')
+            pairs.append((parts[0], parts[1]))
+        return tuple(pairs)
+
+    def _pairs(self, key: str, value: Any, example: str) -> tuple[tuple[str, Any], ...]:
+        """A table of names as pairs; whole numbers become floats."""
+        if not isinstance(value, dict):
+            raise self.error(key, f"found {value!r}, needed a table such as {example}")
+        items = cast(dict[str, Any], value).items()
+        return tuple((name, float(item) if type(item) is int else item) for name, item in items)
+
+    def _sources(self) -> tuple[tuple[str, str], ...]:
+        """[sources], each a string; a pattern may stand without quotes, which TOML reads as nested tables."""
+        pairs: list[tuple[str, str]] = []
+
+        def walk(prefix: str, table: dict[str, Any]):
+            for key, value in table.items():
+                name = f"{prefix}{key}"
+                if isinstance(value, dict):
+                    walk(f"{name}.", cast(dict[str, Any], value))
+                elif isinstance(value, str):
+                    pairs.append((name, value))
+                else:
+                    raise self.error(f"sources.{name}", f"found {value!r}, needed a string")
+
+        walk("", self._table("sources"))
+        return tuple(pairs)
+
+
+def _base(hint: Any) -> Any:
+    """An annotation without its range."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
