@@ -1,0 +1,1 @@
+"""Mathematics of covers: plain numpy on meta-op tables, knows no IR."""

@@ -1,0 +1,49 @@
+"""Lowering: splits meta-ops to unit cells and refuses the cells that hold no nonzero."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparsecc.cover.laws import Pattern, locate
+from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int64, K, M, MetaOps
+
+Unit = tuple[int, int, int]
+
+
+def _grid(metaops: MetaOps, unit: Unit) -> tuple[Int64, Int64]:
+    """Unit rows and unit columns of each meta-op, rounded up."""
+    rows = -(-metaops.table[:, M].astype(np.int64) // unit[0])
+    return rows, -(-metaops.table[:, K].astype(np.int64) // unit[2])
+
+
+def split(metaops: MetaOps, pattern: Pattern, unit: Unit) -> MetaOps:
+    """The unit cells of the meta-ops that hold a nonzero, in the order of meta-ops, then rows, then columns.
+
+    Cells follow each meta-op's own rows and columns, so a gathered meta-op splits along its gather maps.
+    """
+    grid_rows, grid_columns = _grid(metaops, unit)
+    first = np.cumsum(grid_rows * grid_columns) - grid_rows * grid_columns
+    places = locate(metaops, pattern)
+    held = places.owner >= 0
+    owner = places.owner[held]
+    cell = first[owner] + places.row[held] // unit[0] * grid_columns[owner] + places.column[held] // unit[2]
+    kept = np.zeros(int((grid_rows * grid_columns).sum()), bool)
+    kept[cell] = True
+    number = np.flatnonzero(kept)
+    parent = (np.searchsorted(first, number, side="right") - 1).astype(np.int64)
+    local = number - first[parent]
+    row = local // np.maximum(grid_columns[parent], 1) * unit[0]
+    column = local % np.maximum(grid_columns[parent], 1) * unit[2]
+    table = metaops.table[parent].copy()
+    for at, start, size, place, step in ((M_MAP, M0, M, row, unit[0]), (K_MAP, K0, K, column, unit[2])):
+        listed = table[:, at] >= 0
+        table[:, start] += np.where(listed, 0, place).astype(np.int32)
+        table[:, at] += np.where(listed, place, 0).astype(np.int32)
+        table[:, size] = np.minimum(table[:, size] - place, step)
+    return MetaOps(table, metaops.index)
+
+
+def count_cells(metaops: MetaOps, unit: Unit) -> int:
+    """Unit cells the meta-ops occupy, each meta-op's sides rounded up to whole units."""
+    rows, columns = _grid(metaops, unit)
+    return int((rows * columns).sum())

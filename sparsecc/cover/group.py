@@ -1,0 +1,86 @@
+"""Grouping: few, conflict-free groups. Two meta-ops that write the same output row never share a group."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+
+from sparsecc.cover.lift import in_order
+from sparsecc.cover.metaops import M0, M_MAP, Int32, M, MetaOps, expand
+
+
+def colours(metaops: MetaOps) -> Int32:
+    """The group of each meta-op, from 0.
+
+    With the row sets equal or disjoint (bands, windows), or all of them ranges, the number of groups is the
+    largest number of meta-ops on one row, which is the least possible (left-edge algorithm on interval graphs).
+    For other row sets each meta-op takes the first group free on all its rows.
+    """
+    t = metaops.table
+    if not len(t):
+        return np.zeros(0, np.int32)
+    if (t[:, M_MAP] < 0).all() and not _equal_or_disjoint(metaops):
+        return _left_edge(t[:, M0], t[:, M0] + t[:, M])
+    if _equal_or_disjoint(metaops):
+        row = np.where(t[:, M_MAP] >= 0, metaops.index[np.maximum(t[:, M_MAP], 0)] if len(metaops.index) else 0, t[:, M0])
+        order = np.argsort(row, kind="stable")
+        head = np.concatenate(([True], np.diff(row[order]) != 0))
+        first = np.maximum.accumulate(np.where(head, np.arange(len(row)), 0))
+        rank = np.empty(len(row), np.int32)
+        rank[order] = np.arange(len(row)) - first
+        return rank
+    return _first_fit(metaops)
+
+
+def _equal_or_disjoint(metaops: MetaOps) -> bool:
+    """Whether any two row sets are the same or have no row in common."""
+    t = metaops.table
+    owner, row, place = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)
+    bound = int(row.max()) + 1
+    # Row sets are equal or disjoint iff for each row, all meta-ops that hold it agree on place and on their first row.
+    first = np.zeros(len(t), np.int64)
+    first[owner[place == 0]] = row[place == 0]
+    key = (first[owner] * (int(t[:, M].max()) + 1) + t[owner, M]) * bound + place
+    seen = np.full(bound, -1, np.int64)
+    seen[row] = key
+    return bool((seen[row] == key).all())
+
+
+def _left_edge(start: Int32, end: Int32) -> Int32:
+    """Interval colouring: in order of start, each interval takes the colour that was freed first."""
+    colour = np.zeros(len(start), np.int32)
+    free: list[int] = []
+    busy: list[tuple[int, int]] = []
+    used = 0
+    for i in np.argsort(start, kind="stable"):
+        while busy and busy[0][0] <= start[i]:
+            heapq.heappush(free, heapq.heappop(busy)[1])
+        if free:
+            c = heapq.heappop(free)
+        else:
+            c, used = used, used + 1
+        colour[i] = c
+        heapq.heappush(busy, (int(end[i]), c))
+    return colour
+
+
+def _first_fit(metaops: MetaOps) -> Int32:
+    """Greedy colouring: the first colour that no meta-op on any of the rows has yet."""
+    taken: dict[int, set[int]] = {}
+    colour = np.zeros(len(metaops), np.int32)
+    for i in range(len(metaops)):
+        rows = [int(r) for r in metaops.rows(i)]
+        blocked = set[int]().union(*(taken.get(r, set()) for r in rows))
+        c = next(c for c in range(len(blocked) + 1) if c not in blocked)
+        colour[i] = c
+        for r in rows:
+            taken.setdefault(r, set()).add(c)
+    return colour
+
+
+def groups(metaops: MetaOps) -> list[MetaOps]:
+    """The meta-ops as a sequence of conflict-free groups, each in order of rows and columns."""
+    metaops = in_order(metaops)
+    colour = colours(metaops)
+    return [metaops.select(np.flatnonzero(colour == c)) for c in range(int(colour.max()) + 1 if len(colour) else 0)]

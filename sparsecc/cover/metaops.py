@@ -1,0 +1,137 @@
+"""Meta-op tables: any number of dense blocks of a computing space M x N x K in two arrays.
+
+A meta-op is a set of rows (M), a range of positions (N) and a set of columns (K) of the operator
+C[M,N] = W[M,K] X[K,N]. Rows and columns are a range or a list of indices (a gather map).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+
+# Columns of the table.
+M0, M, N0, N, K0, K, M_MAP, K_MAP = range(8)
+COLUMNS = 8
+
+# One axis of a meta-op, for building and for reading: a half-open range or a list of indices.
+Axis = range | Sequence[int] | Int32
+
+
+@dataclass(frozen=True, eq=False)
+class MetaOps:
+    """A set of meta-ops, in order.
+
+    `table` is int32 [count, 8]: first row, rows, first position, positions, first column, columns, and where
+    the row and column lists start in `index`, -1 for a range. The first row (column) of a list is 0.
+    """
+
+    table: Int32
+    index: Int32
+
+    @staticmethod
+    def of(metaops: Iterable[tuple[Axis, range, Axis]]) -> MetaOps:
+        """From (rows, positions, columns) triples; equal lists are stored once."""
+        records: list[tuple[int, ...]] = []
+        pool: list[int] = []
+        known: dict[tuple[int, ...], int] = {}
+
+        def axis(a: Axis) -> tuple[int, int, int]:
+            if isinstance(a, range):
+                return a.start, len(a), -1
+            key = tuple(int(i) for i in a)
+            if key not in known:
+                known[key] = len(pool)
+                pool.extend(key)
+            return 0, len(key), known[key]
+
+        for rows, positions, columns in metaops:
+            m0, m, m_map = axis(rows)
+            k0, k, k_map = axis(columns)
+            records.append((m0, m, positions.start, len(positions), k0, k, m_map, k_map))
+        return MetaOps(np.array(records, np.int32).reshape(-1, COLUMNS), np.array(pool, np.int32))
+
+    @staticmethod
+    def whole(m: int, n: int, k: int) -> MetaOps:
+        """The dense plan: one meta-op that is the whole computing space."""
+        return MetaOps.of([(range(m), range(n), range(k))])
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def rows(self, i: int) -> Axis:
+        """Rows of meta-op i."""
+        return self._axis(i, M0, M, M_MAP)
+
+    def columns(self, i: int) -> Axis:
+        """Columns of meta-op i."""
+        return self._axis(i, K0, K, K_MAP)
+
+    def positions(self, i: int) -> range:
+        """Positions of meta-op i."""
+        n0, n = int(self.table[i, N0]), int(self.table[i, N])
+        return range(n0, n0 + n)
+
+    def _axis(self, i: int, start: int, size: int, at: int) -> Axis:
+        record = self.table[i]
+        if record[at] >= 0:
+            return self.index[record[at] : record[at] + record[size]]
+        return range(int(record[start]), int(record[start]) + int(record[size]))
+
+    def select(self, which: NDArray[np.generic] | slice) -> MetaOps:
+        """These meta-ops, in this order; the index pool is shared."""
+        return MetaOps(self.table[which], self.index)
+
+    @cached_property
+    def area(self) -> int:
+        """Points of the M x K plane in all meta-ops."""
+        return int((self.table[:, M].astype(np.int64) * self.table[:, K]).sum())
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, MetaOps)
+            and np.array_equal(self.table, other.table)
+            and np.array_equal(self.index, other.index)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.table.tobytes(), self.index.tobytes()))
+
+
+def expand(starts: Int32, sizes: Int32, maps: Int32, index: Int32) -> tuple[Int64, Int32, Int32]:
+    """All indices of many axes, one after another.
+
+    Returns (axis number, index, place inside its axis), each of length sizes.sum().
+    """
+    total = int(sizes.sum())
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    first = np.cumsum(sizes, dtype=np.int64) - sizes
+    place = (np.arange(total) - first[owner]).astype(np.int32)
+    value = starts[owner] + place
+    mapped = maps[owner] >= 0
+    if mapped.any():
+        value[mapped] = index[maps[owner][mapped] + place[mapped]]
+    return owner, value.astype(np.int32), place
+
+
+def concatenate(parts: Sequence[MetaOps]) -> MetaOps:
+    """One table of several, their index pools joined."""
+    tables: list[Int32] = []
+    pools: list[Int32] = []
+    base = 0
+    for part in parts:
+        table = part.table.copy()
+        for at in (M_MAP, K_MAP):
+            table[:, at] = np.where(table[:, at] >= 0, table[:, at] + base, -1)
+        tables.append(table)
+        pools.append(part.index)
+        base += len(part.index)
+    if not tables:
+        return MetaOps(np.zeros((0, COLUMNS), np.int32), np.zeros(0, np.int32))
+    return MetaOps(np.concatenate(tables), np.concatenate(pools))
