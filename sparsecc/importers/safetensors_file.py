@@ -1,0 +1,105 @@
+"""Reader of one 2-D tensor of a `.safetensors` file.
+
+The safetensors library checks the header. The bytes of the one tensor are then read directly: the
+library's numpy side has no bfloat16, and reading the whole file would cost all the other tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from safetensors import safe_open
+
+from sparsecc.errors import UserError
+from sparsecc.importers.files import MAX_BYTES, check_file, damaged, fault, quote
+from sparsecc.importers.matrix import Matrix, build_from_dense, check_shape
+
+_DTYPES = {
+    "BOOL": "?",
+    "I8": "<i1",
+    "I16": "<i2",
+    "I32": "<i4",
+    "I64": "<i8",
+    "U8": "<u1",
+    "U16": "<u2",
+    "U32": "<u4",
+    "U64": "<u8",
+    "F16": "<f2",
+    "BF16": "<u2",  # the upper half of a float32, widened below
+    "F32": "<f4",
+    "F64": "<f8",
+}
+
+
+def read_safetensors(path: Path, tensor: str | None, *, source: str, stem: str) -> Matrix:
+    """The matrix of the nonzero elements of tensor `tensor`, or of the only 2-D tensor when that is None.
+
+    bfloat16 is widened to float32. Raises UserError when the file is bad, when it has no such tensor, or
+    when none is named and there is not exactly one to choose.
+    """
+    check_file(path)
+    header, start = _header(path)
+    tensor = _only_matrix(header, path) if tensor is None else tensor
+    if tensor not in header:
+        raise UserError(f"{path}: no tensor {quote(tensor)}; {_choices(header, path)}")
+    entry = header[tensor]
+    name = f"{stem}.{tensor}"
+    where = f"{path}, tensor {quote(tensor)}"
+    shape = check_shape(tuple(entry["shape"]), where)
+    if entry["dtype"] not in _DTYPES:
+        raise fault(
+            where,
+            f"values of type {entry['dtype']}",
+            f"one of {', '.join(_DTYPES)} is needed",
+            "convert the tensor and save it again",
+        )
+    begin, end = entry["data_offsets"]
+    if end - begin > MAX_BYTES:
+        raise fault(where, f"{end - begin} bytes", f"at most {MAX_BYTES} are supported", "split the tensor")
+    with path.open("rb") as stream:
+        stream.seek(start + begin)
+        data = stream.read(end - begin)
+    values = np.frombuffer(data, _DTYPES[entry["dtype"]]).reshape(shape)
+    if entry["dtype"] != "BF16":
+        return build_from_dense(values, source=source, name=name)
+    widened = (values.astype(np.uint32) << 16).view(np.float32)
+    return build_from_dense(widened, source=source, name=name, dtype="bfloat16")
+
+
+def _header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """The header's entry of each tensor, and the offset of the first byte after the header."""
+    try:
+        with safe_open(path, framework="np"):
+            pass  # opening checks lengths, types, shapes and that the offsets fit the file
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = cast(dict[str, dict[str, Any]], json.loads(stream.read(length)))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}); check its permissions"
+        ) from None
+    except Exception as error:  # the library has an error type of its own, json others
+        raise damaged(str(path), ".safetensors file", error) from None
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+def _only_matrix(header: dict[str, dict[str, Any]], path: Path) -> str:
+    names = [name for name, entry in header.items() if len(entry["shape"]) == 2]
+    if len(names) != 1:
+        raise UserError(
+            f"{path}: no tensor is named and {len(names)} have 2 dimensions; {_choices(header, path)}"
+        )
+    return names[0]
+
+
+def _choices(header: dict[str, dict[str, Any]], path: Path) -> str:
+    names = [name for name, entry in header.items() if len(entry["shape"]) == 2]
+    if not names:
+        return "the file holds no tensor of 2 dimensions, so use another file"
+    shown = ", ".join(quote(name) for name in names[:12])
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"name one as {path}:NAME, where NAME is {shown}{more}"
