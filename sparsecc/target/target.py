@@ -620,8 +620,8 @@ def _from_plugin(name: str, provide: Callable[[], Any]) -> Target:
             return _read(Path(path))
         case other:
             raise UserError(
-                f"entry point '{name}' of group {ENTRY_POINTS}: found {type(other).__name__}, needed a Target "
-                "or the path of a .toml file; correct what its callable returns"
+                f"entry point '{name}' of group {ENTRY_POINTS}: found {type(other).__name__}, needed a "
+                "Target or the path of a .toml file; correct what its callable returns"
             )
 
 

@@ -1,0 +1,46 @@
+"""What sparsecc adds to every xDSL tool: dialects, passes and targets by name.
+
+xDSL finds SPARSECC_UNIVERSE through the entry point group `xdsl.universe`. Each entry is a factory that
+imports its module when it is first used, so that tools start fast.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from xdsl.universe import Universe
+
+DIALECTS = {
+    "sparse": ("sparsecc.dialects.sparse", "Sparse"),
+    "tu": ("sparsecc.dialects.tu", "Tu"),
+}
+# In the order of the pipeline.
+PASSES = {
+    "convert-linalg-to-sparse": ("sparsecc.passes.convert_linalg_to_sparse", "ConvertLinalgToSparsePass"),
+    "sparse-compact": ("sparsecc.passes.sparse_compact", "SparseCompactPass"),
+    "sparse-lower": ("sparsecc.passes.sparse_lower", "SparseLowerPass"),
+    "sparse-lift": ("sparsecc.passes.sparse_lift", "SparseLiftPass"),
+    "sparse-group": ("sparsecc.passes.sparse_group", "SparseGroupPass"),
+    "convert-sparse-to-linalg": ("sparsecc.passes.convert_sparse_to_linalg", "ConvertSparseToLinalgPass"),
+    "convert-sparse-to-tu": ("sparsecc.passes.convert_sparse_to_tu", "ConvertSparseToTuPass"),
+    "convert-tu-to-c": ("sparsecc.passes.convert_tu_to_c", "ConvertTuToCPass"),
+}
+TARGETS = {
+    "c": ("sparsecc.codegen.c_target", "CTarget"),
+}
+
+
+def _lazy(module: str, name: str) -> Callable[[], Any]:
+    """A factory that imports `module` when it is called, and returns what is called `name` there."""
+    return lambda: getattr(import_module(module), name)
+
+
+def _factories(table: dict[str, tuple[str, str]]) -> dict[str, Callable[[], Any]]:
+    return {key: _lazy(module, name) for key, (module, name) in table.items()}
+
+
+SPARSECC_UNIVERSE = Universe(
+    all_dialects=_factories(DIALECTS),
+    all_passes=_factories(PASSES),
+    all_targets=_factories(TARGETS),
+)
