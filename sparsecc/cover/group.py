@@ -20,9 +20,9 @@ def colours(metaops: MetaOps) -> Int32:
     t = metaops.table
     if not len(t):
         return np.zeros(0, np.int32)
-    if (t[:, M_MAP] < 0).all() and not _equal_or_disjoint(metaops):
+    if (t[:, M_MAP] < 0).all() and not equal_or_disjoint(metaops):
         return _left_edge(t[:, M0], t[:, M0] + t[:, M])
-    if _equal_or_disjoint(metaops):
+    if equal_or_disjoint(metaops):
         row = np.where(t[:, M_MAP] >= 0, metaops.index[np.maximum(t[:, M_MAP], 0)] if len(metaops.index) else 0, t[:, M0])
         order = np.argsort(row, kind="stable")
         head = np.concatenate(([True], np.diff(row[order]) != 0))
@@ -33,7 +33,7 @@ def colours(metaops: MetaOps) -> Int32:
     return _first_fit(metaops)
 
 
-def _equal_or_disjoint(metaops: MetaOps) -> bool:
+def equal_or_disjoint(metaops: MetaOps) -> bool:
     """Whether any two row sets are the same or have no row in common."""
     t = metaops.table
     owner, row, place = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)

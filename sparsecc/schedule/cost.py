@@ -1,0 +1,207 @@
+"""What a cover costs on a target: cycles of each engine by the formulas of the instructions, without running it.
+
+The estimate takes the busiest engine as the bound and adds what cannot overlap: the first load and the last
+store. The knobs (how wide a panel of N, how many rows a block of accumulators, how many tiles a step) are
+searched against it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsecc.cover.metaops import K_MAP, M_MAP, MetaOps
+from sparsecc.errors import UserError
+from sparsecc.schedule.geometry import Bands, RowOrder, Tiles, cut_to_bands, cut_to_tiles, row_order
+from sparsecc.target import Target
+
+# Tiles of one step at most: enough work to hide one load's latency.
+STEP_TILES = 16
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Free choices of a schedule."""
+
+    panel_tiles: int
+    """Stationary tiles side by side along N in one pass over the weights."""
+    block_rows: int
+    """Output rows that the accumulators hold at once."""
+    ring: int
+    """Slots for weights; ring - 1 steps are fetched ahead."""
+    weight_rows: int
+    """Scratchpad rows of one weight slot."""
+    x_slots: int
+    """Slots for tiles of X."""
+    step_tiles: int
+    """Tiles of one step at most."""
+
+    @property
+    def ahead(self) -> int:
+        return self.ring - 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cycles of each engine, and of the whole."""
+
+    compute: float
+    load: float
+    store: float
+    move: float
+    issue: float
+    ramp: float
+    """First load, last drain and store: what overlaps with nothing."""
+
+    @property
+    def bound(self) -> str:
+        """The engine that takes longest."""
+        return max(("compute", "load", "store", "move", "issue"), key=lambda name: float(getattr(self, name)))
+
+    @property
+    def cycles(self) -> float:
+        return float(getattr(self, self.bound)) + self.ramp
+
+    @property
+    def score(self) -> float:
+        """Cycles, and a little for what the other engines do, so that of equal plans the frugal one wins."""
+        return self.cycles + 0.01 * (self.compute + self.load + self.store + self.move + self.issue)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A cover with the schedule judged best for it."""
+
+    metaops: MetaOps
+    order: RowOrder
+    bands: Bands
+    tiles: Tiles
+    knobs: Knobs
+    estimate: Estimate
+
+
+def panels(n: int, knobs: Knobs, target: Target) -> int:
+    """Passes over the weights."""
+    return -(-n // (knobs.panel_tiles * target.array.cols))
+
+
+def _requests(row_bytes: float, target: Target) -> int:
+    return math.ceil(row_bytes / target.dma.max_burst)
+
+
+def _data_cycles(row_bytes: float, target: Target) -> int:
+    return math.ceil(row_bytes / target.dma.bytes_per_cycle)
+
+
+def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: int, n: int, target: Target,
+             knobs: Knobs) -> Estimate:  # fmt: skip
+    """Cycles of a cover of an m x k matrix times k x n under these knobs."""
+    array, dma = target.array, target.dma
+    in_bytes, acc_bytes = target.element_bytes(target.in_type), target.element_bytes(target.acc_type)
+    passes = panels(n, knobs, target)
+    n_tiles = -(-n // array.cols)
+    height = bands.rows[tiles.band] if len(tiles.band) else np.zeros(0, np.int64)
+    # Steps: tiles of a band in runs of as many as a weight slot holds.
+    per_step = np.clip(knobs.weight_rows // np.maximum(bands.rows, 1), 1, knobs.step_tiles)
+    steps = int((-(-bands.band_tiles // per_step)).sum())
+
+    if array.kind == "ws":
+        if array.pe_double_buffer:
+            each = np.maximum(np.maximum(height, array.min_rows), array.rows)
+        else:
+            drain = array.rows + array.cols - 2 if array.fill_in_occupancy else 0
+            each = array.rows + np.maximum(height + drain, array.min_rows)
+        compute = float(each.sum()) * n_tiles
+        instructions = 2.0 * len(tiles.band) * n_tiles
+        move = 0.0
+    else:
+        fragments = -(-height // array.mma_m) * -(-tiles.rows // array.mma_k)
+        compute = float(fragments.sum()) * array.interval * -(-n // array.mma_n)
+        width = target.move.bytes_per_cycle
+        moved = float(height.sum()) * target.row_bytes * passes + float(tiles.rows.sum()) * n_tiles * target.row_bytes
+        move = moved / width + (steps + len(tiles.band)) * passes * target.move.latency
+        instructions = (2.0 * len(tiles.band) + steps) * passes
+
+    panel_bytes = min(n, knobs.panel_tiles * array.cols) * in_bytes
+    distinct = len(np.unique(tiles.source))
+    uses = len(tiles.source)
+    misses = distinct + (uses - distinct) * max(0.0, 1 - knobs.x_slots / max(distinct, 1))
+    gathered = bool((metaops.table[:, K_MAP] >= 0).any())
+    overhead = dma.gather_overhead if gathered else dma.row_overhead
+    x_row = _data_cycles(panel_bytes, target) + overhead * _requests(panel_bytes, target)
+    x_index = _data_cycles(4 * array.rows, target) if gathered else 0
+    share = misses / max(uses, 1)
+    x_cycles = (float(tiles.rows.sum()) * x_row + uses * x_index) * share
+    w_bytes = float(height.sum()) * target.row_bytes
+    load = (w_bytes / dma.bytes_per_cycle + x_cycles) * passes
+
+    y_row = _data_cycles(panel_bytes / in_bytes * acc_bytes, target)
+    scattered = not order.is_natural
+    y_overhead = dma.gather_overhead if scattered else dma.row_overhead
+    y_row += y_overhead * _requests(panel_bytes / in_bytes * acc_bytes, target)
+    store = float(m) * y_row * passes + (m * 4 / dma.bytes_per_cycle if scattered else 0)
+
+    instructions += passes * (steps + misses + 2 * m / knobs.block_rows)
+    first_load = w_bytes / dma.bytes_per_cycle / max(steps, 1) + x_cycles / max(steps, 1)
+    ramp = 2 * dma.latency + first_load + min(m, knobs.block_rows) * y_row
+    ramp += array.rows + array.cols if array.kind == "ws" else array.latency
+    return Estimate(compute, load, store, move, instructions * target.queues.issue_gap, ramp)
+
+
+def _powers(first: int, last: int) -> list[int]:
+    """first, 2 first, 4 first, ... below last, and last."""
+    values: list[int] = []
+    while first < last:
+        values.append(first)
+        first *= 2
+    return [*values, last]
+
+
+def _knobs(target: Target, panel_tiles: int, block_rows: int, ring: int) -> Knobs | None:
+    """The memories shared out, or None where they are too small."""
+    array = target.array
+    if 2 * block_rows * panel_tiles > target.acc_rows:
+        return None
+    weight_rows = target.spad_rows // 4 // ring
+    if array.kind == "mma":
+        # Two steps of weights, and two tiles of X, lie in L0 at once.
+        weight_rows = min(weight_rows, target.l0a_rows // 2)
+        if 2 * panel_tiles * array.rows > target.l0b_rows:
+            return None
+    x_slots = (target.spad_rows - ring * weight_rows) // (array.rows * panel_tiles)
+    step_tiles = min(STEP_TILES, x_slots // ring, weight_rows // min(block_rows, weight_rows))
+    if block_rows > weight_rows or step_tiles < 1:
+        return None
+    return Knobs(panel_tiles, block_rows, ring, weight_rows, x_slots, step_tiles)
+
+
+def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
+    """The schedule of least estimated cycles for a cover. Raises UserError when none fits the memories."""
+    array = target.array
+    order = row_order(metaops, m)
+    unit_rows = target.unit[0]
+    best: Plan | None = None
+    for block_rows in _powers(unit_rows, -(-m // unit_rows) * unit_rows):
+        bands = cut_to_bands(metaops, order, block_rows, array.rows)
+        tiles = cut_to_tiles(metaops, bands, array.rows)
+        for panel_tiles in _powers(1, -(-n // array.cols)):
+            for ring in (4, 2):
+                if (knobs := _knobs(target, panel_tiles, block_rows, ring)) is None:
+                    continue
+                found = estimate(metaops, order, bands, tiles, m, n, target, knobs)
+                if best is None or found.score < best.estimate.score:
+                    best = Plan(metaops, order, bands, tiles, knobs, found)
+                break
+    if best is None:
+        raise UserError(
+            f"target {target.name}: its memories ({target.spad_rows} scratchpad rows, {target.acc_rows} accumulator "
+            f"rows) do not hold two blocks of {unit_rows} output rows; give it larger ones in its TOML file"
+        )
+    return best
+
+
+def is_gathered(metaops: MetaOps) -> bool:
+    """Whether any meta-op lists its rows or columns."""
+    return bool((metaops.table[:, [M_MAP, K_MAP]] >= 0).any())

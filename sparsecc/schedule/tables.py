@@ -1,0 +1,180 @@
+"""The tables that a program for a tensor unit loops over, and the weights packed in the order of use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecc.cover.laws import Pattern, locate
+from sparsecc.cover.metaops import Int32, Int64
+from sparsecc.schedule.cost import Knobs, Plan
+from sparsecc.schedule.geometry import LISTED
+from sparsecc.schedule.residency import place_tiles
+from sparsecc.target import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """One operator as loops over tables.
+
+    For each panel of N, for each block of output rows: fill the rows nobody writes with zeros, run the
+    block's steps, store the block. A step multiplies the weights of one band by a run of its tiles; the
+    weights and the tiles of X that are not in the scratchpad yet are fetched `knobs.ahead` steps before.
+    All tables are int32; `*_first` tables have one entry more than what they divide.
+    """
+
+    m: int
+    n: int
+    k: int
+    knobs: Knobs
+    block_first: Int32
+    """First step of each block."""
+    block_row: Int32
+    """First output row of each block, or its first entry in scatter."""
+    block_rows: Int32
+    scatter: Int32
+    """Output row at each place of the row order; empty when the order is natural."""
+    zero_first: Int32
+    """First zero run of each block."""
+    zero_row: Int32
+    """Row inside the block."""
+    zero_rows: Int32
+    step_band_start: Int32
+    """1 where a step is the first of its band and overwrites the accumulators, else 0."""
+    step_row: Int32
+    """First row of the step's band inside its block."""
+    step_rows: Int32
+    step_weight: Int32
+    """First row of the step's packed weights."""
+    step_first: Int32
+    """First tile of each step."""
+    fetch_first: Int32
+    """First load of each step."""
+    tile_x: Int32
+    """Scratchpad row of each tile."""
+    tile_rows: Int32
+    load_x: Int32
+    """Scratchpad row each load goes to."""
+    load_row: Int32
+    """First row of X, or first entry in gather."""
+    load_rows: Int32
+    load_listed: Int32
+    """1 where load_row is an entry of gather, else 0."""
+    gather: Int32
+    weights: NDArray[np.generic]
+    """[rows, C]: tile after tile, the rows of the band by the columns of the tile, zero-padded."""
+
+    @property
+    def blocks(self) -> int:
+        return len(self.block_row)
+
+    @property
+    def steps(self) -> int:
+        return len(self.step_row)
+
+
+def _i32(a: NDArray[np.generic]) -> Int32:
+    return np.ascontiguousarray(a, np.int32)
+
+
+def _starts(counts: Int64) -> Int64:
+    return np.concatenate(([0], np.cumsum(counts)))
+
+
+def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, target: Target) -> Program:
+    """The program of a planned cover; data holds the values of the pattern's nonzeros."""
+    knobs, bands, tiles, array = plan.knobs, plan.bands, plan.tiles, target.array
+    # Tiles to steps: runs of a band's tiles.
+    band_tiles = bands.band_tiles
+    in_band = np.arange(len(tiles.band)) - _starts(band_tiles)[:-1][tiles.band]
+    per_step = np.clip(knobs.weight_rows // np.maximum(bands.rows, 1), 1, knobs.step_tiles)
+    band_steps = -(-band_tiles // per_step)
+    band_first_step = _starts(band_steps)
+    tile_step = band_first_step[:-1][tiles.band] + in_band // per_step[tiles.band]
+    steps = int(band_first_step[-1])
+    step_band = np.repeat(np.arange(len(bands.rows)), band_steps)
+    step_tiles = np.bincount(tile_step, minlength=steps)
+    tile_height = bands.rows[tiles.band]
+    tile_weight = _starts(tile_height)
+
+    slot, load = place_tiles(tiles.source, tile_step, knobs.x_slots, knobs.ahead)
+    x_base = knobs.ring * knobs.weight_rows
+    tile_x = x_base + slot * array.rows * knobs.panel_tiles
+    loads = np.flatnonzero(load)
+    listed = tiles.source[loads] >= LISTED
+
+    # Bands to blocks of output rows; rows that no band writes are filled with zeros.
+    blocks = -(-pattern.m // knobs.block_rows)
+    band_block = bands.first // knobs.block_rows
+    written = np.zeros(pattern.m + 1, np.int8)
+    np.add.at(written, bands.first, 1)
+    np.add.at(written, bands.first + bands.rows, -1)
+    unwritten = np.cumsum(written[:-1]) == 0
+    edge = np.flatnonzero(np.diff(np.concatenate(([0], unwritten.astype(np.int8), [0]))))
+    zero_start, zero_end = edge[::2], edge[1::2]
+    run, first_row, end_row = _cut_runs(zero_start, zero_end, knobs.block_rows)
+    block_start = np.arange(blocks) * knobs.block_rows
+    natural = plan.order.is_natural
+    return Program(
+        m=pattern.m,
+        n=n,
+        k=pattern.k,
+        knobs=knobs,
+        block_first=_i32(np.searchsorted(band_block[step_band], np.arange(blocks + 1))),
+        block_row=_i32(block_start),
+        block_rows=_i32(np.minimum(knobs.block_rows, pattern.m - block_start)),
+        scatter=_i32(plan.order.rows if not natural else np.zeros(0)),
+        zero_first=_i32(np.searchsorted(run, np.arange(blocks + 1))),
+        zero_row=_i32(first_row - run * knobs.block_rows),
+        zero_rows=_i32(end_row - first_row),
+        step_band_start=_i32(np.isin(np.arange(steps), band_first_step[:-1])),
+        step_row=_i32(bands.first[step_band] - band_block[step_band] * knobs.block_rows),
+        step_rows=_i32(bands.rows[step_band]),
+        step_weight=_i32(tile_weight[_starts(step_tiles)[:-1]] if steps else np.zeros(0)),
+        step_first=_i32(_starts(step_tiles)),
+        fetch_first=_i32(_starts(np.bincount(tile_step[loads], minlength=steps))),
+        tile_x=_i32(tile_x),
+        tile_rows=_i32(tiles.rows),
+        load_x=_i32(tile_x[loads]),
+        load_row=_i32(np.where(listed, tiles.source[loads] - LISTED, tiles.source[loads])),
+        load_rows=_i32(tiles.rows[loads]),
+        load_listed=_i32(listed),
+        gather=_i32(plan.metaops.index if listed.any() else np.zeros(0)),
+        weights=_pack(plan, pattern, data, tile_weight, array.rows, array.cols),
+    )
+
+
+def _cut_runs(start: Int64, end: Int64, size: int) -> tuple[Int64, Int64, Int64]:
+    """Cut half-open runs at multiples of size; returns (block, start, end) of each part."""
+    if not len(start):
+        none = np.zeros(0, np.int64)
+        return none, none, none
+    count = (end - 1) // size - start // size + 1
+    run = np.repeat(np.arange(len(start)), count)
+    block = start[run] // size + np.arange(len(run)) - np.repeat(np.cumsum(count) - count, count)
+    return block, np.maximum(start[run], block * size), np.minimum(end[run], (block + 1) * size)
+
+
+def _pack(
+    plan: Plan, pattern: Pattern, data: NDArray[np.generic], tile_weight: Int64, tile: int, cols: int
+) -> NDArray[np.generic]:
+    """Every nonzero at its place: row of the packed weights, column of the tile."""
+    packed = np.zeros((int(tile_weight[-1]), cols), data.dtype)
+    if not pattern.nnz:
+        return packed
+    bands = plan.bands
+    places = locate(plan.metaops, pattern)
+    assert (places.owner >= 0).all(), "a cover without some nonzero reached the schedule"
+    row = plan.order.first[places.owner].astype(np.int64) + places.row
+    # Pieces by (meta-op, first row): the piece of a nonzero is the last one that begins at or before its row.
+    piece_first = bands.first[bands.piece_band]
+    by_metaop = np.lexsort((piece_first, bands.piece_metaop))
+    key = bands.piece_metaop[by_metaop] * (pattern.m + 1) + piece_first[by_metaop]
+    found = np.searchsorted(key, places.owner.astype(np.int64) * (pattern.m + 1) + row, side="right") - 1
+    piece = by_metaop[found]
+    first_tile = _starts(bands.piece_tiles)[:-1]
+    at = first_tile[piece] + places.column // tile
+    packed[tile_weight[at] + row - piece_first[piece], places.column % tile] = data
+    return packed
