@@ -7,10 +7,15 @@
  * Every instruction returns 0, or -1 after the first error, which ax_error() describes and which stays.
  *
  * On-chip addresses are rows. A row holds `cols` elements (C of the array): input elements in SPAD, L0A
- * and L0B, accumulators in ACC. The top two bits of an address name the memory.
+ * and L0B, accumulators in ACC. Only where a stationary array has more rows than columns, a row of SPAD holds
+ * `rows` elements, so that it can feed them all. The top two bits of an address name the memory.
  * Off-chip operands are a buffer handle from ax_buffer() and an element offset; strides count elements.
  * Where an operand is wider than one row, column block b of it lies `step` rows further on: row r,
- * column c is at address + (c / cols) * step + r.
+ * column c is at address + (c / cols) * step + r. With one block the step does not matter.
+ *
+ * Arithmetic: int8 products are summed exactly into int32, which wraps around (counted). Floats are chains of
+ * fused multiply-adds into f32 in the order of k, from the accumulator or from 0. Compile as C11 (-std=c11):
+ * extensions that fuse other operations would change rounding.
  */
 #ifndef AXSIM_H
 #define AXSIM_H
@@ -40,14 +45,16 @@ typedef struct ax_config {
     ax_type in, acc;
     int pe_double_buffer;  /* the next stationary tile loads while the present one is used */
     int fill_in_occupancy; /* a TU.MM holds the array while it fills and drains, as SCALE-Sim counts */
-    int min_rows;          /* least cycles of a TU.MM */
+    int min_rows;          /* a TU.MM of fewer rows takes as long as one of so many */
     int mma_m, mma_n, mma_k, mma_interval, mma_latency;
     /* memories, in bytes; 0: absent */
     int64_t spad_bytes, acc_bytes, l0a_bytes, l0b_bytes;
     int line_rows; /* rows of one scoreboard line */
     /* memory channels */
     double dma_bytes_per_cycle; /* each direction */
-    int dma_latency, dma_max_burst, dma_row_overhead, dma_gather_overhead;
+    int dma_latency;
+    int dma_max_burst; /* bytes of a request at most; 0: no limit */
+    int dma_row_overhead, dma_gather_overhead; /* cycles for each request of LD, ST and of LDG, STS */
     double move_bytes_per_cycle;
     int move_latency;
     int vector_lanes, vector_latency;
@@ -64,11 +71,16 @@ enum { AX_NO_DATA = 1, AX_TRACE = 2 }; /* flags of ax_open: time only; record a 
 ax_machine *ax_open(const ax_config *config, unsigned flags); /* NULL when out of memory */
 void ax_close(ax_machine *m);
 const char *ax_error(const ax_machine *m); /* NULL, or one sentence: instruction, operands, scope, cause */
-void ax_scope(ax_machine *m, const char *name); /* where the following instructions come from (not copied) */
+/* Where the following instructions come from. Not copied: a name must outlive the machine's use of it (errors,
+ * the trace). */
+void ax_scope(ax_machine *m, const char *name);
 
-/* Registers an off-chip array; returns its handle. `data` may be NULL with AX_NO_DATA, except for indices. */
+/* Registers an off-chip array; returns its handle, or -1. `data` may be NULL with AX_NO_DATA; indices that are
+ * there are checked even so. */
 int ax_buffer(ax_machine *m, const char *name, void *data, int64_t elements, ax_type type);
-/* Registers an output conversion: value = type(act(acc * scale)), saturating, ties to even; 0 is "as it is". */
+/* Registers an output conversion and returns its handle, or -1: value = type(act(float(acc) * float(scale))), ties
+ * to even; integers saturate (NaN gives 0), and floats too large become infinite, both counted. At scale 1, int32
+ * to int32 is exact. Handle 0 is "as it is". */
 int ax_output(ax_machine *m, ax_type type, double scale, ax_act act);
 
 /* LD: rows x cols elements, off-chip to on-chip; the last row block is padded with zeros. */
@@ -84,25 +96,28 @@ int ax_sts(ax_machine *m, int buffer, int64_t offset, int64_t stride, int index,
            int32_t step, int32_t rows, int32_t cols, int output, int add);
 /* MV: `blocks` blocks of `rows` rows between on-chip memories of the same element type. */
 int ax_mv(ax_machine *m, uint32_t dst, int32_t dst_step, uint32_t src, int32_t src_step, int32_t rows, int32_t blocks);
-/* FILL: rows rows of one value. VOP: dst = op(a, b) row by row; RELU and SCALE ignore b, SCALE uses imm. */
+/* FILL: rows rows of one value. VOP: dst = op(a, b) row by row; RELU and SCALE ignore b, SCALE uses imm as an
+ * output conversion does. int8 saturates, int32 wraps around, both counted. */
 int ax_fill(ax_machine *m, uint32_t dst, int32_t rows, double value);
 int ax_vop(ax_machine *m, ax_vop_kind op, uint32_t dst, uint32_t a, uint32_t b, int32_t rows, double imm);
 /* TU.PRE: the stationary tile becomes the rows x cols elements at b, the rest of the array zero. */
 int ax_pre(ax_machine *m, uint32_t b, int32_t rows, int32_t cols);
 /* TU.MM: c[rows, C] (+)= a[rows, R] * stationary[R, C]. */
 int ax_mm(ax_machine *m, uint32_t c, uint32_t a, int32_t rows, int accumulate);
-/* TU.MMA: c[mm, n] (+)= a[mm, k] * b[k, n]; operands in L0A, L0B, ACC, their column blocks `step` rows apart. */
+/* TU.MMA: c[mm, n] (+)= a[mm, k] * b[k, n]; operands in L0A, L0B, ACC, their column blocks `step` rows apart.
+ * Targets without L0A or L0B take the operand from SPAD. */
 int ax_mma(ax_machine *m, uint32_t c, int32_t c_step, uint32_t a, int32_t a_step, uint32_t b, int32_t b_step,
            int32_t mm, int32_t n, int32_t k, int accumulate);
 /* FENCE: what follows starts after everything before has completed. */
 int ax_fence(ax_machine *m);
 
 int64_t ax_cycles(const ax_machine *m);
-/* One JSON object: cycles, engines (busy, stalls by cause), instructions, bytes, energy, memory peaks, warnings. */
+/* One JSON object: cycles, engines (busy, stalls by cause), instructions, bytes, energy, memory peaks, warnings.
+ * For each engine, busy + the stalls + drain = span_cycles, which is cycles (+ 1 with report_last_index). */
 void ax_report_json(const ax_machine *m, FILE *out);
 /* The same for people: a table with units. */
 void ax_report_text(const ax_machine *m, FILE *out);
-/* The recorded trace in Chrome's JSON format (1 us = 1000 / clock_ghz ... cycles); 0, or -1 with errno set. */
+/* The recorded trace in Chrome's JSON format (1 us = 1000 * clock_ghz cycles); 0, or -1 with errno set. */
 int ax_write_trace(const ax_machine *m, const char *path);
 
 #endif

@@ -1,0 +1,206 @@
+/* The tensor unit: TU.PRE and TU.MM of a weight-stationary array, TU.MMA of a matrix cube or fragment unit. */
+#include "internal.h"
+
+static int need_kind(ax_machine *m, const axi_insn *insn, ax_array_kind kind)
+{
+    if (m->config.kind == kind)
+        return 0;
+    return axi_fail(m, insn, "target '%s' has no %s", m->name,
+                    kind == AX_WS ? "stationary array (it computes with TU.MMA)"
+                                  : "TU.MMA (it computes with TU.PRE and TU.MM)");
+}
+
+/* Sums go into the accumulators in the order of the instructions, so an accumulating instruction need not wait
+ * for earlier results of the array, but for all else that was put there. */
+static void wait_for_sums(const ax_machine *m, const axi_area *c, bool accumulate, axi_hazards *hazards)
+{
+    axi_wait_to_write(m, c, AXI_MAT, hazards);
+    if (accumulate) {
+        hazards->raw = axi_max(hazards->raw, hazards->waw);
+        hazards->waw = 0;
+    }
+}
+
+int ax_pre(ax_machine *m, uint32_t b, int32_t rows, int32_t cols)
+{
+    const axi_insn insn = {.op = AXI_OP_PRE, .address = {b}, .rows = rows, .cols = cols};
+    const ax_config *config = &m->config;
+    axi_area from;
+    if (axi_begin(m) || need_kind(m, &insn, AX_WS))
+        return -1;
+    if (rows < 1 || rows > config->rows || cols < 1 || cols > config->cols)
+        return axi_fail(m, &insn, "a tile of 1 x 1 to %d x %d needed, found %d x %d", config->rows, config->cols,
+                        (int)rows, (int)cols);
+    if (axi_place(m, &insn, "b", b, AXI_IN_SPAD, rows, 0, 1, &from) || axi_need_written(m, &insn, "b", &from))
+        return -1;
+
+    axi_hazards hazards = {0};
+    axi_wait_to_read(m, &from, &hazards);
+    /* The shadow registers are free once the tile before has moved on, when its first TU.MM starts. */
+    if (config->pe_double_buffer && !m->tile_waiting)
+        hazards.weights = m->tile_latched;
+    const int64_t start =
+        axi_schedule(m, &insn, config->pe_double_buffer ? AXI_WPORT : AXI_MAT, config->rows, 0, &hazards);
+    m->tile_ready = start + config->rows;
+    m->tile_loaded = m->tile_waiting = true;
+    axi_mark_read(m, &from, m->tile_ready);
+    axi_count_read(&from);
+    m->reg_written += (int64_t)config->rows * config->cols * axi_type_bytes(config->in);
+
+    if (axi_with_data(m)) {
+        const unsigned char *source = axi_row(from.memory, from.row);
+        if (config->in == AX_I8) {
+            axi_pack_i8(m->tile, m->k_pad, m->n_pad, (const int8_t *)source, from.memory->pitch, rows, cols);
+        } else {
+            memset(m->tile, 0, (size_t)m->k_pad * (size_t)m->n_pad * sizeof(float));
+            for (int32_t r = 0; r < rows; r++)
+                memcpy((float *)m->tile + (size_t)r * (size_t)m->n_pad, source + (size_t)r * from.memory->pitch,
+                       (size_t)cols * sizeof(float));
+        }
+    }
+    return 0;
+}
+
+int ax_mm(ax_machine *m, uint32_t c, uint32_t a, int32_t rows, int accumulate)
+{
+    const axi_insn insn = {.op = AXI_OP_MM, .address = {c, a}, .rows = rows, .flag = accumulate != 0};
+    const ax_config *config = &m->config;
+    axi_area sums, from;
+    if (axi_begin(m) || need_kind(m, &insn, AX_WS))
+        return -1;
+    if (!m->tile_loaded)
+        return axi_fail(m, &insn, "the array is empty: a TU.PRE before the first TU.MM needed, found none");
+    if (axi_place(m, &insn, "c", c, AXI_IN_ACC, rows, 0, 1, &sums) ||
+        axi_place(m, &insn, "a", a, AXI_IN_SPAD, rows, 0, 1, &from) || axi_need_written(m, &insn, "a", &from) ||
+        (accumulate && axi_need_written(m, &insn, "c", &sums)))
+        return -1;
+
+    axi_hazards hazards = {.weights = m->tile_ready};
+    axi_wait_to_read(m, &from, &hazards);
+    wait_for_sums(m, &sums, accumulate, &hazards);
+    const int64_t streaming = axi_max(rows, config->min_rows), through = config->rows + config->cols - 2;
+    const int64_t occupancy = streaming + (config->fill_in_occupancy ? through : 0);
+    const int64_t start =
+        axi_schedule(m, &insn, AXI_MAT, occupancy, config->fill_in_occupancy ? 0 : through, &hazards);
+    if (m->tile_waiting) {
+        m->tile_waiting = false;
+        m->tile_latched = start;
+    }
+    axi_mark_read(m, &from, start + streaming);
+    axi_mark_written(m, &sums, AXI_MAT, start + streaming + through);
+    from.memory->bytes_read += (int64_t)rows * config->rows * axi_type_bytes(config->in);
+    if (accumulate)
+        axi_count_read(&sums);
+    axi_count_written(&sums);
+    m->macs += (int64_t)rows * config->rows * config->cols;
+
+    if (axi_with_data(m)) {
+        unsigned char *to = axi_row(sums.memory, sums.row), *source = axi_row(from.memory, from.row);
+        if (config->in == AX_I8)
+            m->int32_overflow += axi_mm_i8((int32_t *)(void *)to, sums.memory->pitch / sizeof(int32_t),
+                                           (const int8_t *)source, from.memory->pitch, m->tile, rows, m->k_pad,
+                                           m->n_pad, accumulate);
+        else
+            axi_mm_float((float *)(void *)to, sums.memory->pitch / sizeof(float), (const float *)(void *)source,
+                         from.memory->pitch / sizeof(float), m->tile, rows, config->rows, m->n_pad, accumulate,
+                         config->in == AX_F16);
+    }
+    return 0;
+}
+
+/* A wide operand, whose column blocks lie apart, as rows of one piece. */
+static void join_blocks(const axi_memory *memory, uint32_t address, int32_t step, int64_t rows, int64_t blocks,
+                        unsigned char *to, size_t pitch)
+{
+    const size_t width = (size_t)memory->width * axi_kept_bytes(memory->type);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t b = 0; b < blocks; b++)
+            memcpy(to + (size_t)r * pitch + (size_t)b * width,
+                   axi_row(memory, (int64_t)(address & AXI_ADDRESS_MASK) + b * step + r), width);
+}
+
+static int multiply(ax_machine *m, const axi_insn *insn)
+{
+    const ax_config *config = &m->config;
+    const bool integer = config->in == AX_I8, accumulate = insn->flag;
+    axi_memory *memory_a = &m->memory[insn->address[1] >> 30], *memory_b = &m->memory[insn->address[2] >> 30];
+    axi_memory *sums = &m->memory[AXI_ACC];
+    const int64_t rows = insn->rows, n = insn->cols, k = insn->depth, width = memory_a->width;
+    const int64_t k_blocks = axi_ceil_div(k, width), k_pad = axi_pad(k_blocks * width), n_pad = axi_pad(width);
+    const size_t size = axi_kept_bytes(config->in), pitch_a = (size_t)k_pad * size;
+    unsigned char *a = axi_scratch(m, insn, &m->scratch_a, &m->scratch_a_size, (size_t)rows * pitch_a);
+    unsigned char *b = axi_scratch(m, insn, &m->scratch_b, &m->scratch_b_size, (size_t)(k_pad * n_pad) * 4);
+    if (!a || !b)
+        return -1;
+    memset(a, 0, (size_t)rows * pitch_a);
+    join_blocks(memory_a, insn->address[1], insn->step[1], rows, k_blocks, a, pitch_a);
+    for (int64_t block = 0; block * width < n; block++) {
+        const int64_t cols = n - block * width < width ? n - block * width : width;
+        const unsigned char *from =
+            axi_row(memory_b, (int64_t)(insn->address[2] & AXI_ADDRESS_MASK) + block * insn->step[2]);
+        unsigned char *to = axi_row(sums, (int64_t)(insn->address[0] & AXI_ADDRESS_MASK) + block * insn->step[0]);
+        if (integer) {
+            axi_pack_i8((int16_t *)(void *)b, k_pad, n_pad, (const int8_t *)from, memory_b->pitch, k, cols);
+            m->int32_overflow +=
+                axi_mm_i8((int32_t *)(void *)to, sums->pitch / sizeof(int32_t), (const int8_t *)a, pitch_a,
+                          (const int16_t *)(const void *)b, rows, k_pad, n_pad, accumulate);
+        } else {
+            memset(b, 0, (size_t)(k * n_pad) * sizeof(float));
+            for (int64_t r = 0; r < k; r++)
+                memcpy(b + (size_t)(r * n_pad) * sizeof(float), from + (size_t)r * memory_b->pitch,
+                       (size_t)cols * sizeof(float));
+            axi_mm_float((float *)(void *)to, sums->pitch / sizeof(float), (const float *)(void *)a,
+                         pitch_a / sizeof(float), (const float *)(void *)b, rows, k, n_pad, accumulate,
+                         config->in == AX_F16);
+        }
+    }
+    return 0;
+}
+
+int ax_mma(ax_machine *m, uint32_t c, int32_t c_step, uint32_t a, int32_t a_step, uint32_t b, int32_t b_step,
+           int32_t mm, int32_t n, int32_t k, int accumulate)
+{
+    const axi_insn insn = {.op = AXI_OP_MMA,
+                           .address = {c, a, b},
+                           .step = {c_step, a_step, b_step},
+                           .rows = mm,
+                           .cols = n,
+                           .depth = k,
+                           .flag = accumulate != 0};
+    const ax_config *config = &m->config;
+    const int32_t width = config->cols;
+    axi_area sums, left, right;
+    if (axi_begin(m) || need_kind(m, &insn, AX_MMA))
+        return -1;
+    if (mm < 1 || n < 1 || k < 1 || k > AXI_MAX_K)
+        return axi_fail(m, &insn, "m and n of at least 1 and k of 1 to %d needed, found m %d, n %d, k %d", AXI_MAX_K,
+                        (int)mm, (int)n, (int)k);
+    /* Targets without L0 memories feed the unit from the scratchpad. */
+    const unsigned in_a = config->l0a_bytes ? AXI_IN_L0A : AXI_IN_SPAD;
+    const unsigned in_b = config->l0b_bytes ? AXI_IN_L0B : AXI_IN_SPAD;
+    if (axi_place(m, &insn, "c", c, AXI_IN_ACC, mm, c_step, axi_ceil_div(n, width), &sums) ||
+        axi_place(m, &insn, "a", a, in_a, mm, a_step, axi_ceil_div(k, width), &left) ||
+        axi_place(m, &insn, "b", b, in_b, k, b_step, axi_ceil_div(n, width), &right) ||
+        axi_need_written(m, &insn, "a", &left) || axi_need_written(m, &insn, "b", &right) ||
+        (accumulate && axi_need_written(m, &insn, "c", &sums)))
+        return -1;
+
+    axi_hazards hazards = {0};
+    axi_wait_to_read(m, &left, &hazards);
+    axi_wait_to_read(m, &right, &hazards);
+    wait_for_sums(m, &sums, accumulate, &hazards);
+    const int64_t tiles = axi_ceil_div(mm, config->mma_m) * axi_ceil_div(n, config->mma_n);
+    const int64_t steps = tiles * axi_ceil_div(k, config->mma_k), occupancy = steps * config->mma_interval;
+    const int64_t start = axi_schedule(m, &insn, AXI_MAT, occupancy, config->mma_latency, &hazards);
+    axi_mark_read(m, &left, start + occupancy);
+    axi_mark_read(m, &right, start + occupancy);
+    axi_mark_written(m, &sums, AXI_MAT, start + occupancy + config->mma_latency);
+    /* Each step of the unit reads its two operands; sums of one tile stay inside it along k. */
+    left.memory->bytes_read += steps * config->mma_m * config->mma_k * axi_type_bytes(config->in);
+    right.memory->bytes_read += steps * config->mma_k * config->mma_n * axi_type_bytes(config->in);
+    const int64_t sum_bytes = tiles * config->mma_m * config->mma_n * axi_type_bytes(config->acc);
+    sums.memory->bytes_read += accumulate ? sum_bytes : 0;
+    sums.memory->bytes_written += sum_bytes;
+    m->macs += steps * config->mma_m * config->mma_n * config->mma_k;
+    return axi_with_data(m) ? multiply(m, &insn) : 0;
+}

@@ -1,0 +1,198 @@
+/* Time: the front end, the queues, the engines and the scoreboard on memory lines.
+ *
+ * Every instruction is placed in time once, when it is issued: its start is the latest of all it waits for.
+ * All of these are sums and maxima of durations, so no duration can shrink and make the whole take longer. */
+#include "internal.h"
+
+static int64_t line_of(const ax_machine *m, int64_t row)
+{
+    return m->line_shift >= 0 ? row >> m->line_shift : (int64_t)((uint32_t)row / (uint32_t)m->config.line_rows);
+}
+
+int axi_place(ax_machine *m, const axi_insn *insn, const char *operand, uint32_t address, unsigned allowed,
+              int64_t rows, int64_t step, int64_t blocks, axi_area *area)
+{
+    axi_memory *memory = &m->memory[address >> 30];
+    const int64_t row = address & AXI_ADDRESS_MASK;
+    if (memory->rows == 0)
+        return axi_fail(m, insn, "operand %s is in %s, and target '%s' has no %s", operand, memory->name, m->name,
+                        memory->name);
+    if (!(allowed >> (address >> 30) & 1))
+        return axi_fail(m, insn, "operand %s cannot be in %s: %s%s%s%s needed", operand, memory->name,
+                        allowed & AXI_IN_SPAD ? "SPAD" : "", allowed & AXI_IN_ACC ? "ACC" : "",
+                        allowed & AXI_IN_L0A ? "L0A" : "", allowed & AXI_IN_L0B ? "L0B" : "");
+    if (rows < 1)
+        return axi_fail(m, insn, "operand %s needs at least 1 row, found %lld", operand, (long long)rows);
+    if (blocks < 1)
+        return axi_fail(m, insn, "operand %s needs at least 1 block, found %lld", operand, (long long)blocks);
+    if (blocks > 1 && step < rows)
+        return axi_fail(m, insn, "the %lld column blocks of operand %s overlap: a step of at least %lld rows needed, "
+                        "found %lld", (long long)blocks, operand, (long long)rows, (long long)step);
+    const int64_t last = row + (blocks - 1) * step + rows - 1;
+    if (last >= memory->rows)
+        return axi_fail(m, insn, "operand %s reaches row %lld of %s, which has %lld rows", operand, (long long)last,
+                        memory->name, (long long)memory->rows);
+    memory->peak_rows = axi_max(memory->peak_rows, last + 1);
+    *area = (axi_area){memory, row, step, rows, blocks};
+    if (blocks == 1 || step == rows)
+        *area = (axi_area){memory, row, 0, rows * blocks, 1};
+    return 0;
+}
+
+int axi_need_written(ax_machine *m, const axi_insn *insn, const char *operand, const axi_area *area)
+{
+    const axi_memory *memory = area->memory;
+    for (int64_t b = 0; b < area->blocks; b++) {
+        const unsigned char *first = memory->written + area->row + b * area->step;
+        const unsigned char *hole = memchr(first, 0, (size_t)area->rows);
+        if (hole)
+            return axi_fail(m, insn, "operand %s reads row %lld of %s, which was never written", operand,
+                            (long long)(hole - memory->written), memory->name);
+    }
+    return 0;
+}
+
+void axi_wait_to_read(const ax_machine *m, const axi_area *area, axi_hazards *hazards)
+{
+    for (int64_t b = 0; b < area->blocks; b++) {
+        const int64_t first = area->row + b * area->step;
+        const int64_t end = line_of(m, first + area->rows - 1);
+        for (int64_t i = line_of(m, first); i <= end; i++) {
+            const axi_line *line = &area->memory->lines[i];
+            hazards->raw = axi_max(hazards->raw, axi_max(line->load, axi_max(line->mat, line->other)));
+        }
+    }
+}
+
+void axi_wait_to_write(const ax_machine *m, const axi_area *area, axi_engine engine, axi_hazards *hazards)
+{
+    for (int64_t b = 0; b < area->blocks; b++) {
+        const int64_t first = area->row + b * area->step;
+        const int64_t end = line_of(m, first + area->rows - 1);
+        for (int64_t i = line_of(m, first); i <= end; i++) {
+            const axi_line *line = &area->memory->lines[i];
+            hazards->war = axi_max(hazards->war, line->read);
+            hazards->waw = axi_max(hazards->waw, line->other);
+            if (engine != AXI_LOAD)
+                hazards->waw = axi_max(hazards->waw, line->load);
+            if (engine != AXI_MAT)
+                hazards->waw = axi_max(hazards->waw, line->mat);
+        }
+    }
+}
+
+void axi_mark_read(ax_machine *m, const axi_area *area, int64_t done)
+{
+    for (int64_t b = 0; b < area->blocks; b++) {
+        const int64_t first = area->row + b * area->step;
+        const int64_t end = line_of(m, first + area->rows - 1);
+        for (int64_t i = line_of(m, first); i <= end; i++)
+            area->memory->lines[i].read = axi_max(area->memory->lines[i].read, done);
+    }
+}
+
+void axi_mark_written(ax_machine *m, const axi_area *area, axi_engine engine, int64_t done)
+{
+    for (int64_t b = 0; b < area->blocks; b++) {
+        const int64_t first = area->row + b * area->step;
+        const int64_t end = line_of(m, first + area->rows - 1);
+        memset(area->memory->written + first, 1, (size_t)area->rows);
+        for (int64_t i = line_of(m, first); i <= end; i++) {
+            axi_line *line = &area->memory->lines[i];
+            int64_t *time = engine == AXI_LOAD ? &line->load : engine == AXI_MAT ? &line->mat : &line->other;
+            *time = axi_max(*time, done);
+        }
+    }
+}
+
+/* Keeps the `depth` latest ends: the new one takes the place of the earliest and is sorted in from the top.
+ * Instructions mostly end in order, so it mostly stays there. */
+static void queue_put(axi_queue *queue, int64_t end)
+{
+    const int depth = queue->depth;
+    int at = queue->head;
+    queue->head = at + 1 == depth ? 0 : at + 1;
+    while (at != queue->head) {
+        const int before = at == 0 ? depth - 1 : at - 1;
+        if (queue->ends[before] <= end)
+            break;
+        queue->ends[at] = queue->ends[before];
+        at = before;
+    }
+    queue->ends[at] = end;
+}
+
+/* The front end stands still from `from` until `until`; engines that have run dry by then stand still with it. */
+static void block_front_end(const ax_machine *m, int64_t from, int64_t until, int64_t *blocked)
+{
+    for (int e = 0; e < AXI_ENGINES; e++)
+        blocked[e] += axi_max(0, until - axi_max(from, m->free[e]));
+}
+
+static int64_t issue(ax_machine *m, const axi_queue *queue)
+{
+    int64_t at = m->next_issue;
+    const int64_t room = queue->ends[queue->head];
+    if (room > at) {
+        block_front_end(m, at, room, m->blocked_full);
+        at = room;
+    }
+    m->next_issue = at + m->config.issue_gap;
+    return at;
+}
+
+int64_t axi_schedule(ax_machine *m, const axi_insn *insn, axi_engine engine, int64_t occupancy, int64_t latency,
+                     const axi_hazards *hazards)
+{
+    axi_queue *queue = &m->queue[engine == AXI_LOAD    ? AXI_LOAD_QUEUE
+                                 : engine == AXI_STORE ? AXI_STORE_QUEUE
+                                                       : AXI_EXECUTE_QUEUE];
+    const int64_t at = issue(m, queue), free = m->free[engine];
+    int64_t *stalls = m->stalls[engine];
+    int64_t ready = axi_max(at, free);
+    if (at > free) {
+        stalls[AXI_STALL_QUEUE_FULL] += m->blocked_full[engine];
+        stalls[AXI_STALL_FENCE] += m->blocked_fence[engine];
+        stalls[AXI_STALL_ISSUE] += at - free - m->blocked_full[engine] - m->blocked_fence[engine];
+    }
+    m->blocked_full[engine] = m->blocked_fence[engine] = 0;
+
+    const int64_t start =
+        axi_max(ready, axi_max(axi_max(hazards->raw, hazards->war), axi_max(hazards->waw, hazards->weights)));
+    if (start > ready) { /* the one that is over last is the cause */
+        const axi_stall cause = start == hazards->raw       ? AXI_STALL_RAW
+                                : start == hazards->war     ? AXI_STALL_WAR
+                                : start == hazards->weights ? AXI_STALL_WEIGHTS
+                                                            : AXI_STALL_WAW;
+        stalls[cause] += start - ready;
+    }
+    const int64_t end = start + occupancy;
+    m->busy[engine] += occupancy;
+    m->free[engine] = end;
+    m->last = axi_max(m->last, end + latency);
+    queue_put(queue, end);
+    m->issued++;
+    m->count[insn->op]++;
+    if (m->flags & AX_TRACE)
+        axi_record(m, insn, engine, start, occupancy);
+    return start;
+}
+
+int ax_fence(ax_machine *m)
+{
+    if (axi_begin(m))
+        return -1;
+    if (m->last > m->next_issue) {
+        block_front_end(m, m->next_issue, m->last, m->blocked_fence);
+        m->next_issue = m->last;
+    }
+    m->next_issue += m->config.issue_gap;
+    m->issued++;
+    m->count[AXI_OP_FENCE]++;
+    return 0;
+}
+
+int64_t ax_cycles(const ax_machine *m)
+{
+    return m->last > 0 && m->config.report_last_index ? m->last - 1 : m->last;
+}
