@@ -1,7 +1,8 @@
 """The Sparse IR: an SpMM is a sequence of groups, a group is a set of meta-ops that may run at once.
 
-`sparse.spmm` computes C[M,N] = W[M,K] X[K,N] for a constant sparse W. Its body says how: it holds `sparse.cover`
-(meta-ops not yet grouped) or a sequence of `sparse.group`. Each of them holds its meta-ops as one table over bytes.
+`sparse.spmm` computes C[M,N] = W[M,K] X[K,N] for a constant sparse W. Its body says how: it holds
+`sparse.cover` (meta-ops not yet grouped) or a sequence of `sparse.group`. Each of them holds its meta-ops
+as one table over bytes.
 
 ```mlir
 %y = sparse.spmm %x, #sparse.weight<"9fb4fec942986d07bd144662926f9e26", 32x64xi8, nnz 220> unit <16, 16, 16> :
@@ -55,8 +56,23 @@ PRINTED_ENTRIES = 24
 # Blobs of weights written out in text, kept since nothing else refers to them between parsing and use.
 _inline_blobs: dict[str, Blob] = {}
 
+# What a product of two such elements may be summed up to: the accumulator first, then what it may be
+# rounded to.
+RESULT_TYPES: dict[str, tuple[str, ...]] = {
+    "i8": ("i32",),
+    "f16": ("f32", "f16"),
+    "bf16": ("f32", "bf16"),
+    "f32": ("f32",),
+    "f64": ("f64",),
+}
+
 _NUMPY_TYPES: dict[str, type[np.generic]] = {
-    "i8": np.int8, "i32": np.int32, "f16": np.float16, "bf16": np.float32, "f32": np.float32, "f64": np.float64
+    "i8": np.int8,
+    "i32": np.int32,
+    "f16": np.float16,
+    "bf16": np.float32,
+    "f32": np.float32,
+    "f64": np.float64,
 }
 
 
@@ -101,9 +117,10 @@ class UnitAttr(ParametrizedAttribute):
 
 @irdl_attr_definition(init=False)
 class WeightAttr(ParametrizedAttribute):
-    """A constant sparse matrix: CSR arrays in a blob (indptr, indices, data), of which the text holds the digest.
+    """A constant sparse matrix: CSR arrays in a blob (indptr, indices, data); the text holds the digest.
 
-    A small one may be written out as (row, column, value) entries: `#sparse.weight<2x4xi8, [(0, 1, 5), (1, 3, -2)]>`.
+    A small one may be written out as (row, column, value) entries:
+    `#sparse.weight<2x4xi8, [(0, 1, 5), (1, 3, -2)]>`.
     """
 
     name = "sparse.weight"
@@ -120,8 +137,12 @@ class WeightAttr(ParametrizedAttribute):
 
     @classmethod
     def of(
-        cls, shape: tuple[int, int], indptr: NDArray[np.generic], indices: NDArray[np.generic],
-        data: NDArray[np.generic], element_type: TypeAttribute,
+        cls,
+        shape: tuple[int, int],
+        indptr: NDArray[np.generic],
+        indices: NDArray[np.generic],
+        data: NDArray[np.generic],
+        element_type: TypeAttribute,
     ) -> WeightAttr:
         """The weight of these CSR arrays, columns sorted inside each row."""
         blob = Blob.of(indptr=indptr.astype(np.int64), indices=indices.astype(np.int32), data=data.copy())
@@ -379,8 +400,8 @@ class GroupOp(_MetaOpsHolder):
         if (clash := conflict(self.table)) is not None:
             i, j, row = clash
             raise VerifyException(
-                f"meta-ops {i} {metaop_text(self.table, i)} and {j} {metaop_text(self.table, j)} of one group "
-                f"both write row {row}; put them into different groups"
+                f"meta-ops {i} {metaop_text(self.table, i)} and {j} {metaop_text(self.table, j)} "
+                f"of one group both write row {row}; put them into different groups"
             )
 
 
@@ -406,7 +427,8 @@ class ConstantOp(IRDLOperation):
 class SpmmOp(IRDLOperation):
     """C[M,N] = W[M,K] X[K,N] for a constant sparse W, computed as the body says.
 
-    `plan` is "dense" when the operator was judged better off as one dense meta-op, `reason` says why a plan was taken.
+    `plan` is "dense" when the operator was judged better off as one dense meta-op, `reason` says why a plan
+    was taken.
     """
 
     name = "sparse.spmm"
@@ -441,7 +463,7 @@ class SpmmOp(IRDLOperation):
     @property
     def positions(self) -> int:
         """N, the columns of X and C."""
-        return cast("TensorType[Attribute]", self.res.type).get_shape()[1]
+        return self.res.type.get_shape()[1]
 
     @property
     def sets(self) -> tuple[CoverOp | GroupOp, ...]:
@@ -450,6 +472,15 @@ class SpmmOp(IRDLOperation):
     @property
     def is_grouped(self) -> bool:
         return all(isinstance(op, GroupOp) for op in self.sets)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was decided yet: one ungrouped meta-op is the whole computing space."""
+        sets = self.sets
+        if len(sets) != 1 or not isinstance(sets[0], CoverOp):
+            return False
+        (m, k), n = self.weight.shape, self.positions
+        return np.array_equal(sets[0].table.table, MetaOps.whole(m, n, k).table)
 
     @property
     def is_dense(self) -> bool:
@@ -462,12 +493,15 @@ class SpmmOp(IRDLOperation):
 
     def with_body(self, body: Sequence[CoverOp | GroupOp]) -> SpmmOp:
         """The same operator computed in another way."""
-        result_type = cast("TensorType[Attribute]", self.res.type)
-        return SpmmOp(self.x, self.weight, self.unit, result_type, body, self.plan, self.reason)
+        new = SpmmOp(self.x, self.weight, self.unit, self.res.type, body, self.plan, self.reason)
+        new.attributes |= self.attributes
+        new.location = self.location
+        return new
 
     def verify_(self) -> None:
         x, y = self.x.type, self.res.type
-        assert isa(x, TensorType) and isa(y, TensorType)
+        assert isa(x, TensorType)
+        assert isa(y, TensorType)
         m, k = self.weight.shape
         x_shape, y_shape = x.get_shape(), y.get_shape()
         if len(x_shape) != 2 or len(y_shape) != 2 or x_shape[0] != k or y_shape != (m, x_shape[1]):
@@ -477,11 +511,19 @@ class SpmmOp(IRDLOperation):
             )
         if self.weight.element_type != x.element_type:
             raise VerifyException(f"W holds {self.weight.element_type}, X {x.element_type}; they must agree")
+        results = RESULT_TYPES.get(str(x.element_type), ())
+        if str(y.element_type) not in results:
+            raise VerifyException(
+                f"X holds {x.element_type}, the result {y.element_type}; needed: "
+                + (f"result {' or '.join(results)}" if results else f"X of {', '.join(RESULT_TYPES)}")
+            )
         if self.plan is not None and self.plan.data not in self.PLANS:
             raise VerifyException(f"plan {self.plan.data!r} is not one of {', '.join(self.PLANS)}")
         for op in self.body.block.ops:
             if not isinstance(op, CoverOp | GroupOp):
-                raise VerifyException(f"the body holds {op.name}; only sparse.cover and sparse.group may stand there")
+                raise VerifyException(
+                    f"the body holds {op.name}; only sparse.cover and sparse.group may stand there"
+                )
         cover = self.cover()
         broken = broken_cover_law(cover, self.weight.pattern, y_shape[1])
         if broken is None and not self.is_dense:
@@ -500,7 +542,7 @@ class SpmmOp(IRDLOperation):
         if not isinstance(weight, WeightAttr):
             parser.raise_error("expected a #sparse.weight attribute")
         parser.parse_keyword("unit")
-        unit = cast(UnitAttr, UnitAttr.new(UnitAttr.parse_parameters(parser)))
+        unit = UnitAttr.new(UnitAttr.parse_parameters(parser))
         plan = reason = None
         if parser.parse_optional_keyword("plan"):
             plan = StringAttr(parser.parse_str_literal())
@@ -514,6 +556,9 @@ class SpmmOp(IRDLOperation):
         if not isa(result_type, TensorType):
             parser.raise_error("expected a tensor type")
         region = parser.parse_region()
+        # Text does not tell an empty block from none.
+        if not region.blocks:
+            region.add_block(Block())
         operand = parser.resolve_operand(x, x_type)
         op = cls.create(
             operands=[operand],

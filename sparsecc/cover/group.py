@@ -6,7 +6,7 @@ import heapq
 
 import numpy as np
 
-from sparsecc.cover.lift import in_order
+from sparsecc.cover.lift import first_listed, in_order
 from sparsecc.cover.metaops import M0, M_MAP, Int32, M, MetaOps, expand
 
 
@@ -14,7 +14,7 @@ def colours(metaops: MetaOps) -> Int32:
     """The group of each meta-op, from 0.
 
     With the row sets equal or disjoint (bands, windows), or all of them ranges, the number of groups is the
-    largest number of meta-ops on one row, which is the least possible (left-edge algorithm on interval graphs).
+    largest number of meta-ops on one row, which is the least possible (left-edge algorithm).
     For other row sets each meta-op takes the first group free on all its rows.
     """
     t = metaops.table
@@ -23,7 +23,7 @@ def colours(metaops: MetaOps) -> Int32:
     if (t[:, M_MAP] < 0).all() and not equal_or_disjoint(metaops):
         return _left_edge(t[:, M0], t[:, M0] + t[:, M])
     if equal_or_disjoint(metaops):
-        row = np.where(t[:, M_MAP] >= 0, metaops.index[np.maximum(t[:, M_MAP], 0)] if len(metaops.index) else 0, t[:, M0])
+        row = np.where(t[:, M_MAP] >= 0, first_listed(metaops, t[:, M_MAP]), t[:, M0])
         order = np.argsort(row, kind="stable")
         head = np.concatenate(([True], np.diff(row[order]) != 0))
         first = np.maximum.accumulate(np.where(head, np.arange(len(row)), 0))
@@ -38,7 +38,7 @@ def equal_or_disjoint(metaops: MetaOps) -> bool:
     t = metaops.table
     owner, row, place = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)
     bound = int(row.max()) + 1
-    # Row sets are equal or disjoint iff for each row, all meta-ops that hold it agree on place and on their first row.
+    # They are iff for each row, all meta-ops that hold it agree on its place, their first row and their size.
     first = np.zeros(len(t), np.int64)
     first[owner[place == 0]] = row[place == 0]
     key = (first[owner] * (int(t[:, M].max()) + 1) + t[owner, M]) * bound + place
@@ -83,4 +83,5 @@ def groups(metaops: MetaOps) -> list[MetaOps]:
     """The meta-ops as a sequence of conflict-free groups, each in order of rows and columns."""
     metaops = in_order(metaops)
     colour = colours(metaops)
-    return [metaops.select(np.flatnonzero(colour == c)) for c in range(int(colour.max()) + 1 if len(colour) else 0)]
+    count = int(colour.max(initial=-1)) + 1
+    return [metaops.select(np.flatnonzero(colour == c)) for c in range(count)]

@@ -94,8 +94,8 @@ def locate(metaops: MetaOps, pattern: Pattern) -> Places:
 def broken_cover_law(metaops: MetaOps, pattern: Pattern, n: int) -> str | None:
     """Law 1: every nonzero in exactly one meta-op, no point in two, no meta-op without a nonzero.
 
-    Returns None when the law holds, else a sentence that names the meta-op. A whole-space meta-op may be empty:
-    it is the dense plan of an operator without nonzeros.
+    Returns None when the law holds, else a sentence that names the meta-op. A whole-space meta-op may be
+    empty: it is the dense plan of an operator without nonzeros.
     """
     for axis, name, start, size, at, bound in (
         ("rows", "row", M0, M, M_MAP, pattern.m),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int64, K, M, MetaOps
+from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int64, K, M, MetaOps, expand
 
 ORDERS = ("k-first", "m-first", "square-first")
 
@@ -40,11 +40,24 @@ def _merge_runs(metaops: MetaOps, along_k: bool) -> MetaOps:
     return MetaOps(table, metaops.index)
 
 
+def _in_bands(metaops: MetaOps, along_k: bool) -> bool:
+    """Whether any two meta-ops have, on the other axis, the same rows (columns) or none in common."""
+    start, size, at = (M0, M, M_MAP) if along_k else (K0, K, K_MAP)
+    t = metaops.table
+    owner, value, _ = expand(t[:, start], t[:, size], t[:, at], metaops.index)
+    band = np.unique(np.stack([_start(metaops, start, at), t[:, size]]), axis=1, return_inverse=True)[1]
+    last = np.zeros(int(value.max(initial=-1)) + 1, np.int64)
+    last[value] = band[owner]
+    return bool((last[value] == band[owner]).all())
+
+
 def _merge_gaps(metaops: MetaOps, along_k: bool, max_gap: int, min_fill: float) -> MetaOps:
     """Fuse runs over gaps of at most max_gap indices while the runs' share of the result stays >= min_fill.
 
-    Sound only while the ranges across are equal or disjoint (bands), since then a gap belongs to no other meta-op.
+    Nothing is fused unless the meta-ops lie in bands across, for then a gap belongs to no other meta-op.
     """
+    if not _in_bands(metaops, along_k):
+        return metaops
     along = (K0, K, K_MAP) if along_k else (M0, M, M_MAP)
     across = (M0, M, M_MAP) if along_k else (K0, K, K_MAP)
     other = _start(metaops, across[0], across[2])
@@ -61,7 +74,8 @@ def _merge_gaps(metaops: MetaOps, along_k: bool, max_gap: int, min_fill: float) 
         good = same & ranges & (gap > 0) & (gap <= max_gap) & (kept[1:] + kept[:-1] >= min_fill * span)
         # Of a chain of candidates take every other one, so that each meta-op merges once in a round.
         number = np.arange(len(good))
-        chain_start = np.maximum.accumulate(np.where(good & ~np.concatenate(([False], good[:-1])), number, -1))
+        starts = good & ~np.concatenate(([False], good[:-1]))
+        chain_start = np.maximum.accumulate(np.where(starts, number, -1))
         take = np.flatnonzero(good & ((number - chain_start) % 2 == 0))
         if not take.size:
             break
@@ -96,13 +110,17 @@ def _merge_squares(metaops: MetaOps) -> MetaOps:
 
 
 def lift(
-    metaops: MetaOps, order: str = "k-first", max_gap: int = 0, min_fill: float = 1.0, max_rows: int | None = None
+    metaops: MetaOps,
+    order: str = "k-first",
+    max_gap: int = 0,
+    min_fill: float = 1.0,
+    max_rows: int | None = None,
 ) -> MetaOps:
     """Fuse adjacent meta-ops until nothing changes.
 
-    First exactly (no refused cell inside), in this order of axes; then, for max_gap > 0, along the first axis over
-    gaps of at most max_gap indices while at least min_fill of the fused meta-op was kept cells. max_rows stops
-    merging along M at this many rows.
+    First exactly (no refused cell inside), in this order of axes; then, for max_gap > 0, along the first axis
+    over gaps of at most max_gap indices while at least min_fill of the fused meta-op was kept cells. max_rows
+    stops merging along M at this many rows.
     """
     if order not in ORDERS:
         raise ValueError(f"order {order!r} is not one of {', '.join(ORDERS)}")
@@ -124,12 +142,12 @@ def lift(
 def in_order(metaops: MetaOps) -> MetaOps:
     """Sorted by first row, then first column."""
     t = metaops.table
-    row = np.where(t[:, M_MAP] >= 0, _first(metaops, t[:, M_MAP]), t[:, M0])
-    column = np.where(t[:, K_MAP] >= 0, _first(metaops, t[:, K_MAP]), t[:, K0])
+    row = np.where(t[:, M_MAP] >= 0, first_listed(metaops, t[:, M_MAP]), t[:, M0])
+    column = np.where(t[:, K_MAP] >= 0, first_listed(metaops, t[:, K_MAP]), t[:, K0])
     return metaops.select(np.lexsort((column, row)))
 
 
-def _first(metaops: MetaOps, at: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Int64:
+def first_listed(metaops: MetaOps, at: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Int64:
     """First index of each list; 0 where the axis is a range."""
     if not len(metaops.index):
         return np.zeros(len(at), np.int64)

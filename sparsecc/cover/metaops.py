@@ -84,7 +84,7 @@ class MetaOps:
             return self.index[record[at] : record[at] + record[size]]
         return range(int(record[start]), int(record[start]) + int(record[size]))
 
-    def select(self, which: NDArray[np.generic] | slice) -> MetaOps:
+    def select(self, which: NDArray[np.integer | np.bool_] | slice) -> MetaOps:
         """These meta-ops, in this order; the index pool is shared."""
         return MetaOps(self.table[which], self.index)
 

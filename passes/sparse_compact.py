@@ -1,0 +1,79 @@
+"""Chooses how an operator is compacted: its nonzeros re-indexed so that they stand closer.
+
+Turns the whole-space cover of each `sparse.spmm` into one without empty rows and columns (`global`), into one
+meta-op for each window of live rows that holds just the columns the window uses (`window`), or keeps it
+whole, to be split to unit cells (`none`) or to stay one dense operator (`dense`). `auto` asks the
+scheduler, which weighs these against each other and against the dense plan. Only maps change; nothing moves
+in memory.
+
+An operator without nonzeros gets a cover without meta-ops, whatever the mode but `dense`. An operator that
+has a plan, or whose cover is not the whole space, is left alone. Refused are unknown modes and windows
+below one row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.dialects.builtin import StringAttr
+from xdsl.utils.exceptions import PassFailedException
+
+from sparsecc.cover.compact import global_compaction, window_compaction
+from sparsecc.cover.metaops import MetaOps
+from sparsecc.dialects.sparse import CoverOp, SpmmOp
+from sparsecc.passes.base import SpmmPass
+from sparsecc.target import Target
+
+MODES = ("auto", "none", "global", "window", "dense")
+
+
+@dataclass(frozen=True)
+class SparseCompactPass(SpmmPass):
+    name = "sparse-compact"
+    summary: ClassVar = "drops empty rows and columns: whole-space covers -> compacted covers, with a plan"
+    refuses: ClassVar = "unknown modes, windows below one row"
+    option_help: ClassVar = {
+        "mode": f"one of {', '.join(MODES)}; auto asks the scheduler",
+        "window": "rows of a window, for mode window; the unit's rows when left out",
+        "target": "preset or .toml file the scheduler costs for, for mode auto",
+    }
+
+    mode: str = "auto"
+    window: int | None = None
+    target: str = "gemmini16"
+
+    def rewrite(self, op: SpmmOp) -> SpmmOp | None:
+        if self.mode not in MODES:
+            raise PassFailedException(f"{self.name}: mode {self.mode!r} is not one of {', '.join(MODES)}")
+        if self.window is not None and self.window < 1:
+            raise PassFailedException(f"{self.name}: window {self.window} needs at least one row")
+        # Compacted, lowered or grouped already.
+        if op.plan is not None or not op.is_whole:
+            return None
+        compacted, plan, reason = self._choose(op)
+        new = op.with_body([CoverOp(compacted)])
+        new.plan, new.reason = StringAttr(plan), StringAttr(reason)
+        return new
+
+    def _choose(self, op: SpmmOp) -> tuple[MetaOps, str, str]:
+        """The cover, the plan, and why."""
+        pattern, n, unit = op.weight.pattern, op.positions, op.unit.shape
+        asked = f"mode {self.mode} was asked for"
+        if self.mode == "dense":
+            return op.cover(), "dense", asked
+        if not pattern.nnz:
+            return MetaOps.of([]), "sparse", "the weight has no nonzero"
+        match self.mode:
+            case "none":
+                return op.cover(), "sparse", asked
+            case "global":
+                return global_compaction(pattern, n, unit), "sparse", asked
+            case "window":
+                height = self.window or unit[0]
+                return window_compaction(pattern, n, unit, height), "sparse", f"{asked}, {height} rows each"
+            case _:
+                from sparsecc.schedule import choose
+
+                choice = choose(pattern, n, Target.load(self.target))
+                return choice.compacted, choice.plan, choice.reason
