@@ -72,6 +72,7 @@ typedef struct {
     size_t pitch;      /* bytes of a row here: f16 and bf16 are kept as f32, and rows are padded */
     unsigned char *data;
     unsigned char *written; /* per row */
+    int64_t written_before; /* all rows before this one were written: the usual case, and quickly seen */
     axi_line *lines;
     int64_t peak_rows, bytes_read, bytes_written;
 } axi_memory;
@@ -168,11 +169,6 @@ void axi_describe(const ax_machine *m, const axi_insn *insn, char *text, size_t 
 /* time.c */
 int axi_place(ax_machine *m, const axi_insn *insn, const char *operand, uint32_t address, unsigned allowed,
               int64_t rows, int64_t step, int64_t blocks, axi_area *area);
-int axi_need_written(ax_machine *m, const axi_insn *insn, const char *operand, const axi_area *area);
-void axi_wait_to_read(const ax_machine *m, const axi_area *area, axi_hazards *hazards);
-void axi_wait_to_write(const ax_machine *m, const axi_area *area, axi_engine engine, axi_hazards *hazards);
-void axi_mark_read(ax_machine *m, const axi_area *area, int64_t done);
-void axi_mark_written(ax_machine *m, const axi_area *area, axi_engine engine, int64_t done);
 /* Issues and starts the instruction; it completes `latency` after its occupancy. Returns its start. */
 int64_t axi_schedule(ax_machine *m, const axi_insn *insn, axi_engine engine, int64_t occupancy, int64_t latency,
                      const axi_hazards *hazards);

@@ -1,7 +1,7 @@
 /* Moving data: LD, LDG, ST, STS between off-chip arrays and the memories, MV between memories. */
 #include <math.h>
 
-#include "internal.h"
+#include "area.h"
 
 static axi_buffer *find_buffer(ax_machine *m, const axi_insn *insn, int handle, const char *what)
 {
@@ -93,6 +93,13 @@ static int64_t row_in_memory(const axi_insn *insn, const axi_buffer *index, int6
     return insn->offset + (index ? index_at(index, insn->index_offset + r) : r) * insn->stride;
 }
 
+/* Whether the elements lie one after the other, off-chip as here. */
+static bool in_one_piece(const axi_insn *insn, const axi_memory *memory)
+{
+    return insn->stride == insn->cols && insn->cols == memory->width &&
+           memory->pitch == (size_t)insn->cols * axi_kept_bytes(memory->type);
+}
+
 static int load(ax_machine *m, const axi_insn *insn, bool indexed)
 {
     const uint32_t dst = insn->address[0];
@@ -123,6 +130,11 @@ static int load(ax_machine *m, const axi_insn *insn, bool indexed)
     if (!axi_with_data(m))
         return 0;
     const size_t size = axi_kept_bytes(memory->type);
+    if (!indexed && in_one_piece(insn, memory)) {
+        axi_import(axi_row(memory, to.row), buffer->data + insn->offset * axi_type_bytes(buffer->type), buffer->type,
+                   (int64_t)insn->rows * insn->cols);
+        return 0;
+    }
     for (int64_t b = 0; b < blocks; b++) {
         const int64_t done = b * memory->width;
         const int64_t n = insn->cols - done < memory->width ? insn->cols - done : memory->width;
@@ -130,7 +142,8 @@ static int load(ax_machine *m, const axi_insn *insn, bool indexed)
         for (int64_t r = 0; r < insn->rows; r++, row += memory->pitch) {
             const int64_t from = row_in_memory(insn, index, r) + done;
             axi_import(row, buffer->data + from * axi_type_bytes(buffer->type), buffer->type, n);
-            memset(row + (size_t)n * size, 0, memory->pitch - (size_t)n * size);
+            if ((size_t)n * size < memory->pitch)
+                memset(row + (size_t)n * size, 0, memory->pitch - (size_t)n * size);
         }
     }
     return 0;
@@ -173,6 +186,12 @@ static int write_rows(ax_machine *m, const axi_insn *insn, const axi_buffer *buf
     const axi_memory *memory = &m->memory[src >> 30];
     const int64_t size = axi_type_bytes(buffer->type);
     unsigned char *sum = NULL;
+    if (!index && in_one_piece(insn, memory)) {
+        axi_export(m, buffer->data + insn->offset * size, buffer->type,
+                   axi_row(memory, (int64_t)(src & AXI_ADDRESS_MASK)), memory->type, output,
+                   (int64_t)insn->rows * insn->cols);
+        return 0;
+    }
     if (insn->flag) {
         sum = axi_scratch(m, insn, &m->scratch_a, &m->scratch_a_size, (size_t)memory->width * 4);
         if (!sum)

@@ -1,5 +1,5 @@
 /* The tensor unit: TU.PRE and TU.MM of a weight-stationary array, TU.MMA of a matrix cube or fragment unit. */
-#include "internal.h"
+#include "area.h"
 
 static int need_kind(ax_machine *m, const axi_insn *insn, ax_array_kind kind)
 {

@@ -2,12 +2,7 @@
  *
  * Every instruction is placed in time once, when it is issued: its start is the latest of all it waits for.
  * All of these are sums and maxima of durations, so no duration can shrink and make the whole take longer. */
-#include "internal.h"
-
-static int64_t line_of(const ax_machine *m, int64_t row)
-{
-    return m->line_shift >= 0 ? row >> m->line_shift : (int64_t)((uint32_t)row / (uint32_t)m->config.line_rows);
-}
+#include "area.h"
 
 int axi_place(ax_machine *m, const axi_insn *insn, const char *operand, uint32_t address, unsigned allowed,
               int64_t rows, int64_t step, int64_t blocks, axi_area *area)
@@ -39,7 +34,7 @@ int axi_place(ax_machine *m, const axi_insn *insn, const char *operand, uint32_t
     return 0;
 }
 
-int axi_need_written(ax_machine *m, const axi_insn *insn, const char *operand, const axi_area *area)
+int axi_find_hole(ax_machine *m, const axi_insn *insn, const char *operand, const axi_area *area)
 {
     const axi_memory *memory = area->memory;
     for (int64_t b = 0; b < area->blocks; b++) {
@@ -52,57 +47,11 @@ int axi_need_written(ax_machine *m, const axi_insn *insn, const char *operand, c
     return 0;
 }
 
-void axi_wait_to_read(const ax_machine *m, const axi_area *area, axi_hazards *hazards)
+void axi_note_written(axi_memory *memory, int64_t row, int64_t rows)
 {
-    for (int64_t b = 0; b < area->blocks; b++) {
-        const int64_t first = area->row + b * area->step;
-        const int64_t end = line_of(m, first + area->rows - 1);
-        for (int64_t i = line_of(m, first); i <= end; i++) {
-            const axi_line *line = &area->memory->lines[i];
-            hazards->raw = axi_max(hazards->raw, axi_max(line->load, axi_max(line->mat, line->other)));
-        }
-    }
-}
-
-void axi_wait_to_write(const ax_machine *m, const axi_area *area, axi_engine engine, axi_hazards *hazards)
-{
-    for (int64_t b = 0; b < area->blocks; b++) {
-        const int64_t first = area->row + b * area->step;
-        const int64_t end = line_of(m, first + area->rows - 1);
-        for (int64_t i = line_of(m, first); i <= end; i++) {
-            const axi_line *line = &area->memory->lines[i];
-            hazards->war = axi_max(hazards->war, line->read);
-            hazards->waw = axi_max(hazards->waw, line->other);
-            if (engine != AXI_LOAD)
-                hazards->waw = axi_max(hazards->waw, line->load);
-            if (engine != AXI_MAT)
-                hazards->waw = axi_max(hazards->waw, line->mat);
-        }
-    }
-}
-
-void axi_mark_read(ax_machine *m, const axi_area *area, int64_t done)
-{
-    for (int64_t b = 0; b < area->blocks; b++) {
-        const int64_t first = area->row + b * area->step;
-        const int64_t end = line_of(m, first + area->rows - 1);
-        for (int64_t i = line_of(m, first); i <= end; i++)
-            area->memory->lines[i].read = axi_max(area->memory->lines[i].read, done);
-    }
-}
-
-void axi_mark_written(ax_machine *m, const axi_area *area, axi_engine engine, int64_t done)
-{
-    for (int64_t b = 0; b < area->blocks; b++) {
-        const int64_t first = area->row + b * area->step;
-        const int64_t end = line_of(m, first + area->rows - 1);
-        memset(area->memory->written + first, 1, (size_t)area->rows);
-        for (int64_t i = line_of(m, first); i <= end; i++) {
-            axi_line *line = &area->memory->lines[i];
-            int64_t *time = engine == AXI_LOAD ? &line->load : engine == AXI_MAT ? &line->mat : &line->other;
-            *time = axi_max(*time, done);
-        }
-    }
+    memset(memory->written + row, 1, (size_t)rows);
+    while (memory->written_before < memory->rows && memory->written[memory->written_before])
+        memory->written_before++;
 }
 
 /* Keeps the `depth` latest ends: the new one takes the place of the earliest and is sorted in from the top.

@@ -3,7 +3,7 @@
 #include <limits.h>
 #include <math.h>
 
-#include "internal.h"
+#include "area.h"
 
 /* Rows of one area on the vector unit: n / lanes cycles, rounded up, and the latency. */
 static int64_t vector_cycles(const ax_machine *m, const axi_area *area)
