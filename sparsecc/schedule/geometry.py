@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsecc.cover.group import equal_or_disjoint
 from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, MetaOps
 from sparsecc.errors import UserError
+
+
+# Places in the index pool are told apart from indices of ranges by this offset.
+LISTED = 1 << 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,25 +36,36 @@ class RowOrder:
 def row_order(metaops: MetaOps, m: int) -> RowOrder:
     """Rows as the meta-ops need them, those that no meta-op writes last where any are listed.
 
-    Raises UserError when row lists overlap without being equal: then no order makes them all consecutive.
+    Raises UserError when a row stands in two lists: then no order makes the rows of both consecutive. Parts of one
+    list count as one list.
     """
     t = metaops.table
     if (t[:, M_MAP] < 0).all():
         return RowOrder(np.arange(m, dtype=np.int32), t[:, M0].copy())
-    if not equal_or_disjoint(metaops):
+    # Rows as intervals: of the natural order, or of the index pool. Touching intervals join to segments.
+    start = np.where(t[:, M_MAP] >= 0, t[:, M_MAP] + LISTED, t[:, M0])
+    by_start = np.argsort(start, kind="stable")
+    reach = np.maximum.accumulate((start + t[:, M])[by_start])
+    opens = np.concatenate(([True], start[by_start][1:] > reach[:-1]))
+    segment = np.empty(len(t), np.int64)
+    segment[by_start] = np.cumsum(opens) - 1
+    first = start[by_start][opens]
+    last = np.concatenate((reach[:-1][opens[1:]], reach[-1:]))
+    rows = [
+        metaops.index[a - LISTED : b - LISTED] if a >= LISTED else np.arange(a, b, dtype=np.int32)
+        for a, b in zip(first.tolist(), last.tolist(), strict=True)
+    ]
+    by_row = sorted(range(len(rows)), key=lambda i: int(rows[i][0]))
+    written = np.concatenate([rows[i] for i in by_row])
+    if len(np.unique(written)) != len(written):
         raise UserError(
-            "the cover lists rows that overlap without being equal; this target accumulates consecutive "
+            "the cover has row lists that share rows without being the same; this target accumulates consecutive "
             "rows only; use sparse-compact modes none, global or window"
         )
-    listed = t[:, M_MAP] >= 0
-    start = np.where(listed, metaops.index[np.maximum(t[:, M_MAP], 0)], t[:, M0])
-    _, representative, which = np.unique(start, return_index=True, return_inverse=True)
-    sets = [np.asarray(metaops.rows(int(i)), np.int32) for i in representative]
-    sizes = np.array([len(s) for s in sets])
-    written = np.concatenate(sets)
+    place = np.zeros(len(rows), np.int64)
+    place[by_row] = np.cumsum([0, *(len(rows[i]) for i in by_row[:-1])])
     rest = np.setdiff1d(np.arange(m, dtype=np.int32), written)
-    place = np.cumsum(sizes) - sizes
-    return RowOrder(np.concatenate((written, rest)), place[which].astype(np.int32))
+    return RowOrder(np.concatenate((written, rest)), (place[segment] + start - first[segment]).astype(np.int32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +128,6 @@ class Tiles:
     """Which rows of X: equal for equal tiles. A first row, or LISTED + a place in the index pool."""
     rows: Int64
     """Rows of X in the tile, at most R."""
-
-
-# Told apart from first rows of ranges by this offset.
-LISTED = 1 << 40
 
 
 def cut_to_tiles(metaops: MetaOps, bands: Bands, tile: int) -> Tiles:
