@@ -43,7 +43,7 @@ def row_order(metaops: MetaOps, m: int) -> RowOrder:
     if (t[:, M_MAP] < 0).all():
         return RowOrder(np.arange(m, dtype=np.int32), t[:, M0].copy())
     # Rows as intervals: of the natural order, or of the index pool. Touching intervals join to segments.
-    start = np.where(t[:, M_MAP] >= 0, t[:, M_MAP] + LISTED, t[:, M0])
+    start = np.where(t[:, M_MAP] >= 0, t[:, M_MAP].astype(np.int64) + LISTED, t[:, M0])
     by_start = np.argsort(start, kind="stable")
     reach = np.maximum.accumulate((start + t[:, M])[by_start])
     opens = np.concatenate(([True], start[by_start][1:] > reach[:-1]))
