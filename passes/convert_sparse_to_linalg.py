@@ -36,7 +36,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.ir.affine import AffineMap
 from xdsl.rewriter import InsertPoint, Rewriter
 
-from sparsecc.cover.laws import locate
+from sparsecc.cover.cells import blocks
 from sparsecc.cover.metaops import Axis
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.elements import elements_of
@@ -94,11 +94,11 @@ class _Graph:
         result: SSAValue = self.insert(linalg.FillOp([zero], [empty.tensor])).res[0]
         x = self.spmm.x if self.is_integer else self.cast(arith.ExtFOp, self.spmm.x, self.wide)
         cover = self.spmm.cover()
-        blocks = _blocks(self.spmm)
-        for i in range(len(cover)):
+        weight = self.spmm.weight
+        block_type = self.element_type if self.is_integer else self.wide
+        for i, block in enumerate(blocks(cover, weight.pattern, weight.data)):
             rows, columns = cover.rows(i), cover.columns(i)
-            block_type = self.element_type if self.is_integer else self.wide
-            w = self.insert(arith.ConstantOp(elements_of(blocks[i], block_type))).result
+            w = self.insert(arith.ConstantOp(elements_of(block, block_type))).result
             x_rows = self.share(("x", *_key(columns)), lambda c=columns: self.take(x, c))
             part = self.product(w, x_rows, self.take(result, rows), zero)
             result = self.put(part, rows, result)
@@ -197,18 +197,3 @@ def _runs(rows: Axis) -> list[tuple[int, int, int]]:
     heads = np.flatnonzero(np.concatenate(([True], np.diff(listed) != 1)))
     counts = np.diff(np.append(heads, len(listed)))
     return list(zip(heads.tolist(), listed[heads].tolist(), counts.tolist(), strict=True))
-
-
-def _blocks(spmm: SpmmOp) -> list[NDArray[np.generic]]:
-    """The dense block of W that each meta-op multiplies by."""
-    cover, weight = spmm.cover(), spmm.weight
-    places = locate(cover, weight.pattern)
-    order = np.argsort(places.owner, kind="stable")
-    bounds = np.searchsorted(places.owner[order], np.arange(len(cover) + 1))
-    blocks: list[NDArray[np.generic]] = []
-    for i in range(len(cover)):
-        block = np.zeros((len(cover.rows(i)), len(cover.columns(i))), weight.data.dtype)
-        inside = order[bounds[i] : bounds[i + 1]]
-        block[places.row[inside], places.column[inside]] = weight.data[inside]
-        blocks.append(block)
-    return blocks

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsecc.cover.laws import Pattern, locate
 from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int64, K, M, MetaOps
@@ -47,3 +50,15 @@ def count_cells(metaops: MetaOps, unit: Unit) -> int:
     """Unit cells the meta-ops occupy, each meta-op's sides rounded up to whole units."""
     rows, columns = _grid(metaops, unit)
     return int((rows * columns).sum())
+
+
+def blocks(metaops: MetaOps, pattern: Pattern, data: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
+    """The dense block of W of each meta-op, in order; data are the values of the pattern's nonzeros."""
+    places = locate(metaops, pattern)
+    order = np.argsort(places.owner, kind="stable")
+    bounds = np.searchsorted(places.owner[order], np.arange(len(metaops) + 1))
+    for i, (rows, columns) in enumerate(metaops.table[:, [M, K]].tolist()):
+        block = np.zeros((rows, columns), data.dtype)
+        inside = order[bounds[i] : bounds[i + 1]]
+        block[places.row[inside], places.column[inside]] = data[inside]
+        yield block

@@ -1,0 +1,1 @@
+"""Numpy interpreters: what a module computes, at each level of the IR."""
