@@ -28,7 +28,12 @@ def load_matrix(source: str, *, values: ValueKind | None = None, seed: int = 0) 
         values are replaced as `seeded_values` does. Files with values are left as they are.
     Raises UserError, and nothing else, for whatever is wrong with the file.
     """
-    matrix = _read(source)
+    try:
+        matrix = _read(source)
+    except MemoryError:
+        raise UserError(
+            f"{source}: does not fit into memory; split the matrix or use a larger machine"
+        ) from None
     if matrix.pattern_only and values is not None:
         return seeded_values(matrix, values, seed)
     return matrix

@@ -26,9 +26,15 @@ def fault(where: str, found: str, needed: str, advice: str) -> UserError:
     return UserError(f"{where}: found {found}, but {needed}; {advice}")
 
 
-def quote(text: str) -> str:
-    """`text` from a file, fit for a message: control characters escaped, and cut when long."""
-    return ascii(text if len(text) <= 40 else text[:40] + "...")
+def quote(text: str, limit: int = 40) -> str:
+    """`text` from a file, fit for a message: control characters escaped, cut after `limit` characters."""
+    return ascii(text if len(text) <= limit else text[:limit] + "...")
+
+
+def name_list(names: Sequence[str]) -> str:
+    """The first of `names`, quoted, and how many more there are. Names are given whole, to be copied."""
+    shown = ", ".join(quote(name, 300) for name in names[:12])
+    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown
 
 
 def check_file(path: Path) -> int:
@@ -38,7 +44,7 @@ def check_file(path: Path) -> int:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if stat.S_ISDIR(status.st_mode):
         raise fault(str(path), "a directory", "a file is needed", "name one file in it")
     if not stat.S_ISREG(status.st_mode):
@@ -48,8 +54,8 @@ def check_file(path: Path) -> int:
     return status.st_size
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of `path`, unpacked when its name ends in `.gz`."""
+def read_file(path: Path) -> bytes:
+    """The bytes of `path` as they are; UserError when it cannot be read or has more than MAX_BYTES."""
     size = check_file(path)
     if size > MAX_BYTES:
         raise fault(
@@ -59,28 +65,18 @@ def read_bytes(path: Path) -> bytes:
             "split the matrix into several files",
         )
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from None
-    packed = path.name.lower().endswith(".gz")
-    if not packed:
-        if data.startswith(_GZIP_MAGIC):
-            raise fault(
-                str(path),
-                "gzip-compressed data",
-                f"{path.suffix} files are not compressed",
-                f"rename it to {path.name}.gz",
-            )
-        return data
-    if not data.startswith(_GZIP_MAGIC):
-        raise fault(
-            str(path), "data that is not gzip", "a .gz file must be", f"rename it to {path.name[:-3]}"
-        )
+        raise unreadable(path, error) from None
+
+
+def unpack(stream: io.BufferedIOBase, path: Path, what: str) -> bytes:
+    """What the decompressor `stream` gives, at most MAX_BYTES; `path` and `what` are for messages."""
     try:
-        with gzip.open(io.BytesIO(data)) as stream:
+        with stream:
             unpacked = stream.read(MAX_BYTES + 1)
     except Exception as error:  # several modules raise here, each its own kinds
-        raise damaged(str(path), "gzip data", error) from None
+        raise damaged(str(path), what, error) from None
     if len(unpacked) > MAX_BYTES:
         raise fault(
             str(path),
@@ -89,6 +85,25 @@ def read_bytes(path: Path) -> bytes:
             "split the matrix into several files",
         )
     return unpacked
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of `path`, unpacked when its name ends in `.gz`."""
+    data = read_file(path)
+    if path.name.lower().endswith(".gz"):
+        if not data.startswith(_GZIP_MAGIC):
+            raise fault(
+                str(path), "data that is not gzip", "a .gz file must be", f"rename it to {path.name[:-3]}"
+            )
+        return unpack(gzip.GzipFile(fileobj=io.BytesIO(data)), path, "gzip data")
+    if data.startswith(_GZIP_MAGIC):
+        raise fault(
+            str(path),
+            "gzip-compressed data",
+            f"{path.suffix} files are not compressed",
+            f"unpack it, or if it is a matrix in text, rename it to {path.name}.gz",
+        )
+    return data
 
 
 def decode(data: bytes, where: str) -> str:
@@ -103,6 +118,13 @@ def decode(data: bytes, where: str) -> str:
             "this format is text",
             "check that the file is what its name says, and copy or download it again",
         ) from None
+
+
+def unreadable(path: Path, error: OSError | ValueError) -> UserError:
+    """The error for a path that the operating system does not let us look at."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    shown = str(path) if str(path).isprintable() and len(str(path)) < 1000 else quote(str(path))
+    return UserError(f"{shown}: cannot be read ({reason}); check the path and its permissions")
 
 
 def damaged(where: str, what: str, error: Exception) -> UserError:
@@ -162,8 +184,3 @@ def _converts(token: str, dtype: type[np.int64] | type[np.float64]) -> bool:
     except (ValueError, OverflowError):
         return False
     return True
-
-
-def _unreadable(path: Path, error: OSError | ValueError) -> UserError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return UserError(f"{quote(str(path))}: cannot be read ({reason}); check the path and its permissions")

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import safe_open
 
 from sparsecc.errors import UserError
-from sparsecc.importers.files import MAX_BYTES, check_file, damaged, fault, quote
+from sparsecc.importers.files import MAX_BYTES, check_file, damaged, fault, name_list, quote, unreadable
 from sparsecc.importers.matrix import Matrix, build_from_dense, check_shape
 
 _DTYPES = {
@@ -44,10 +44,10 @@ def read_safetensors(path: Path, tensor: str | None, *, source: str, stem: str) 
     header, start = _header(path)
     tensor = _only_matrix(header, path) if tensor is None else tensor
     if tensor not in header:
-        raise UserError(f"{path}: no tensor {quote(tensor)}; {_choices(header, path)}")
+        raise UserError(f"{path}: no tensor {quote(tensor, 300)}; {_choices(header, path)}")
     entry = header[tensor]
     name = f"{stem}.{tensor}"
-    where = f"{path}, tensor {quote(tensor)}"
+    where = f"{path}, tensor {quote(tensor, 300)}"
     shape = check_shape(tuple(entry["shape"]), where)
     if entry["dtype"] not in _DTYPES:
         raise fault(
@@ -72,15 +72,14 @@ def read_safetensors(path: Path, tensor: str | None, *, source: str, stem: str) 
 def _header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """The header's entry of each tensor, and the offset of the first byte after the header."""
     try:
-        with safe_open(path, framework="np"):
-            pass  # opening checks lengths, types, shapes and that the offsets fit the file
+        # Opened here first, as the library says "no such file" when permission is what is missing.
         with path.open("rb") as stream:
+            with safe_open(path, framework="np"):
+                pass  # opening checks lengths, types, shapes and that the offsets fit the file
             length = int.from_bytes(stream.read(8), "little")
             header = cast(dict[str, dict[str, Any]], json.loads(stream.read(length)))
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror or error}); check its permissions"
-        ) from None
+        raise unreadable(path, error) from None
     except Exception as error:  # the library has an error type of its own, json others
         raise damaged(str(path), ".safetensors file", error) from None
     header.pop("__metadata__", None)
@@ -100,6 +99,4 @@ def _choices(header: dict[str, dict[str, Any]], path: Path) -> str:
     names = [name for name, entry in header.items() if len(entry["shape"]) == 2]
     if not names:
         return "the file holds no tensor of 2 dimensions, so use another file"
-    shown = ", ".join(quote(name) for name in names[:12])
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return f"name one as {path}:NAME, where NAME is {shown}{more}"
+    return f"name one as {path}:NAME, where NAME is {name_list(names)}"

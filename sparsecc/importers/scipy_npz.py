@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsecc.importers.files import MAX_BYTES, damaged, fault, quote, read_bytes
+from sparsecc.importers.files import MAX_BYTES, damaged, fault, name_list, quote, read_bytes
 from sparsecc.importers.matrix import Indices, Matrix, build_matrix, check_shape, check_values_dtype
 from sparsecc.importers.npy import parse_npy
 from sparsecc.importers.smtx import check_indices, check_offsets
@@ -56,7 +56,7 @@ class _Arrays:
         try:
             info = self.archive.getinfo(f"{key}.npy")
         except KeyError:
-            names = ", ".join(quote(name) for name in self.archive.namelist()[:8])
+            names = name_list(self.archive.namelist())
             raise fault(
                 self.source,
                 f"no array {key!r} among {names or 'none at all'}",

@@ -8,6 +8,8 @@ Three lines of text, counted from 1:
 
 from __future__ import annotations
 
+import io
+import lzma
 import tarfile
 from pathlib import Path
 
@@ -15,15 +17,16 @@ import numpy as np
 
 from sparsecc.errors import UserError
 from sparsecc.importers.files import (
-    MAX_BYTES,
-    check_file,
     damaged,
     decode,
     fault,
+    name_list,
     numbers,
     quote,
     read_bytes,
+    read_file,
     size_number,
+    unpack,
 )
 from sparsecc.importers.matrix import Indices, Matrix, build_matrix, check_shape
 
@@ -40,32 +43,26 @@ def read_smtx_pack(path: Path, member: str, *, source: str) -> Matrix:
 
     Raises UserError when the pack or the member is bad, or when there is no such member.
     """
-    check_file(path)
+    # Unpacked as a whole: the checksum that tells a damaged pack stands at its end.
+    unpacked = unpack(lzma.LZMAFile(io.BytesIO(read_file(path))), path, "xz data")
     wanted = {member, member + _SUFFIX}
     names: list[str] = []
     data: bytes | None = None
     try:
-        with tarfile.open(path, "r:xz") as pack:
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as pack:
             for entry in pack:
                 names.append(entry.name)
                 # A sparse tar member can claim any size without holding a byte.
-                if (
-                    entry.name in wanted
-                    and entry.isreg()
-                    and not entry.issparse()
-                    and entry.size <= MAX_BYTES
-                ):
-                    stream = pack.extractfile(entry)
-                    data = stream.read() if stream else None
+                if entry.name in wanted and entry.isreg() and not entry.issparse():
+                    content = pack.extractfile(entry)
+                    data = content.read() if content else None
                     break
-    except Exception as error:  # tarfile lets errors of lzma, struct and others through
+    except Exception as error:  # tarfile lets errors of struct and others through
         raise damaged(str(path), "tar.xz pack", error) from None
     if data is None:
-        shown = ", ".join(quote(name) for name in names[:8])
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         raise UserError(
-            f"{path}: no matrix file {quote(member)} in this pack; it holds {shown or 'nothing'}{more}; "
-            f"name one as {path}::NAME"
+            f"{path}: no matrix file {quote(member, 300)} in this pack; it holds "
+            f"{name_list(names) or 'nothing'}; name one as {path}::NAME"
         )
     return parse_smtx(data, source=source, name=Path(member).name.removesuffix(_SUFFIX))
 
