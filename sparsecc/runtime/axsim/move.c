@@ -43,8 +43,8 @@ static int check_index(ax_machine *m, const axi_insn *insn, const axi_buffer *bu
                         axi_type_name[(*index)->type]);
     const int64_t first = insn->index_offset;
     if (first < 0 || first > (*index)->elements - insn->rows)
-        return axi_fail(m, insn, "indices %lld to %lld of '%s' needed, which has indices 0 to %lld", (long long)first,
-                        (long long)first + insn->rows - 1, (*index)->name, (long long)((*index)->elements - 1));
+        return axi_fail(m, insn, "%d indices from %lld on needed, and '%s' has indices 0 to %lld", (int)insn->rows,
+                        (long long)first, (*index)->name, (long long)((*index)->elements - 1));
     if (!(*index)->data)
         return 0;
     for (int64_t r = 0; r < insn->rows; r++) {
@@ -284,7 +284,7 @@ int ax_sts(ax_machine *m, int buffer, int64_t offset, int64_t stride, int index,
     return axi_begin(m) ? -1 : store(m, &insn, true);
 }
 
-static bool areas_meet(int64_t a, int64_t b, int64_t rows) { return a < b + rows && b < a + rows; }
+static bool meet(int64_t a, int64_t a_rows, int64_t b, int64_t b_rows) { return a < b + b_rows && b < a + a_rows; }
 
 int ax_mv(ax_machine *m, uint32_t dst, int32_t dst_step, uint32_t src, int32_t src_step, int32_t rows, int32_t blocks)
 {
@@ -300,10 +300,10 @@ int ax_mv(ax_machine *m, uint32_t dst, int32_t dst_step, uint32_t src, int32_t s
                         (int)target->width, axi_type_name[target->type], target->name, (int)source->width,
                         axi_type_name[source->type], source->name);
     const int64_t first_to = dst & AXI_ADDRESS_MASK, first_from = src & AXI_ADDRESS_MASK;
-    if (target == source)
+    if (target == source && meet(to.row, axi_area_end(&to) - to.row, from.row, axi_area_end(&from) - from.row))
         for (int64_t i = 0; i < blocks; i++)
             for (int64_t j = 0; j < blocks; j++)
-                if (areas_meet(first_to + i * dst_step, first_from + j * src_step, rows))
+                if (meet(first_to + i * dst_step, rows, first_from + j * src_step, rows))
                     return axi_fail(m, &insn, "block %lld of dst and block %lld of src overlap in %s", (long long)i,
                                     (long long)j, target->name);
     if (axi_need_written(m, &insn, "src", &from))

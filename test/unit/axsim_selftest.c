@@ -1,0 +1,171 @@
+/* A program for the sanitizers: every instruction, type and way to fail, on arrays of awkward sizes. Exits 0 when
+ * all integer results are right and every error is found. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "axsim.h"
+
+enum { ROWS = 5, COLS = 7, M = 9, K = 12, N = 17 };
+
+static int failures;
+
+static void expect(int condition, const char *what)
+{
+    if (!condition) {
+        fprintf(stderr, "failed: %s\n", what);
+        failures++;
+    }
+}
+
+static ax_config target(ax_array_kind kind, ax_type in)
+{
+    return (ax_config){
+        .name = "self \"test\"", .clock_ghz = 1, .kind = kind, .rows = ROWS, .cols = COLS, .in = in,
+        .acc = in == AX_I8 ? AX_I32 : AX_F32, .pe_double_buffer = 1, .mma_m = 4, .mma_n = 4, .mma_k = 4,
+        .mma_interval = 2, .mma_latency = 3, .spad_bytes = 1 << 13, .acc_bytes = 1 << 13,
+        .l0a_bytes = kind == AX_MMA ? 1 << 12 : 0, .l0b_bytes = kind == AX_MMA ? 1 << 12 : 0, .line_rows = 3,
+        .dma_bytes_per_cycle = 16, .dma_latency = 10, .dma_max_burst = 64, .dma_row_overhead = 1,
+        .dma_gather_overhead = 2, .move_bytes_per_cycle = INFINITY, .vector_lanes = 4, .queue_load = 2,
+        .queue_execute = 3, .queue_store = 1, .issue_gap = 1, .mac_pj = 1, .dram_pj_per_byte = 2,
+    };
+}
+
+static int bytes_of(ax_type type) { return type == AX_I8 ? 1 : type == AX_F32 || type == AX_I32 ? 4 : 2; }
+
+/* x[M, K] * w[K, N] by tiles of the stationary array, or in one TU.MMA; small numbers, the same in every type. */
+static void product(ax_array_kind kind, ax_type in)
+{
+    static const uint16_t half[] = {0x0000, 0x3c00, 0x4000, 0x4200}, brain[] = {0x0000, 0x3f80, 0x4000, 0x4040};
+    const ax_config config = target(kind, in);
+    const int size = bytes_of(in);
+    unsigned char *x = malloc((size_t)(M * K * size)), *w = malloc((size_t)(K * N * size));
+    int32_t *index = malloc(M * sizeof *index);
+    void *y = calloc(M * N, 4), *z = calloc(M * N, 1);
+    int failed = 0;
+    for (int i = 0; i < M * K + K * N; i++) {
+        const int value = i * 7 % 4;
+        const float as_float = (float)value;
+        unsigned char *to = i < M * K ? x + i * size : w + (i - M * K) * size;
+        if (in == AX_I8)
+            *to = (unsigned char)value;
+        else if (in == AX_F32)
+            memcpy(to, &as_float, 4);
+        else
+            memcpy(to, in == AX_F16 ? &half[value] : &brain[value], 2);
+    }
+    for (int i = 0; i < M; i++)
+        index[i] = M - 1 - i;
+
+    ax_machine *m = ax_open(&config, AX_TRACE);
+    const int bx = ax_buffer(m, "x", x, M * K, in), bw = ax_buffer(m, "w", w, K * N, in);
+    const int by = ax_buffer(m, "y", y, M * N, config.acc), bz = ax_buffer(m, "z", z, M * N, AX_I8);
+    const int bi = ax_buffer(m, "index", index, M, AX_I32);
+    const int relu = ax_output(m, AX_I8, 0.5, AX_ACT_RELU);
+    ax_scope(m, "a \"product\"\n");
+    if (kind == AX_WS) {
+        for (int k = 0; k < K; k += ROWS)
+            for (int n = 0; n < N; n += COLS) {
+                const int kt = K - k < ROWS ? K - k : ROWS, nt = N - n < COLS ? N - n : COLS;
+                failed |= ax_ldg(m, AX_SPAD(0), 0, bx, k, K, bi, 0, M, kt);
+                failed |= ax_ld(m, AX_SPAD(M), 0, bw, k * N + n, N, kt, nt);
+                failed |= ax_pre(m, AX_SPAD(M), kt, nt);
+                failed |= ax_mm(m, AX_ACC(n / COLS * M), AX_SPAD(0), M, k > 0);
+            }
+    } else {
+        failed |= ax_ldg(m, AX_SPAD(0), M, bx, 0, K, bi, 0, M, K);
+        failed |= ax_ld(m, AX_SPAD(40), K, bw, 0, N, K, N);
+        failed |= ax_mv(m, AX_L0A(1), M + 1, AX_SPAD(0), M, M, 2);
+        failed |= ax_mv(m, AX_L0B(2), K, AX_SPAD(40), K, K, 3);
+        failed |= ax_mma(m, AX_ACC(0), M, AX_L0A(1), M + 1, AX_L0B(2), K, M, N, K, 0);
+    }
+    failed |= ax_fence(m);
+    failed |= ax_sts(m, by, 0, N, bi, 0, AX_ACC(0), M, M, N, 0, 0);
+    failed |= ax_sts(m, by, 0, N, bi, 0, AX_ACC(0), M, M, N, 0, 1);
+    failed |= ax_st(m, bz, 0, N, AX_ACC(0), M, M, N, relu);
+    failed |= ax_fill(m, AX_SPAD(100), 3, -3);
+    for (int op = AX_ADD; op <= AX_SCALE; op++)
+        failed |= ax_vop(m, (ax_vop_kind)op, AX_SPAD(103), AX_SPAD(100), AX_SPAD(0), 3, 1.5);
+    expect(!failed, ax_error(m) ? ax_error(m) : "an instruction");
+
+    for (int r = 0; r < M; r++)
+        for (int n = 0; n < N; n++) {
+            int sum = 0;
+            for (int k = 0; k < K; k++)
+                sum += (r * K + k) * 7 % 4 * ((M * K + k * N + n) * 7 % 4);
+            const double found = in == AX_I8 ? ((int32_t *)y)[r * N + n] : (double)((float *)y)[r * N + n];
+            expect(found == 2 * sum, "an element of the product, added twice");
+            const float clipped = rintf(0.5f * (float)sum) > 127 ? 127 : rintf(0.5f * (float)sum);
+            expect(((int8_t *)z)[(M - 1 - r) * N + n] == clipped, "an element after its conversion");
+        }
+
+    FILE *out = tmpfile();
+    ax_report_json(m, out);
+    ax_report_text(m, out);
+    expect(!ferror(out) && ftell(out) > 1000, "the reports");
+    fclose(out);
+    expect(ax_write_trace(m, "/dev/null") == 0, "the trace");
+    expect(ax_write_trace(m, "/nonexistent/trace.json") == -1, "the trace to nowhere");
+    ax_close(m);
+    free(x);
+    free(w);
+    free(index);
+    free(y);
+    free(z);
+}
+
+static void bad_config(void)
+{
+    const ax_config config = {.name = NULL};
+    ax_machine *m = ax_open(&config, 0);
+    expect(ax_error(m) != NULL && ax_buffer(m, "data", NULL, 1, AX_I8) == -1 && ax_output(m, AX_I8, 1, 0) == -1 &&
+               ax_fence(m) == -1,
+           "an error that stays");
+    ax_close(m);
+}
+
+/* Each wrong call on a machine of its own, so that it is the first. */
+static void wrong_calls(void)
+{
+    enum { CASES = 14 };
+    for (int i = 0; i < CASES; i++) {
+        const ax_config config = target(AX_WS, AX_I8);
+        int8_t data[8] = {0};
+        int32_t index[2] = {-1, INT32_MAX};
+        ax_machine *m = ax_open(&config, 0);
+        const int b = ax_buffer(m, "data", data, 8, AX_I8), x = ax_buffer(m, "index", index, 2, AX_I32);
+        int result = 0;
+        switch (i) {
+        case 0: result = ax_ld(m, AX_SPAD(0), 0, b, INT64_MAX, INT64_MAX, 2, 2); break;
+        case 1: result = ax_ld(m, AX_SPAD(0), 0, b, 0, INT64_MIN, 2, 2); break;
+        case 2: result = ax_ldg(m, AX_SPAD(0), 0, b, 0, 1, x, 0, 1, 1); break;
+        case 3: result = ax_ldg(m, AX_SPAD(0), 0, b, 0, 1, x, 1, 1, 1); break;
+        case 4: result = ax_ldg(m, AX_SPAD(0), 0, b, 0, 1, x, INT64_MAX, 2, 1); break;
+        case 5: result = ax_ld(m, AX_SPAD(0), INT32_MIN, b, 0, 1, INT32_MAX, INT32_MAX); break;
+        case 6: result = ax_mv(m, AX_SPAD(0), INT32_MAX, AX_SPAD(0), INT32_MAX, INT32_MAX, INT32_MAX); break;
+        case 7: result = ax_pre(m, AX_SPAD(0), ROWS, COLS); break;
+        case 8: result = ax_mm(m, AX_ACC(0), AX_SPAD(0), 1, 0); break;
+        case 9: result = ax_fill(m, AX_ACC(0), 1, NAN); break;
+        case 10: result = ax_vop(m, (ax_vop_kind)77, AX_ACC(0), AX_ACC(0), AX_ACC(0), 1, 0); break;
+        case 11: result = ax_st(m, b, 0, 1, AX_SPAD(0), 0, 1, 1, 7); break;
+        case 12: result = ax_mma(m, AX_ACC(0), 0, AX_L0A(0), 0, AX_L0B(0), 0, 1, 1, 1, 0); break;
+        default: result = ax_ld(m, AX_SPAD(0), 0, -1, 0, 1, 1, 1); break;
+        }
+        expect(result == -1 && ax_error(m) && strlen(ax_error(m)) > 40, "an error of its own");
+        ax_close(m);
+    }
+}
+
+int main(void)
+{
+    const ax_type types[] = {AX_I8, AX_F16, AX_BF16, AX_F32};
+    for (int i = 0; i < 4; i++) {
+        product(AX_WS, types[i]);
+        product(AX_MMA, types[i]);
+    }
+    bad_config();
+    wrong_calls();
+    ax_close(NULL);
+    return failures != 0;
+}
