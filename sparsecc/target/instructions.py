@@ -301,7 +301,6 @@ def _ldg(
 def _outgoing(state: State, buffer: int, src: int, step: int, rows: int, cols: int, output: int) -> Array:
     """What a store writes: rows x cols elements, converted."""
     memory = memory_of(src)
-    values = state.read(src, rows, step, -(-cols // state.target.array.cols))[:, :cols]
     if not 0 <= output < len(state.outputs):
         raise UserError(f"output conversion {output} is not known, needed 0 to {len(state.outputs) - 1}")
     conversion = state.outputs[output]
@@ -311,6 +310,7 @@ def _outgoing(state: State, buffer: int, src: int, step: int, rows: int, cols: i
         raise UserError(
             f"buffer '{target.name}' has {target.element_type}, but the store gives {element_type}"
         )
+    values = state.read(src, rows, step, -(-cols // state.target.array.cols))[:, :cols]
     if conversion is None:
         return values
     if element_type == "i32" and values.dtype == np.int32 and np.float32(conversion.scale) == 1:
@@ -452,8 +452,9 @@ def _pre(state: State, b: int, rows: int, cols: int) -> None:
     array = state.target.array
     if not (1 <= rows <= array.rows and 1 <= cols <= array.cols):
         raise UserError(f"a tile of {rows} x {cols} does not fit the array of {array.rows} x {array.cols}")
-    state.tile = np.zeros((array.rows, array.cols), DTYPES[state.target.in_type])
-    state.tile[:rows, :cols] = state.read(b, rows)[:, :cols]
+    tile = np.zeros((array.rows, array.cols), DTYPES[state.target.in_type])
+    tile[:rows, :cols] = state.read(b, rows)[:, :cols]
+    state.tile = tile
 
 
 def _mm(state: State, c: int, a: int, rows: int, accumulate: int) -> None:
@@ -778,7 +779,8 @@ class Instruction:
 
     `cycles(target, *operands)` is how long it holds its engine; `energy(target, *operands)` is in picojoules.
     Both take `off_chip`, an element type, for a store whose output conversion changes the type.
-    `reference(state, *operands)` computes it; it raises UserError where the simulator reports an error.
+    `reference(state, *operands)` computes it. Where the simulator reports an error it raises UserError, and
+    leaves the state as it was.
     """
 
     mnemonic: str

@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, cast, get_args, get_origin, get_type_hints
 
 from sparsecc.errors import UserError
 
@@ -225,11 +225,19 @@ class Target:
         text = os.fspath(name_or_path)
         if text.endswith(".toml") or os.sep in text:
             return _read(Path(text))
-        if (preset := PRESETS / f"{text}.toml").is_file():
+        preset = PRESETS / f"{text}.toml"
+        plugins = [e for e in importlib.metadata.entry_points(group=ENTRY_POINTS) if e.name == text]
+        if preset.is_file() + len(plugins) > 1:
+            places = ["sparsecc itself"] * preset.is_file() + [plugin.value for plugin in plugins]
+            raise UserError(
+                f"target '{text}' is offered by {' and by '.join(places)}, needed by only one; uninstall "
+                "another or give the path of a .toml file",
+                exit_code=2,
+            )
+        if preset.is_file():
             return _read(preset)
-        for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-            if entry_point.name == text:
-                return _from_plugin(text, entry_point.load())
+        if plugins:
+            return _from_plugin(text, plugins[0].load())
         names = Target.names()
         raise UserError(
             f"unknown target '{text}'{_nearest(text, names)}; name one of {', '.join(names)}, or give the "
@@ -426,14 +434,16 @@ def _toml(value: Any) -> str:
 # Checks of a target, however it came about. --------------------------------------------------------
 
 
+def _fail(target: Target, key: str, problem: str) -> NoReturn:
+    raise TargetError(f"target '{target.name}'", key, problem)
+
+
 def _check_values(target: Target):
     """Type and range of every field, as its annotation says."""
 
-    def fail(key: str, problem: str):
-        raise TargetError(f"target '{target.name}'", key, problem)
-
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", target.name):
-        fail(
+        _fail(
+            target,
             "target.name",
             f"found {target.name!r}, needed letters, digits, '_', '.' and '-'; rename the target",
         )
@@ -442,10 +452,10 @@ def _check_values(target: Target):
         owners += [(name, section, field.name) for field in dataclasses.fields(section)]
     for name, section, field in owners:
         if problem := _wrong(_HINTS[type(section)][field], getattr(section, field)):
-            fail(f"{name}.{field}", problem)
+            _fail(target, f"{name}.{field}", problem)
     for element_type, number in target.energy.mac_pj:
         if problem := _wrong(Picojoules, number):
-            fail(f"energy.mac_pj.{element_type}", problem)
+            _fail(target, f"energy.mac_pj.{element_type}", problem)
 
 
 def _wrong(hint: Any, value: Any) -> str:
@@ -476,26 +486,29 @@ def _check_array(target: Target):
     """The element types, and what the two kinds of array need."""
     array = target.array
 
-    def fail(key: str, problem: str):
-        raise TargetError(f"target '{target.name}'", key, problem)
-
     if not array.types:
-        fail("array.types", 'found none, needed at least one pair such as "i8:i32"')
+        _fail(target, "array.types", 'found none, needed at least one pair such as "i8:i32"')
     inputs = [pair[0] for pair in array.types]
     for in_type, acc_type in array.types:
         pair = f"{in_type}:{acc_type}"
         if TYPE_PAIRS.get(in_type) != acc_type:
             known = [":".join(item) for item in TYPE_PAIRS.items()]
-            fail("array.types", f"found '{pair}', needed one of {', '.join(known)}{_nearest(pair, known)}")
+            _fail(
+                target,
+                "array.types",
+                f"found '{pair}', needed one of {', '.join(known)}{_nearest(pair, known)}",
+            )
         if inputs.count(in_type) > 1:
-            fail("array.types", f"found '{in_type}' twice, needed each input type once; remove one")
+            _fail(target, "array.types", f"found '{in_type}' twice, needed each input type once; remove one")
         if in_type not in dict(target.energy.mac_pj):
-            fail(
+            _fail(
+                target,
                 "energy.mac_pj",
                 f"found no '{in_type}', needed one for each of array.types; add {in_type} = ...",
             )
     if array.in_type not in inputs:
-        fail(
+        _fail(
+            target,
             "array.in_type",
             f"found '{array.in_type}', needed an input type of array.types: {', '.join(inputs)}",
         )
@@ -504,12 +517,13 @@ def _check_array(target: Target):
         if element_type not in TYPE_PAIRS:
             known = list(TYPE_PAIRS)
             near = _nearest(element_type, known)
-            fail("energy.mac_pj", f"found '{element_type}', needed only {', '.join(known)}{near}")
+            _fail(target, "energy.mac_pj", f"found '{element_type}', needed only {', '.join(known)}{near}")
         if energies.count(element_type) > 1:
-            fail("energy.mac_pj", f"found '{element_type}' twice, needed each type once; remove one")
+            _fail(target, "energy.mac_pj", f"found '{element_type}' twice, needed each type once; remove one")
 
     if array.kind == "ws" and array.rows != array.cols:
-        fail(
+        _fail(
+            target,
             "array.rows",
             f"found rows = {array.rows} with cols = {array.cols}, needed rows = cols for kind 'ws', because "
             "a scratchpad row holds one row of either operand; make the two equal",
@@ -517,33 +531,37 @@ def _check_array(target: Target):
     for key in KIND_KEYS["mma"]:
         value = cast(int, getattr(array, key))
         if array.kind == "ws" and value:
-            fail(
+            _fail(
+                target,
                 f"array.{key}",
                 f"found {value} for kind 'ws', needed kind 'mma'; remove it or change array.kind",
             )
         if array.kind == "mma" and key != "latency" and value < 1:
-            fail(f"array.{key}", f"found {value}, needed a whole number at least 1 for kind 'mma'")
+            _fail(target, f"array.{key}", f"found {value}, needed a whole number at least 1 for kind 'mma'")
     if array.kind == "mma":
         for key in ("pe_double_buffer", "fill_in_occupancy", "min_rows"):
             if value := getattr(array, key):
-                fail(f"array.{key}", f"found {value!r} for kind 'mma', needed kind 'ws'; remove it")
+                _fail(target, f"array.{key}", f"found {value!r} for kind 'mma', needed kind 'ws'; remove it")
 
 
 def _check_memories(target: Target):
     """Which memories there are, and what each must hold, whatever element type is in use."""
     array = target.array
 
-    def fail(key: str, problem: str):
-        raise TargetError(f"target '{target.name}'", key, problem)
-
     for name in ("l0a", "l0b"):
         present = getattr(target, name) is not None
         if array.kind == "mma" and not present:
-            fail(
-                f"memory.{name}", f"found nothing, needed for kind 'mma'; add [memory.{name}] with its bytes"
+            _fail(
+                target,
+                f"memory.{name}",
+                f"found nothing, needed for kind 'mma'; add [memory.{name}] with its bytes",
             )
         if array.kind == "ws" and present:
-            fail(f"memory.{name}", "found for kind 'ws', needed only for kind 'mma'; remove the section")
+            _fail(
+                target,
+                f"memory.{name}",
+                "found for kind 'ws', needed only for kind 'mma'; remove the section",
+            )
 
     m, n, k = target.unit
 
@@ -566,20 +584,26 @@ def _check_memories(target: Target):
             row = array.cols * ELEMENT_BYTES[element_type]
             what = f"rows of {row} bytes ({array.cols} elements of {element_type})"
             if memory.bytes % row:
-                fail(key, f"found {memory.bytes}, needed a whole number of {what}; round it to {row}")
+                _fail(
+                    target, key, f"found {memory.bytes}, needed a whole number of {what}; round it to {row}"
+                )
             found = memory.bytes // row
             if found < 2 * rows:
-                fail(
+                _fail(
+                    target,
                     key,
                     f"found {memory.bytes}, needed two tiles of {rows} {what} to load one while the other is "
                     f"used; make it at least {2 * rows * row}",
                 )
             if found > ADDRESS_ROWS:
-                fail(
-                    key, f"found {found} {what}, needed at most {ADDRESS_ROWS} because addresses have 30 bits"
+                _fail(
+                    target,
+                    key,
+                    f"found {found} {what}, needed at most {ADDRESS_ROWS} because addresses have 30 bits",
                 )
             if found % target.line_rows:
-                fail(
+                _fail(
+                    target,
                     "memory.line_rows",
                     f"found {target.line_rows}, needed a divisor of the {found} {what} of {name}; use one",
                 )
@@ -588,19 +612,26 @@ def _check_memories(target: Target):
 def _check_sources(target: Target):
     """Every number has a source, and every source a number."""
 
-    def fail(key: str, problem: str):
-        raise TargetError(f"target '{target.name}'", key, problem)
-
-    for key in _numbers(target):
-        if not _source(target.sources, key):
-            fail(key, f'found no source; add "{key}" = "where the number is from" or "assumed" to [sources]')
     for pattern, source in target.sources:
         if not source.strip():
-            fail(f"sources.{pattern}", 'found an empty text; say where the number is from, or "assumed"')
+            _fail(
+                target,
+                f"sources.{pattern}",
+                'found an empty text; say where the number is from, or "assumed"',
+            )
         if not fnmatch.filter(_numbers(target), pattern):
             near = _nearest(pattern, _numbers(target))
-            fail(
-                f"sources.{pattern}", f"found no number that matches{near}; correct the pattern or remove it"
+            _fail(
+                target,
+                f"sources.{pattern}",
+                f"found no number that matches{near}; correct the pattern or remove it",
+            )
+    for key in _numbers(target):
+        if not _source(target.sources, key):
+            _fail(
+                target,
+                key,
+                f'found no source; add "{key}" = "where the number is from" or "assumed" to [sources]',
             )
 
 

@@ -1,0 +1,501 @@
+"""The instruction set: the same in Python as in C, in operands, values, cycles and energy."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import math
+import re
+import subprocess
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sparsecc.errors import UserError
+from sparsecc.target import Dma, Memory, Move, Target, Vector
+from sparsecc.target.header import target_header
+from sparsecc.target.instructions import (
+    DTYPES,
+    INSTRUCTIONS,
+    MEMORIES,
+    Act,
+    State,
+    Vop,
+    acc,
+    convert,
+    fused_multiply_add,
+    l0a,
+    l0b,
+    memory_of,
+    round_bf16,
+    spad,
+)
+
+AXSIM = Path(__file__).resolve().parents[2] / "sparsecc" / "runtime" / "axsim"
+Array = NDArray[Any]
+
+SHIM = """
+#include "target.h"
+const ax_config *shim_config(void) { return &ax_target; }
+int shim_report(const ax_machine *m, const char *path)
+{
+    FILE *out = fopen(path, "w");
+    if (!out)
+        return -1;
+    ax_report_json(m, out);
+    return fclose(out);
+}
+"""
+
+
+def small(name: str, in_type: str, **changes: Any) -> Target:
+    """A preset with memories so small that random operands meet."""
+    target = Target.load(name).with_type(in_type)
+    rows = 64
+    cols = target.array.cols
+    in_bytes = max(Target.element_bytes(i) for i, _ in target.types)
+    l0 = Memory(32 * cols * in_bytes) if target.l0a else None
+    spad, acc = Memory(rows * cols * in_bytes), Memory(rows * cols * 4)
+    return dataclasses.replace(target, spad=spad, acc=acc, l0a=l0, l0b=l0, **changes)
+
+
+# Every kind of array and type, and constants that make each term of the formulas count.
+TARGETS = {
+    "gemmini i8": small(
+        "gemmini16",
+        "i8",
+        dma=Dma(7.3, 20, 24, 3, 2),
+        move=Move(11.7, 5),
+        vector=Vector(5, 3),
+    ),
+    "scalesim f32": small("scalesim-ws16", "f32"),
+    "scalesim f16": small("scalesim-ws16", "f16", dma=Dma(math.inf, 1, 64, 2, 5)),
+    "scalesim bf16": small("scalesim-ws16", "bf16"),
+    "ascend f16": small("ascend910", "f16"),
+    "ascend bf16": small("ascend910", "bf16", dma=Dma(37.5, 20, 32, 1, 3)),
+}
+
+
+class Simulator:
+    """axsim, compiled with one target and called through ctypes."""
+
+    TYPES = ("i8", "f16", "bf16", "f32", "i32")
+    OPERANDS = {
+        **dict.fromkeys(("dst", "src", "a", "b", "c"), ctypes.c_uint32),
+        **dict.fromkeys(("offset", "stride", "index_offset"), ctypes.c_int64),
+        **dict.fromkeys(("value", "imm"), ctypes.c_double),
+    }
+
+    def __init__(self, objects: list[Path], target: Target, folder: Path):
+        (folder / "target.h").write_text(target_header(target))
+        (folder / "shim.c").write_text(SHIM)
+        library = folder / "shim.so"
+        command = ["cc", "-std=c11", "-shared", "-fPIC", f"-I{AXSIM}", f"-I{folder}"]
+        subprocess.run([*command, folder / "shim.c", *objects, "-lm", "-o", library], check=True)
+        self.folder = folder
+        self.library = ctypes.CDLL(str(library))
+        for name in ("shim_config", "ax_open", "ax_error"):
+            getattr(self.library, name).restype = ctypes.c_void_p
+        self.library.ax_error.restype = ctypes.c_char_p
+        self.machine = ctypes.c_void_p()
+        self.kept: list[Array] = []
+
+    def open(self):
+        self.close()
+        config = ctypes.c_void_p(self.library.shim_config())
+        self.machine = ctypes.c_void_p(self.library.ax_open(config, 0))
+        assert self.machine
+        self.kept.clear()
+
+    def close(self):
+        if self.machine:
+            self.library.ax_close(self.machine)
+        self.machine = ctypes.c_void_p()
+
+    def buffer(self, data: Array, element_type: str) -> int:
+        """Registers a copy of an array in C's form; `data_of` gives it back."""
+        copy = (data.view(np.uint32) >> 16).astype(np.uint16) if element_type == "bf16" else data.copy()
+        self.kept.append(copy)
+        size = ctypes.c_int64(copy.size)
+        kind = self.TYPES.index(element_type)
+        pointer = ctypes.c_void_p(copy.ctypes.data)
+        handle = self.library.ax_buffer(self.machine, b"buffer", pointer, size, kind)
+        assert handle == len(self.kept) - 1
+        return handle
+
+    def data_of(self, handle: int, element_type: str) -> Array:
+        data = self.kept[handle]
+        return (data.astype(np.uint32) << 16).view(np.float32) if element_type == "bf16" else data
+
+    def output(self, element_type: str, scale: float, act: Act) -> int:
+        kind = self.TYPES.index(element_type)
+        return self.library.ax_output(self.machine, kind, ctypes.c_double(scale), int(act))
+
+    def run(self, mnemonic: str, operands: tuple[Any, ...]) -> str:
+        """One instruction; returns the error or ''."""
+        instruction = INSTRUCTIONS[mnemonic]
+        types = [self.OPERANDS.get(name, ctypes.c_int) for name in instruction.operands]
+        if mnemonic == "VOP":
+            types[2] = ctypes.c_uint32
+        arguments = [kind(value) for kind, value in zip(types, operands, strict=True)]
+        failed = getattr(self.library, instruction.c_name)(self.machine, *arguments)
+        error: bytes | None = self.library.ax_error(self.machine)
+        assert bool(failed) == (error is not None)
+        return error.decode() if error else ""
+
+    def report(self) -> dict[str, Any]:
+        path = self.folder / "report.json"
+        assert self.library.shim_report(self.machine, str(path).encode()) == 0
+        return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="session")
+def simulators(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("axsim")
+    command = ["cc", "-std=c11", "-O1", "-fPIC", "-c", *sorted(AXSIM.glob("*.c"))]
+    subprocess.run(command, check=True, cwd=folder)
+    objects = sorted(folder.glob("*.o"))
+    built: dict[str, Simulator] = {}
+    for name, target in TARGETS.items():
+        place = folder / name.replace(" ", "-")
+        place.mkdir()
+        built[name] = Simulator(objects, target, place)
+    yield built
+    for simulator in built.values():
+        simulator.close()
+
+
+class Programs:
+    """Random instructions that mostly make sense, for a state whose written rows are known."""
+
+    def __init__(self, state: State, seed: int):
+        self.state = state
+        self.random = np.random.default_rng(seed)
+        target = state.target
+        self.cols = target.array.cols
+        self.buffers: dict[str, int] = {}
+        for element_type in dict.fromkeys(("i8", target.in_type, target.acc_type, "i32")):
+            size = 4096
+            if element_type in ("i8", "i32"):
+                high = 128 if element_type == "i8" else 2**31
+                data = self.random.integers(-high, high, size).astype(DTYPES[element_type])
+            else:
+                spread = self.random.choice([1.0, 1.0, 1000.0])
+                data = convert((self.random.standard_normal(size) * spread).astype(np.float32), element_type)
+            self.buffers[element_type] = state.buffer(data, element_type, element_type)
+        index = self.random.integers(0, 40, 256).astype(np.int32)
+        self.index = state.buffer(index, "i32", "index")
+        self.outputs: dict[int, str] = {}
+        for element_type in dict.fromkeys(("i8", target.in_type, target.acc_type)):
+            for scale, act in ((1.0, Act.RELU), (float(self.random.uniform(-0.1, 0.1)), Act.NONE)):
+                self.outputs[state.output(element_type, scale, act)] = element_type
+
+    def number(self, low: int, high: int) -> int:
+        return int(self.random.integers(low, high + 1))
+
+    def address(self, memory: str, rows: int, read: bool = False) -> int:
+        """An address with room for the rows; one that was written where there is one, if it is read."""
+        written = self.state.written[memory]
+        room = len(written) - rows
+        starts = np.arange(max(1, room + 1))
+        if read and room >= 0:
+            good = [s for s in starts if written[s : s + rows].all()]
+            starts = good or starts
+        return int(self.random.choice(starts)) | MEMORIES.index(memory) << 30
+
+    def memory(self) -> str:
+        names = [name for name in MEMORIES if len(self.state.written[name])]
+        return str(self.random.choice(names))
+
+    def next(self) -> tuple[str, tuple[Any, ...], dict[str, str]]:
+        """Mnemonic, operands, and the off-chip type of a store."""
+        kinds = ["LD", "LD", "LDG", "ST", "STS", "MV", "FILL", "VOP", "FENCE"]
+        kinds += ["TU.PRE", "TU.MM"] * 2 if self.state.target.array.kind == "ws" else ["MV", "TU.MMA"] * 3
+        mnemonic = str(self.random.choice(kinds))
+        rows, cols = self.number(1, 20), self.number(1, 2 * self.cols)
+        blocks = -(-cols // self.cols)
+        step = self.number(rows, rows + 3)
+        covered = rows + (blocks - 1) * step
+        memory = self.memory()
+        in_memory = self.state.type_of(memory)
+        offset, stride = self.number(0, 99), int(self.random.choice([cols, cols + self.number(0, 20)]))
+        index = (self.index, self.number(0, 100))
+        match mnemonic:
+            case "LD" | "LDG":
+                where = (self.address(memory, covered), step, self.buffers[in_memory], offset, stride)
+                return mnemonic, (*where, *(index if mnemonic == "LDG" else ()), rows, cols), {}
+            case "ST" | "STS":
+                output = int(self.random.choice([0, *self.outputs]))
+                element_type = self.outputs.get(output, in_memory)
+                where = (self.buffers[element_type], offset, stride)
+                source = (self.address(memory, covered, read=True), step, rows, cols, output)
+                if mnemonic == "ST":
+                    return mnemonic, (*where, *source), {"off_chip": element_type}
+                return mnemonic, (*where, *index, *source, self.number(0, 1)), {"off_chip": element_type}
+            case "MV":
+                others = [
+                    m for m in MEMORIES if len(self.state.written[m]) and (m == "acc") == (memory == "acc")
+                ]
+                source = (self.address(memory, covered, read=True), step)
+                target = (self.address(str(self.random.choice(others)), covered), step)
+                return mnemonic, (*target, *source, rows, blocks), {}
+            case "FILL":
+                return mnemonic, (self.address(memory, rows), rows, float(self.number(-5, 5))), {}
+            case "VOP":
+                result = self.address(memory, rows)
+                a, b = (self.address(memory, rows, read=True) for _ in range(2))
+                imm = float(self.random.uniform(-2, 2))
+                return mnemonic, (self.number(0, 4), result, a, b, rows, imm), {}
+            case "TU.PRE":
+                rows, cols = self.number(1, 16), self.number(1, 16)
+                return mnemonic, (self.address("spad", rows, read=True), rows, cols), {}
+            case "TU.MM":
+                add = self.number(0, 1)
+                sums = self.address("acc", rows, read=bool(add))
+                return mnemonic, (sums, self.address("spad", rows, read=True), rows, add), {}
+            case "TU.MMA":
+                m, n, k = rows, self.number(1, 20), self.number(1, 20)
+                add = self.number(0, 1)
+                sums = self.address("acc", m, read=bool(add))
+                a, b = self.address("l0a", m, read=True), self.address("l0b", k, read=True)
+                steps = [self.number(1, 20) for _ in range(3)]
+                return mnemonic, (sums, steps[0], a, steps[1], b, steps[2], m, n, k, add), {}
+            case _:
+                return mnemonic, (), {}
+
+
+def same(a: Array, b: Array) -> bool:
+    """Bit for bit, but for the payload of a NaN."""
+    if a.dtype.kind != "f":
+        return bool((a == b).all())
+    return bool(((np.isnan(a) & np.isnan(b)) | ((a == b) & (np.signbit(a) == np.signbit(b)))).all())
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_reference_equals_simulator(name: str, simulators: dict[str, Simulator]):
+    target, simulator = TARGETS[name], simulators[name]
+    ran: Counter[str] = Counter()
+
+    @settings(max_examples=40, deadline=None, derandomize=True)
+    @given(st.integers(0, 2**32 - 1))
+    def check(seed: int):
+        state = State(target)
+        programs = Programs(state, seed)
+        simulator.open()
+        for buffer in state.buffers:
+            simulator.buffer(buffer.data, buffer.element_type)
+        for output in state.outputs[1:]:
+            assert output is not None
+            simulator.output(output.element_type, output.scale, output.act)
+
+        busy: Counter[str] = Counter()
+        energy = 0.0
+
+        def run(mnemonic: str, operands: tuple[Any, ...], options: dict[str, str]) -> bool:
+            nonlocal energy
+            instruction = INSTRUCTIONS[mnemonic]
+            try:
+                instruction.reference(state, *operands)
+            except UserError:
+                return False
+            assert simulator.run(mnemonic, operands) == ""
+            busy[instruction.engine_on(target)] += instruction.cycles(target, *operands, **options)
+            energy += instruction.energy(target, *operands, **options)
+            ran[mnemonic] += 1
+            return True
+
+        # Something to work on, so that most of the instructions can run.
+        for number, memory in enumerate(MEMORIES):
+            if len(state.written[memory]):
+                buffer = programs.buffers[state.type_of(memory)]
+                assert run("LD", (number << 30, 0, buffer, 0, 16, 24, 16), {})
+        for _ in range(30):
+            mnemonic, operands, options = programs.next()
+            # What the reference refuses the simulator refuses, and is of no more use: so only now and then.
+            if not run(mnemonic, operands, options) and programs.number(0, 20) == 0:
+                assert simulator.run(mnemonic, operands) != ""
+                ran["refused"] += 1
+                return
+        # All that was written on the chip leaves it, so that it is compared, too.
+        for number, memory in enumerate(MEMORIES):
+            buffer = programs.buffers[state.type_of(memory)]
+            for row in map(int, np.flatnonzero(state.written[memory])):
+                source = (row | number << 30, 0, 1, target.array.cols, 0)
+                assert run("ST", (buffer, row * target.array.cols, 0, *source), {})
+            for handle, kept in enumerate(state.buffers):
+                assert same(kept.data, simulator.data_of(handle, kept.element_type))
+        report = simulator.report()
+        engines = {engine: numbers["busy"] for engine, numbers in report["engines"].items()}
+        assert engines == {engine: busy[engine] for engine in engines}
+        assert energy == pytest.approx(report["energy_pj"]["total"], rel=1e-9)
+        ran["compared"] += 1
+
+    check()
+    assert ran.pop("compared") >= 20
+    assert ran.pop("refused") >= 1
+    unit = {"TU.PRE", "TU.MM"} if target.array.kind == "ws" else {"TU.MMA"}
+    assert set(ran) == unit | {"LD", "LDG", "ST", "STS", "MV", "FILL", "VOP", "FENCE"}
+
+
+def test_operands_are_those_of_the_c_calls():
+    header = (AXSIM / "axsim.h").read_text()
+    for instruction in INSTRUCTIONS.values():
+        found = re.search(
+            rf"^int {instruction.c_name}\(ax_machine \*m(.*?)\);", header, re.DOTALL | re.MULTILINE
+        )
+        assert found, instruction.c_name
+        names = re.findall(r"(\w+)(?=,|$)", found[1])
+        assert instruction.operands == tuple(names), instruction.mnemonic
+
+
+def test_addresses():
+    assert [memory_of(address(5)) for address in (spad, acc, l0a, l0b)] == list(MEMORIES)
+
+
+GEMMINI = Target.load("gemmini16")
+SCALESIM = Target.load("scalesim-ws32")
+ASCEND = Target.load("ascend910")
+
+
+@pytest.mark.parametrize(
+    ("target", "mnemonic", "operands", "cycles"),
+    [
+        (GEMMINI, "LD", (spad(0), 0, 0, 0, 64, 16, 16), 16),
+        (GEMMINI, "LD", (spad(0), 16, 0, 0, 64, 16, 40), 16 * 3),
+        (GEMMINI, "LD", (acc(0), 0, 0, 0, 64, 4, 16), 4 * 4),
+        (GEMMINI, "LDG", (spad(0), 16, 0, 0, 100, 1, 0, 8, 100), 8 * 7 + 8 * 2 + 2),
+        (GEMMINI, "ST", (0, 0, 16, acc(0), 0, 16, 16, 0), 16 * 4),
+        (GEMMINI, "STS", (0, 0, 16, 1, 0, acc(0), 0, 16, 16, 0, 1), 2 * 16 * 4 + 16 + 4),
+        (GEMMINI, "MV", (spad(64), 16, spad(0), 16, 16, 2), 32 + GEMMINI.move.latency),
+        (GEMMINI, "VOP", (Vop.ADD, acc(0), acc(0), acc(16), 16, 0.0), 16 + GEMMINI.vector.latency),
+        (GEMMINI, "TU.PRE", (spad(0), 3, 3), 16),
+        (GEMMINI, "TU.MM", (acc(0), spad(0), 2, 0), 4),
+        (GEMMINI, "TU.MM", (acc(0), spad(0), 100, 1), 100),
+        (SCALESIM, "TU.MM", (acc(0), spad(0), 100, 1), 100 + 32 + 32 - 2),
+        (SCALESIM, "LD", (spad(0), 0, 0, 0, 64, 16, 16), 0),
+        (ASCEND, "TU.MMA", (acc(0), 0, l0a(0), 16, l0b(0), 0, 17, 16, 64, 0), 2 * 1 * 4),
+        (ASCEND, "FENCE", (), 0),
+    ],
+)
+def test_cycles(target: Target, mnemonic: str, operands: tuple[Any, ...], cycles: int):
+    assert INSTRUCTIONS[mnemonic].cycles(target, *operands) == cycles
+
+
+def test_store_costs_what_it_writes():
+    operands = (0, 0, 16, acc(0), 0, 16, 16, 1)
+    store = INSTRUCTIONS["ST"]
+    assert store.cycles(GEMMINI, *operands, off_chip="i8") == 16
+    saved = store.energy(GEMMINI, *operands) - store.energy(GEMMINI, *operands, off_chip="i8")
+    assert saved == pytest.approx(3 * 256 * GEMMINI.energy.dram_pj_per_byte)
+
+
+def test_only_one_register_for_weights_means_the_array_itself_loads():
+    assert INSTRUCTIONS["TU.PRE"].engine_on(GEMMINI) == "WPORT"
+    assert INSTRUCTIONS["TU.PRE"].engine_on(SCALESIM) == "MAT"
+    assert INSTRUCTIONS["TU.MM"].engine_on(SCALESIM) == "MAT"
+
+
+def test_int8_sums_wrap():
+    state = State(GEMMINI)
+    x = state.buffer(np.full(256, -128, np.int8), "i8")
+    sums = state.buffer(np.full(16, 2**31 - 1, np.int32), "i32")
+    run = INSTRUCTIONS
+    run["LD"].reference(state, spad(0), 0, x, 0, 16, 16, 16)
+    run["LD"].reference(state, acc(0), 0, sums, 0, 16, 1, 16)
+    run["TU.PRE"].reference(state, spad(0), 16, 16)
+    run["TU.MM"].reference(state, acc(0), spad(0), 1, 1)
+    run["ST"].reference(state, sums, 0, 16, acc(0), 0, 1, 16, 0)
+    assert (state.buffers[sums].data == -(2**31) + 16 * 128 * 128 - 1).all()
+
+
+def test_buffers_are_written_in_place():
+    data = np.zeros((4, 16), np.int32)
+    state = State(GEMMINI)
+    handle = state.buffer(data, "i32", "y")
+    INSTRUCTIONS["FILL"].reference(state, acc(0), 4, 7.0)
+    INSTRUCTIONS["ST"].reference(state, handle, 0, 16, acc(0), 0, 4, 16, 0)
+    assert (data == 7).all()
+
+
+floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(floats, floats, floats)
+def test_fused_multiply_add_rounds_once(a: float, b: float, c: float):
+    one = [np.array([x], np.float32) for x in (a, b, c)]
+    found = fused_multiply_add(*one)[0]
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if np.isfinite(found):
+        down, up = (np.nextafter(found, np.float32(s * np.inf)) for s in (-1, 1))
+        error = abs(Fraction(float(found)) - exact)
+        for other in (down, up):
+            if np.isfinite(other):
+                distance = abs(Fraction(float(other)) - exact)
+                assert error < distance or (error == distance and found.view(np.uint32) % 2 == 0)
+    else:
+        assert abs(exact) >= Fraction(float(np.finfo(np.float32).max))
+
+
+@given(st.floats(width=32))
+def test_round_bf16(value: float):
+    x = np.array([value], np.float32)
+    found = round_bf16(x)
+    if math.isnan(value):
+        assert np.isnan(found[0])
+        return
+    assert found.view(np.uint32)[0] & 0xFFFF == 0
+    low = (x.view(np.uint32) & 0xFFFF0000).astype(np.uint32)
+    high = (low + 0x10000).astype(np.uint32)
+    if np.isfinite(high.view(np.float32)[0]) and np.isfinite(value):
+        distances = [abs(float(n.view(np.float32)[0]) - float(x[0])) for n in (low, high)]
+        even = low if low[0] >> 16 & 1 == 0 else high
+        nearest = low if distances[0] < distances[1] else high if distances[1] < distances[0] else even
+        assert found.view(np.uint32)[0] == nearest[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(127.4, 127), (127.5, 127), (300, 127), (-128.5, -128), (-1e9, -128), (0.5, 0), (1.5, 2), (-0.5, 0)],
+)
+def test_convert_to_i8(value: float, expected: int):
+    assert convert(np.array([value], np.float32), "i8")[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("mnemonic", "operands", "needed"),
+    [
+        ("LD", (spad(16380), 0, 0, 0, 16, 16, 16), "none beyond the 16384 of this memory"),
+        ("LD", (spad(0), 1, 0, 0, 32, 2, 32), "needed a step of at least 2, found 1"),
+        ("LD", (spad(0), 0, 0, 0, 16, 17, 16), "which has elements 0 to 255"),
+        ("LD", (spad(0), 0, 7, 0, 16, 1, 16), "buffer 7 is not known"),
+        ("LD", (acc(0), 0, 0, 0, 16, 1, 16), "has i8, but acc holds i32"),
+        ("LD", (spad(0), 0, 0, 0, 16, 0, 16), "needed at least 1"),
+        ("LDG", (spad(0), 0, 0, 0, 16, 0, 0, 1, 16), "needed i32"),
+        ("LDG", (spad(0), 0, 0, 0, 16, 1, 0, 1, 16), "has -1, needed at least 0"),
+        ("ST", (1, 0, 16, acc(0), 0, 1, 16, 0), "never written"),
+        ("ST", (0, 0, 8, acc(0), 0, 2, 16, 0), "rows of 16 overlap"),
+        ("ST", (0, 0, 16, acc(0), 0, 1, 16, 3), "output conversion 3 is not known"),
+        ("MV", (acc(0), 0, spad(0), 0, 1, 1), "needed the same to move"),
+        ("FILL", (spad(0), 1, 1.5), "a whole number from -128 to 127"),
+        ("VOP", (Vop.RELU, acc(0), spad(0), 0, 1, 0.0), "needed i32 as the result in acc"),
+        ("TU.PRE", (spad(0), 17, 16), "does not fit the array of 16 x 16"),
+        ("TU.PRE", (acc(0), 16, 16), "operand b is in acc, needed in spad"),
+        ("TU.MM", (acc(0), spad(0), 16, 0), "needs a TU.PRE before it"),
+        ("TU.MMA", (acc(0), 0, l0a(0), 0, l0b(0), 0, 1, 1, 1, 0), "has no TU.MMA"),
+    ],
+)
+def test_wrong_operands(mnemonic: str, operands: tuple[Any, ...], needed: str):
+    state = State(GEMMINI)
+    state.buffer(np.zeros(256, np.int8), "i8", "x")
+    state.buffer(np.full(16, -1, np.int32), "i32", "index")
+    with pytest.raises(UserError) as error:
+        INSTRUCTIONS[mnemonic].reference(state, *operands)
+    assert needed in str(error.value)
