@@ -115,6 +115,10 @@ class SparseccOptMain(xDSLOptMain):
 
     def setup_pipeline(self):
         """Builds the pipeline. Raises UserError for unknown passes, wrong options and missing folders."""
+        # As in MLIR's tools, "-" is stdin or stdout.
+        for file in ("input_file", "output_file"):
+            if getattr(self.args, file) == "-":
+                setattr(self.args, file, None)
         try:
             names = [spec.name for spec in parse_pipeline(self.args.passes)]
             self._known("pass", names, self.available_passes)

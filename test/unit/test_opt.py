@@ -1,5 +1,6 @@
 """sparsecc-opt: printing, statistics, reproducers, and errors that a user can read."""
 
+import io
 import os
 import subprocess
 import sys
@@ -94,6 +95,12 @@ def test_prints_the_module(source: str, capsys: pytest.CaptureFixture[str]):
     assert "%unused" not in out
     assert out.count("arith.constant") == 1
     assert err == ""
+
+
+def test_dash_is_stdin_and_stdout(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MODULE.encode())))
+    assert main(["-", "-o", "-", "-p", "cse"]) == 0
+    assert "func.func @f" in capsys.readouterr().out
 
 
 def test_print_ir_after(source: str, capsys: pytest.CaptureFixture[str]):
