@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import shlex
 import sys
 import time
@@ -16,6 +17,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -112,6 +114,12 @@ class SparseccOptMain(xDSLOptMain):
             metavar="DIR",
             help="look for the module's weights in this folder, too; may be repeated",
         )
+        group.add_argument(
+            "--save-blobs",
+            type=Path,
+            metavar="DIR",
+            help="write the weights the output refers to into this folder, for --blobs of the next command",
+        )
 
     def setup_pipeline(self):
         """Builds the pipeline. Raises UserError for unknown passes, wrong options and missing folders."""
@@ -171,6 +179,12 @@ class SparseccOptMain(xDSLOptMain):
                 f"{self.get_input_name()}: {error}; known are {known}, or use -f", USAGE
             ) from error
 
+    def output_resulting_program(self, prog: ModuleOp) -> str:
+        text = super().output_resulting_program(prog)
+        if self.args.save_blobs is not None:
+            save_blobs(text, self.args.save_blobs)
+        return text
+
     def apply_passes(self, prog: ModuleOp):
         """Runs the passes. Raises UserError, with a reproducer written, when one crashes or breaks the IR."""
         self._current, self._before, self._applied = None, None, True
@@ -186,6 +200,8 @@ class SparseccOptMain(xDSLOptMain):
                 raise
             self._crashed(error)
         except Exception as error:
+            if self._current is None:
+                raise
             self._crashed(error)
         finally:
             if self.args.pass_statistics:
@@ -224,28 +240,50 @@ class SparseccOptMain(xDSLOptMain):
         """Writes the reproducer and says where it is. The traceback is in it, for whoever mends the pass."""
         assert self._current is not None
         assert self._before is not None
-        path: Path = self.args.crash_reproducer
-        command = ["sparsecc-opt", str(path), "-p", str(self._current)]
-        for flag in ("allow_unregistered_dialect", "disable_verify"):
-            if getattr(self.args, flag):
-                command.append("--" + flag.replace("_", "-"))
-        for folder in self.args.blobs:
-            command += ["--blobs", str(folder)]
-        rerun = shlex.join(command)
         if self._applied:
             what = f"pass '{self._current.name}' left a module that does not verify: {message(error)}"
         else:
             what = f"pass '{self._current.name}' crashed with {type(error).__name__}: {error}"
-        lines = [rerun, *"".join(traceback.format_exception(error)).splitlines()]
+        path: Path = self.args.crash_reproducer
         try:
-            with path.open("w", encoding="utf-8") as file:
-                file.writelines(f"// {line}".rstrip() + "\n" for line in lines)
-                Printer(stream=file).print_op(self._before)
-                file.write("\n")
+            rerun = self._reproduce(path, self._current, self._before, error)
         except OSError as failure:
             reason = (failure.strerror or str(failure)).lower()
             raise UserError(f"{what}\nno reproducer: {path} cannot be written ({reason})") from error
         raise UserError(f"{what}\nthe module before it is in {path}; to see it again: {rerun}") from error
+
+    def _reproduce(self, path: Path, pass_: ModulePass, module: ModuleOp, error: Exception) -> str:
+        """Writes the file, and the weights of the module beside it; returns the command that runs it."""
+        text = StringIO()
+        Printer(stream=text).print_op(module)
+        folders: list[Path] = list(self.args.blobs)
+        if save_blobs(text.getvalue(), path.with_suffix(".blobs")):
+            folders.append(path.with_suffix(".blobs"))
+        command = ["sparsecc-opt", str(path), "-p", str(pass_)]
+        for flag in ("allow_unregistered_dialect", "disable_verify"):
+            if getattr(self.args, flag):
+                command.append("--" + flag.replace("_", "-"))
+        for folder in folders:
+            command += ["--blobs", str(folder)]
+        comments = [shlex.join(command), *"".join(traceback.format_exception(error)).splitlines()]
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(f"// {line}".rstrip() + "\n" for line in comments)
+            file.write(text.getvalue() + "\n")
+        return shlex.join(command)
+
+
+def save_blobs(text: str, folder: Path) -> int:
+    """Saves the weights in memory which a module's text refers to; returns how many they are."""
+    digests = set(re.findall(r'"([0-9a-f]{32})"', text))
+    # Without that module nothing can be in memory, and it need not be imported to find out.
+    if not digests or "sparsecc.blobs" not in sys.modules:
+        return 0
+    from sparsecc.blobs import Blob
+
+    blobs = [blob for blob in map(Blob.named, sorted(digests)) if blob.is_loaded]
+    for blob in blobs:
+        blob.save(folder)
+    return len(blobs)
 
 
 def count(module: ModuleOp) -> Counter[str]:

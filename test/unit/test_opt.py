@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from xdsl.context import Context
 from xdsl.dialects import arith, func
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc import universe
+from sparsecc.blobs import Blob
 from sparsecc.driver.opt import SparseccOptMain, excerpt, main, run
 
+WEIGHT = Blob.of(data=np.arange(5))
 MODULE = """\
 func.func @f(%x : i32) -> i32 {
   %unused = arith.constant 1 : i32
@@ -63,6 +66,16 @@ class RefusePass(ModulePass):
         raise PassFailedException("test-refuse takes no module at all")
 
 
+@dataclass(frozen=True)
+class WeightPass(ModulePass):
+    """Makes the module refer to weights that are in memory only."""
+
+    name = "test-weight"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        op.attributes["weight"] = StringAttr(WEIGHT.digest)
+
+
 class Tool(SparseccOptMain):
     """sparsecc-opt with the passes above."""
 
@@ -71,6 +84,7 @@ class Tool(SparseccOptMain):
         self.register_pass("test-crash", lambda: CrashPass)
         self.register_pass("test-break", lambda: BreakPass)
         self.register_pass("test-refuse", lambda: RefusePass)
+        self.register_pass("test-weight", lambda: WeightPass)
 
 
 @pytest.fixture
@@ -162,6 +176,16 @@ def test_reproducer_keeps_flags(tmp_path: Path, capsys: pytest.CaptureFixture[st
     flags = ["--allow-unregistered-dialect", "--blobs", str(tmp_path)]
     fails([str(source), "-p", "test-crash", "--crash-reproducer", str(path), *flags], 1, capsys)
     assert path.read_text().splitlines()[0].endswith(f"--allow-unregistered-dialect --blobs {tmp_path}")
+
+
+def test_weights_are_saved_with_the_module(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    saved = f"{WEIGHT.digest}.npz"
+    assert run(Tool, [source, "-p", "test-weight", "--save-blobs", str(tmp_path / "weights")]) == 0
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == [saved]
+    path = tmp_path / "crash.mlir"
+    err = fails([source, "-p", "test-weight,test-crash", "--crash-reproducer", str(path)], 1, capsys)
+    assert f"--blobs {tmp_path / 'crash.blobs'}" in err
+    assert [path.name for path in (tmp_path / "crash.blobs").iterdir()] == [saved]
 
 
 def test_reproducer_that_cannot_be_written(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
