@@ -46,6 +46,7 @@ from xdsl.utils.hints import isa
 from sparsecc.blobs import Blob
 from sparsecc.cover.laws import Pattern, broken_alignment, broken_cover_law, conflict
 from sparsecc.cover.metaops import COLUMNS, Axis, MetaOps, concatenate
+from sparsecc.elements import round_to
 
 # Larger tables, and tables with longer index pools, are printed as a digest.
 PRINTED_METAOPS = 64
@@ -81,6 +82,20 @@ def numpy_type(element_type: Attribute) -> type[np.generic]:
     if (found := _NUMPY_TYPES.get(str(element_type))) is None:
         raise VerifyException(f"element type {element_type} is not one of {', '.join(_NUMPY_TYPES)}")
     return found
+
+
+def _holds(kind: type[np.generic], value: float) -> bool:
+    """Whether elements of this kind can be the number, or a float near it."""
+    if np.dtype(kind).kind == "i":
+        limits = np.iinfo(cast(type[np.int8], kind))
+        return isinstance(value, int) and limits.min <= value <= limits.max
+    return abs(value) <= float(np.finfo(cast(type[np.floating], kind)).max)
+
+
+def _number_text(value: float) -> str:
+    """A number as the parser reads it: a float has digits and a point before its exponent."""
+    text = repr(value)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text
 
 
 @irdl_attr_definition(init=False)
@@ -203,16 +218,20 @@ class WeightAttr(ParametrizedAttribute):
     def _parse_entries(
         parser: AttrParser, shape: tuple[int, int], element_type: Attribute
     ) -> tuple[Blob, int]:
+        kind = numpy_type(element_type)
+
         def entry() -> tuple[int, int, float]:
             with parser.in_parens():
                 row = parser.parse_integer(allow_boolean=False, allow_negative=False)
                 parser.parse_punctuation(",")
                 column = parser.parse_integer(allow_boolean=False, allow_negative=False)
                 parser.parse_punctuation(",")
-                value = float(parser.parse_number(allow_boolean=False))
+                value = parser.parse_number(allow_boolean=False)
             if row >= shape[0] or column >= shape[1]:
                 parser.raise_error(f"entry ({row}, {column}) is outside the {shape[0]}x{shape[1]} weight")
-            if value == 0:
+            if not _holds(kind, value):
+                parser.raise_error(f"entry ({row}, {column}) is {value}, which {element_type} does not hold")
+            if not np.array(value, kind):
                 parser.raise_error(f"entry ({row}, {column}) is zero; leave it out")
             return row, column, value
 
@@ -224,25 +243,31 @@ class WeightAttr(ParametrizedAttribute):
         blob = Blob.of(
             indptr=np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int64),
             indices=np.array([e[1] for e in entries], np.int32),
-            data=np.array([e[2] for e in entries], numpy_type(element_type)),
+            data=round_to(np.array([e[2] for e in entries], kind), element_type),
         )
         return blob, len(entries)
 
+    @property
+    def is_written_out(self) -> bool:
+        """Whether text holds the entries: few, in memory, and numbers that text can hold."""
+        few = self.nnz.data <= PRINTED_ENTRIES and self.blob.is_loaded
+        return few and bool(np.isfinite(self.data.astype(np.float64)).all())
+
     def print_parameters(self, printer: Printer) -> None:
         with printer.in_angle_brackets():
-            inline = self.nnz.data <= PRINTED_ENTRIES and self.blob.is_loaded
-            if not inline:
+            if not self.is_written_out:
                 printer.print_string_literal(self.digest.data)
                 printer.print_string(", ")
             printer.print_string(f"{self.rows.data}x{self.columns.data}x")
             printer.print_attribute(self.element_type)
-            if not inline:
+            if not self.is_written_out:
                 printer.print_string(f", nnz {self.nnz.data}")
                 return
             rows, columns = self.pattern.row_of().tolist(), self.pattern.indices.tolist()
             values = cast("list[float]", self.data.tolist())
             entries = zip(rows, columns, values, strict=True)
-            printer.print_string(", [" + ", ".join(f"({r}, {c}, {v})" for r, c, v in entries) + "]")
+            listed = ", ".join(f"({r}, {c}, {_number_text(v)})" for r, c, v in entries)
+            printer.print_string(f", [{listed}]")
 
 
 @irdl_attr_definition
@@ -524,6 +549,11 @@ class SpmmOp(IRDLOperation):
                 raise VerifyException(
                     f"the body holds {op.name}; only sparse.cover and sparse.group may stand there"
                 )
+        if len(self.sets) > 1 and not self.is_grouped:
+            raise VerifyException(
+                "the body mixes sparse.cover and sparse.group, or has several covers; "
+                "needed: one cover, or groups"
+            )
         cover = self.cover()
         broken = broken_cover_law(cover, self.weight.pattern, y_shape[1])
         if broken is None and not self.is_dense:
@@ -590,7 +620,7 @@ class SpmmOp(IRDLOperation):
         printer.print_string(" -> ")
         printer.print_attribute(self.res.type)
         printer.print_string(" ")
-        printer.print_region(self.body, print_block_terminators=True)
+        printer.print_region(self.body, print_empty_block=False)
 
 
 Sparse = Dialect("sparse", [ConstantOp, CoverOp, GroupOp, SpmmOp], [MetaOpsAttr, UnitAttr, WeightAttr])

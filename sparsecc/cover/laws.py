@@ -129,7 +129,8 @@ def broken_cover_law(metaops: MetaOps, pattern: Pattern, n: int) -> str | None:
         row = int(pattern.row_of()[at])
         return f"no meta-op holds the nonzero at row {row}, column {pattern.indices[at]}"
     count = np.bincount(places.owner, minlength=len(metaops))
-    if (empty := np.flatnonzero(count == 0)).size and metaops.area != pattern.m * pattern.k:
+    is_whole = len(metaops) == 1 and metaops.area == pattern.m * pattern.k
+    if (empty := np.flatnonzero(count == 0)).size and not is_whole:
         return f"meta-op {int(empty[0])} holds no nonzero"
     return None
 
