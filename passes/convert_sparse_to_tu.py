@@ -23,7 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 from xdsl.context import Context
 from xdsl.dialects import func
-from xdsl.dialects.builtin import FunctionType, IndexType, ModuleOp, StringAttr, TensorType, i32
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    FunctionType,
+    IndexType,
+    IntegerAttr,
+    ModuleOp,
+    StringAttr,
+    TensorType,
+    i32,
+    i64,
+)
 from xdsl.ir import Attribute, Block, Region, SSAValue, TypeAttribute
 from xdsl.utils.exceptions import PassFailedException
 
@@ -82,7 +92,9 @@ def _in_type(spmm: SpmmOp, target: Target) -> str:
     result = str(cast("TensorType[Attribute]", spmm.res.type).element_type)
     known = [f"{i}:{a}" for i, a in target.types]
     if f"{found}:{result}" not in known:
-        raise UserError(f"{found} to {result} is not a type pair of target {target.name}; it has {', '.join(known)}")
+        raise UserError(
+            f"{found} to {result} is not a type pair of target {target.name}; it has {', '.join(known)}"
+        )
     return found
 
 
@@ -96,7 +108,9 @@ def _program(spmm: SpmmOp, target: Target) -> Program:
 class _Emitter:
     """Writes one program into a module, in place of the function it computes."""
 
-    def __init__(self, module: ModuleOp, function: func.FuncOp, spmm: SpmmOp, target: Target, program: Program):
+    def __init__(
+        self, module: ModuleOp, function: func.FuncOp, spmm: SpmmOp, target: Target, program: Program
+    ):
         self.module, self.function, self.program, self.target = module, function, program, target
         self.array = target.array
         self.knobs = program.knobs
@@ -116,7 +130,8 @@ class _Emitter:
             )
         }  # fmt: skip
         self.listed = program.load_listed
-        self.fetch_name = f"{function.sym_name.data}_fetch"
+        self.nnz = spmm.weight.nnz.data
+        self.fetch_name = f"{function.sym_name.data}_fetch" if function.sym_name.data != "main" else "fetch"
 
     def _constant(self, name: str, array: NDArray[np.generic], element: TypeAttribute) -> tu.ConstantOp:
         return tu.ConstantOp(name, array, element)
@@ -129,18 +144,30 @@ class _Emitter:
         functions = [self._infer()]
         if self.program.steps:
             functions.insert(0, self._fetch())
-        used = {str(op.table.string_value()) for f in functions for op in f.walk() if isinstance(op, tu.LookupOp)}
-        used |= {op.constant_name.string_value() for f in functions for op in f.walk() if isinstance(op, tu.BufferOp)}
+        used = {
+            str(op.table.string_value()) for f in functions for op in f.walk() if isinstance(op, tu.LookupOp)
+        }
+        used |= {
+            op.constant_name.string_value()
+            for f in functions
+            for op in f.walk()
+            if isinstance(op, tu.BufferOp)
+        }
         constants = [self.weights, self.gather, self.scatter, *self.tables.values()]
         block = self.module.body.block
-        block.insert_ops_before([c for c in constants if c is not None and c.sym_name.data in used], self.function)
+        block.insert_ops_before(
+            [c for c in constants if c is not None and c.sym_name.data in used], self.function
+        )
         block.insert_ops_before(functions, self.function)
         self.function.detach()
         self.function.erase()
 
     def _buffers(self, x: SSAValue, loops: Loops) -> list[SSAValue]:
         """What a fetch reads: X, the weights, the gather lists."""
-        buffers = [x, *(loops.builder.insert(tu.BufferOp(c)).buffer for c in (self.weights, self.gather) if c)]
+        buffers = [
+            x,
+            *(loops.builder.insert(tu.BufferOp(c)).buffer for c in (self.weights, self.gather) if c),
+        ]
         for buffer, name in zip(buffers, ("x", "w", "g"), strict=False):
             buffer.name_hint = name
         return buffers
@@ -158,7 +185,7 @@ class _Emitter:
         x, w = block.args[0], block.args[1]
         step, column, columns = block.args[-3:]
         l, t = Loops(block), self.tables
-        tiles = l.sub(l.lookup(t["step_first"], l.add(step, 1)), l.lookup(t["step_first"], step))
+        tiles = l.named("tiles", l.sub(l.lookup(t["step_first"], l.add(step, 1)), l.lookup(t["step_first"], step)))
         slot = l.mul(l.rem(step, self.knobs.ring), self.knobs.weight_rows)
         l.instruction(
             tu.LdOp, l.address(SPAD, slot), 0, w, l.mul(l.lookup(t["step_weight"], step), c), c,
@@ -176,7 +203,9 @@ class _Emitter:
 
             def by_list() -> None:
                 g = block.args[2]
-                l.instruction(tu.LdgOp, dst, height, x, column, p.n, g, at, rows, columns, comment="gathered rows of X")
+                l.instruction(
+                    tu.LdgOp, dst, height, x, column, p.n, g, at, rows, columns, comment="gathered rows of X"
+                )
 
             if not self.listed.any():
                 by_range()
@@ -188,7 +217,9 @@ class _Emitter:
         first, end = l.lookup(t["fetch_first"], step), l.lookup(t["fetch_first"], l.add(step, 1))
         l.loop(first, end, "i", load)
         l.insert(func.ReturnOp())
-        return func.FuncOp(self.fetch_name, FunctionType.from_lists(block.arg_types, ()), Region(block), "private")
+        return func.FuncOp(
+            self.fetch_name, FunctionType.from_lists(block.arg_types, ()), Region(block), "private"
+        )
 
     def _infer(self) -> func.FuncOp:
         p, knobs, c = self.program, self.knobs, self.array.cols
@@ -203,22 +234,26 @@ class _Emitter:
         half = knobs.block_rows * knobs.panel_tiles
 
         def panel(number: Index) -> None:
-            column = l.mul(number, width)
-            columns = p.n if panels == 1 else l.min(width, l.sub(p.n, column))
-            column_tiles = l.div(l.add(columns, c - 1), c)
+            column = l.named("column", l.mul(number, width))
+            columns = p.n if panels == 1 else l.named("columns", l.min(width, l.sub(p.n, column)))
+            column_tiles = l.named("column_tiles", l.div(l.add(columns, c - 1), c))
 
             def fetch(step: Index) -> None:
                 arguments = [*buffers, *(l.value(v) for v in (step, column, columns))]
                 l.insert(func.CallOp(self.fetch_name, arguments, ()))
 
             def block_of_rows(b: Index) -> None:
-                base = l.mul(l.rem(b, 2), half)
+                base = l.named("base", l.mul(l.rem(b, 2), half))
 
                 def zeros(z: Index) -> None:
                     def fill(j: Index) -> None:
                         row = l.add(l.add(base, l.mul(j, knobs.block_rows)), l.lookup(t["zero_row"], z))
                         l.instruction(
-                            tu.FillOp, l.address(ACC, row), l.lookup(t["zero_rows"], z), 0, comment="rows nobody writes"
+                            tu.FillOp,
+                            l.address(ACC, row),
+                            l.lookup(t["zero_rows"], z),
+                            0,
+                            comment="rows nobody writes",
                         )
 
                     l.loop(0, column_tiles, "j", fill)
@@ -228,7 +263,7 @@ class _Emitter:
                         if s + knobs.ahead < p.steps:
                             fetch(s + knobs.ahead)
                     elif knobs.ahead < p.steps:
-                        ahead = l.add(s, knobs.ahead)
+                        ahead = l.named("ahead", l.add(s, knobs.ahead))
                         l.when(l.less(ahead, p.steps), lambda: fetch(ahead))
                     self._compute(l, s, base, columns, column_tiles)
 
@@ -240,7 +275,18 @@ class _Emitter:
                 src = l.address(ACC, base)
                 if scatter is None:
                     offset = l.add(l.mul(row, p.n), column)
-                    l.instruction(tu.StOp, y, offset, p.n, src, knobs.block_rows, rows, columns, 0, comment="store the block")
+                    l.instruction(
+                        tu.StOp,
+                        y,
+                        offset,
+                        p.n,
+                        src,
+                        knobs.block_rows,
+                        rows,
+                        columns,
+                        0,
+                        comment="store the block",
+                    )
                 else:
                     l.instruction(
                         tu.StsOp, y, column, p.n, scatter, row, src, knobs.block_rows, rows, columns, 0, 0,
@@ -255,6 +301,12 @@ class _Emitter:
         name = self.function.sym_name.data
         infer = func.FuncOp(name, FunctionType.from_lists(block.arg_types, ()), Region(block))
         infer.attributes["tu.target"] = StringAttr(self.target.name)
+        used = knobs.ring * knobs.weight_rows + knobs.x_slots * self.array.rows * knobs.panel_tiles
+        needs = (self.array.rows, c, used, 2 * half)
+        infer.attributes["tu.needs"] = ArrayAttr(IntegerAttr(v, i64) for v in needs)
+        infer.attributes["tu.title"] = StringAttr(
+            f"C[{p.m}, {p.n}] = W[{p.m}, {p.k}] X[{p.k}, {p.n}], {self.nnz} nonzeros in W, on {self.target.name}"
+        )
         return infer
 
     def _compute(self, l: Loops, s: Index, base: Index, columns: Index, column_tiles: Index) -> None:
@@ -262,26 +314,26 @@ class _Emitter:
         knobs, c, t = self.knobs, self.array.cols, self.tables
         rows = l.lookup(t["step_rows"], s)
         first, end = l.lookup(t["step_first"], s), l.lookup(t["step_first"], l.add(s, 1))
-        weights = l.mul(l.rem(s, knobs.ring), knobs.weight_rows)
-        out = l.add(base, l.lookup(t["step_row"], s))
-        continues = l.sub(1, l.lookup(t["step_band_start"], s))
+        weights = l.named("slot", l.mul(l.rem(s, knobs.ring), knobs.weight_rows))
+        out = l.named("out", l.add(base, l.lookup(t["step_row"], s)))
+        continues = l.named("continues", l.sub(1, l.lookup(t["step_band_start"], s)))
 
         def accumulate(tile: Index) -> Index:
             """1 but for the first tile of a band."""
             if isinstance(continues, int) and continues:
                 return 1
-            later = l.less(first, tile)
+            later = l.flag(l.less(first, tile))
             if isinstance(continues, int):
-                return l.flag(later)
-            return l.flag(l.less(0, l.add(continues, l.flag(later))))
+                return l.named("accumulate", later)
+            return l.named("accumulate", l.flag(l.less(0, l.add(continues, later))))
 
         def systolic(tile: Index) -> None:
-            a = l.add(weights, l.mul(l.sub(tile, first), rows))
+            a = l.named("a", l.add(weights, l.mul(l.sub(tile, first), rows)))
             x, x_rows = l.lookup(t["tile_x"], tile), l.lookup(t["tile_rows"], tile)
             adds = accumulate(tile)
 
             def column_tile(j: Index) -> None:
-                width = l.min(c, l.sub(columns, l.mul(j, c)))
+                width = l.min(c, l.sub(columns, l.mul(j, c))) if self.program.n % c else c
                 b = l.address(SPAD, l.add(x, l.mul(j, self.array.rows)))
                 l.instruction(tu.PreOp, b, x_rows, width, comment="a tile of X stays")
                 acc = l.address(ACC, l.add(out, l.mul(j, knobs.block_rows)))
@@ -290,12 +342,14 @@ class _Emitter:
             l.loop(0, column_tiles, "j", column_tile)
 
         def fragments(tile: Index) -> None:
-            a = l.add(a_base, l.mul(l.sub(tile, first), rows))
+            a = l.named("a", l.add(a_base, l.mul(l.sub(tile, first), rows)))
             x, x_rows = l.lookup(t["tile_x"], tile), l.lookup(t["tile_rows"], tile)
             adds = accumulate(tile)
             b = l.address(L0B, l.mul(l.rem(tile, 2), self.target.l0b_rows // 2))
             height = self.array.rows
-            l.instruction(tu.MvOp, b, height, l.address(SPAD, x), height, x_rows, column_tiles, comment="a tile of X")
+            l.instruction(
+                tu.MvOp, b, height, l.address(SPAD, x), height, x_rows, column_tiles, comment="a tile of X"
+            )
             l.instruction(
                 tu.MmaOp, l.address(ACC, out), knobs.block_rows, l.address(L0A, a), 0, b, height, rows, columns,
                 x_rows, adds,
@@ -304,7 +358,9 @@ class _Emitter:
         if self.array.kind == "ws":
             l.loop(first, end, "t", systolic)
             return
-        a_base = l.mul(l.rem(s, 2), self.target.l0a_rows // 2)
+        a_base = l.named("a_base", l.mul(l.rem(s, 2), self.target.l0a_rows // 2))
         count = l.mul(l.sub(end, first), rows)
-        l.instruction(tu.MvOp, l.address(L0A, a_base), 0, l.address(SPAD, weights), 0, count, 1, comment="weights")
+        l.instruction(
+            tu.MvOp, l.address(L0A, a_base), 0, l.address(SPAD, weights), 0, count, 1, comment="weights"
+        )
         l.loop(first, end, "t", fragments)

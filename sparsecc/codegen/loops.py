@@ -27,11 +27,9 @@ class Loops:
     def insert(self, op: Operation) -> Operation:
         return self.builder.insert(op)
 
-    def value(self, index: Index, name: str | None = None) -> SSAValue:
+    def value(self, index: Index) -> SSAValue:
         """The index as a value. Constants stand at the start of the function, each once."""
         if isinstance(index, SSAValue):
-            if name is not None:
-                index.name_hint = name
             return index
         if index not in self._constants:
             op = arith.ConstantOp(IntegerAttr(index, IndexType()))
@@ -39,6 +37,12 @@ class Loops:
             Builder(InsertPoint.at_start(self._entry)).insert(op)
             self._constants[index] = op.result
         return self._constants[index]
+
+    def named(self, name: str, index: Index) -> Index:
+        """The index, called so in the text where it is not known now."""
+        if isinstance(index, SSAValue) and index.name_hint is None:
+            index.name_hint = name
+        return index
 
     def add(self, a: Index, b: Index) -> Index:
         if isinstance(a, int) and isinstance(b, int):
@@ -96,7 +100,9 @@ class Loops:
             return int(values[at])
         if len(values) and (values == values[0]).all():
             return int(values[0])
-        return self.builder.insert(tu.LookupOp(table.sym_name.data, at)).value
+        value = self.builder.insert(tu.LookupOp(table.sym_name.data, at)).value
+        value.name_hint = table.sym_name.data.partition("_")[2]
+        return value
 
     def address(self, memory: tu.Memory, row: Index) -> SSAValue:
         return self.builder.insert(tu.AddressOp(memory, self.value(row))).address

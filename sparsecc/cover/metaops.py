@@ -121,17 +121,20 @@ def expand(starts: Int32, sizes: Int32, maps: Int32, index: Int32) -> tuple[Int6
 
 
 def concatenate(parts: Sequence[MetaOps]) -> MetaOps:
-    """One table of several, their index pools joined."""
+    """One table of several, their index pools joined; a pool that parts share is kept once."""
     tables: list[Int32] = []
     pools: list[Int32] = []
-    base = 0
+    known: dict[int, int] = {}
+    total = 0
     for part in parts:
+        base = known.setdefault(id(part.index), total)
         table = part.table.copy()
         for at in (M_MAP, K_MAP):
             table[:, at] = np.where(table[:, at] >= 0, table[:, at] + base, -1)
         tables.append(table)
-        pools.append(part.index)
-        base += len(part.index)
+        if base == total:
+            pools.append(part.index)
+            total += len(part.index)
     if not tables:
         return MetaOps(np.zeros((0, COLUMNS), np.int32), np.zeros(0, np.int32))
     return MetaOps(np.concatenate(tables), np.concatenate(pools))

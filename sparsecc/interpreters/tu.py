@@ -27,7 +27,10 @@ Action = Callable[[Values], None]
 # What is told of each executed instruction: the operation and its operands.
 Listener = Callable[[tu.InstructionOp, Sequence[int]], None]
 
-_TAGS = {tu.Memory.SPAD: 0, tu.Memory.ACC: 1 << 30, tu.Memory.L0A: 2 << 30, tu.Memory.L0B: 3 << 30}
+# The top two bits of an address name the memory.
+ROW_MASK = (1 << 30) - 1
+_MEMORIES = (tu.Memory.SPAD, tu.Memory.ACC, tu.Memory.L0A, tu.Memory.L0B)
+_TAGS = {memory: number << 30 for number, memory in enumerate(_MEMORIES)}
 _COMPARE: dict[int, Callable[[int, int], bool]] = {
     0: lambda a, b: a == b, 1: lambda a, b: a != b, 2: lambda a, b: a < b, 3: lambda a, b: a <= b,
     4: lambda a, b: a > b, 5: lambda a, b: a >= b,
@@ -40,6 +43,11 @@ _ARITHMETIC: dict[type[Operation], Callable[[int, int], int]] = {
     arith.RemUIOp: lambda a, b: a % b,
     arith.MinSIOp: min,
 }
+
+
+def memory_of(address: int) -> tu.Memory:
+    """The memory an address lies in."""
+    return _MEMORIES[address >> 30]
 
 
 @dataclass
@@ -153,26 +161,38 @@ def run(module: ModuleOp, x: Array, target: Target, function: str = "main", list
     return y
 
 
-def trace(module: ModuleOp, function: str = "main", limit: int | None = None) -> list[tuple[tu.InstructionOp, list[int]]]:
-    """The instructions in the order of execution, at most limit of them; buffers are numbered as they appear."""
-    executed: list[tuple[tu.InstructionOp, list[int]]] = []
-    constants: list[tu.ConstantOp] = []
+@dataclass(frozen=True)
+class Trace:
+    """Instructions in the order of execution, and the constants their buffer handles stand for.
 
-    class Full(Exception):
-        pass
+    Handles count from 0: the function's arguments first, then `constants` in the order of their first use.
+    """
+
+    instructions: list[tuple[tu.InstructionOp, list[int]]]
+    constants: list[tu.ConstantOp]
+
+
+class _Full(Exception):
+    """The trace has reached its limit."""
+
+
+def trace(module: ModuleOp, function: str = "main", limit: int | None = None) -> Trace:
+    """The instructions a function executes, at most limit of them; nothing is computed."""
+    executed = Trace([], [])
+    arguments = len(_entry(module, function).args)
 
     def execute(op: tu.InstructionOp, operands: list[int]) -> None:
-        if limit is not None and len(executed) >= limit:
-            raise Full
-        executed.append((op, operands))
+        if limit is not None and len(executed.instructions) >= limit:
+            raise _Full
+        executed.instructions.append((op, operands))
 
     def buffer(constant: tu.ConstantOp) -> int:
-        constants.append(constant)
-        return len(constants) + 1
+        executed.constants.append(constant)
+        return len(executed.constants) - 1 + arguments
 
     try:
-        _Machine(module, execute, buffer).call(function, [0, 1])
-    except Full:
+        _Machine(module, execute, buffer).call(function, range(arguments))
+    except _Full:
         pass
     return executed
 

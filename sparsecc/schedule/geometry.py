@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, MetaOps
+from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, MetaOps, expand
 from sparsecc.errors import UserError
 
 
@@ -36,36 +36,36 @@ class RowOrder:
 def row_order(metaops: MetaOps, m: int) -> RowOrder:
     """Rows as the meta-ops need them, those that no meta-op writes last where any are listed.
 
-    Raises UserError when a row stands in two lists: then no order makes the rows of both consecutive. Parts of one
-    list count as one list.
+    Every list says which row follows which; where the lists agree, the rows form chains, and each list is a part
+    of one. Raises UserError where they disagree: then no order makes the rows of all lists consecutive.
     """
     t = metaops.table
     if (t[:, M_MAP] < 0).all():
         return RowOrder(np.arange(m, dtype=np.int32), t[:, M0].copy())
-    # Rows as intervals: of the natural order, or of the index pool. Touching intervals join to segments.
-    start = np.where(t[:, M_MAP] >= 0, t[:, M_MAP].astype(np.int64) + LISTED, t[:, M0])
-    by_start = np.argsort(start, kind="stable")
-    reach = np.maximum.accumulate((start + t[:, M])[by_start])
-    opens = np.concatenate(([True], start[by_start][1:] > reach[:-1]))
-    segment = np.empty(len(t), np.int64)
-    segment[by_start] = np.cumsum(opens) - 1
-    first = start[by_start][opens]
-    last = np.concatenate((reach[:-1][opens[1:]], reach[-1:]))
-    rows = [
-        metaops.index[a - LISTED : b - LISTED] if a >= LISTED else np.arange(a, b, dtype=np.int32)
-        for a, b in zip(first.tolist(), last.tolist(), strict=True)
-    ]
-    by_row = sorted(range(len(rows)), key=lambda i: int(rows[i][0]))
-    written = np.concatenate([rows[i] for i in by_row])
-    if len(np.unique(written)) != len(written):
+    owner, row, place = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)
+    follows = np.flatnonzero(owner[1:] == owner[:-1])
+    before, after = row[follows], row[follows + 1]
+    successor, predecessor = np.full(m, -1, np.int32), np.full(m, -1, np.int32)
+    successor[before], predecessor[after] = after, before
+    written = np.zeros(m, bool)
+    written[row] = True
+    agreed = (successor[before] == after).all() and (predecessor[after] == before).all()
+    ordered: list[int] = []
+    following = successor.tolist()
+    for head in np.flatnonzero(written & (predecessor < 0)).tolist() if agreed else []:
+        at = int(head)
+        while at >= 0:
+            ordered.append(at)
+            at = following[at]
+    if len(ordered) != int(written.sum()):
         raise UserError(
-            "the cover has row lists that share rows without being the same; this target accumulates consecutive "
-            "rows only; use sparse-compact modes none, global or window"
+            "the cover lists the same rows in different orders or with different neighbours; this target accumulates "
+            "consecutive rows only; use sparse-compact modes none, global or window"
         )
-    place = np.zeros(len(rows), np.int64)
-    place[by_row] = np.cumsum([0, *(len(rows[i]) for i in by_row[:-1])])
-    rest = np.setdiff1d(np.arange(m, dtype=np.int32), written)
-    return RowOrder(np.concatenate((written, rest)), (place[segment] + start - first[segment]).astype(np.int32))
+    rows = np.concatenate((np.array(ordered, np.int32), np.flatnonzero(~written).astype(np.int32)))
+    rank = np.empty(m, np.int32)
+    rank[rows] = np.arange(m, dtype=np.int32)
+    return RowOrder(rows, rank[row[place == 0]])
 
 
 @dataclass(frozen=True, eq=False)

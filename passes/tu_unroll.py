@@ -1,0 +1,80 @@
+"""Writes a small program out instruction by instruction.
+
+Turns a function of `tu` instructions in loops into the same instructions in a row, all operands constant, when it
+executes at most `limit` of them: then the C that comes out is read from top to bottom. Larger functions are
+left alone. Refuses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.ir import Block, Region, SSAValue
+
+from sparsecc.codegen.loops import Loops
+from sparsecc.dialects import tu
+from sparsecc.interpreters.tu import ROW_MASK, memory_of, trace
+from sparsecc.passes.base import SparsePass
+
+
+@dataclass(frozen=True)
+class TuUnrollPass(SparsePass):
+    name = "tu-unroll"
+    summary: ClassVar = "writes small programs out: loops of tu instructions -> the instructions in a row"
+    refuses: ClassVar = "nothing; programs of more than `limit` instructions are left alone"
+    option_help: ClassVar = {"limit": "most instructions that are written out; 0 for none"}
+
+    limit: int = 256
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        for function in [f for f in op.ops if isinstance(f, func.FuncOp) and f.sym_visibility is None]:
+            executed = trace(op, function.sym_name.data, self.limit + 1)
+            if len(executed.instructions) <= self.limit:
+                _write_out(op, function, executed.instructions, executed.constants)
+
+
+def _write_out(
+    module: ModuleOp,
+    function: func.FuncOp,
+    instructions: list[tuple[tu.InstructionOp, list[int]]],
+    constants: list[tu.ConstantOp],
+) -> None:
+    arguments = function.body.block.args
+    block = Block(arg_types=[a.type for a in arguments])
+    for new, old in zip(block.args, arguments, strict=True):
+        new.name_hint = old.name_hint
+    loops = Loops(block)
+    buffers: dict[int, SSAValue] = dict(enumerate(block.args))
+
+    def operand(old: SSAValue, value: int) -> SSAValue:
+        if isinstance(old.type, tu.AddressType):
+            return loops.address(memory_of(value), value & ROW_MASK)
+        if isinstance(old.type, tu.BufferType):
+            if value not in buffers:
+                buffer = loops.builder.insert(tu.BufferOp(constants[value - len(arguments)])).buffer
+                buffer.name_hint = old.name_hint
+                buffers[value] = buffer
+            return buffers[value]
+        return loops.value(value)
+
+    for op, values in instructions:
+        operands = [operand(o, v) for o, v in zip(op.operands, values, strict=True)]
+        new = type(op)(*operands)
+        new.comment = StringAttr(op.comment.data) if op.comment else None
+        loops.insert(new)
+    loops.insert(func.ReturnOp())
+    new_function = func.FuncOp(function.sym_name.data, function.function_type, Region(block))
+    new_function.attributes |= function.attributes
+    used = {o.constant_name.string_value() for o in block.walk() if isinstance(o, tu.BufferOp)}
+    for op in list(module.ops):
+        is_unused = isinstance(op, tu.ConstantOp) and op.sym_name.data not in used
+        if is_unused or (isinstance(op, func.FuncOp) and op.sym_visibility is not None):
+            op.detach()
+            op.erase(safe_erase=False)
+    module.body.block.insert_op_before(new_function, function)
+    function.detach()
+    function.erase()

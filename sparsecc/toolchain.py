@@ -1,0 +1,96 @@
+"""The C compiler of the host: finding it, and building emitted programs with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from sparsecc.errors import UserError
+
+RUNTIME = Path(__file__).parent / "runtime"
+SIMULATOR = RUNTIME / "axsim"
+PROGRAM = RUNTIME / "program"
+CANDIDATES = ("cc", "gcc", "clang")
+
+
+def find_compiler() -> list[str]:
+    """The command of the C compiler: $CC, or the first of cc, gcc, clang. Raises UserError when there is none."""
+    if chosen := os.environ.get("CC"):
+        command = shlex.split(chosen)
+        if command and shutil.which(command[0]):
+            return command
+        raise UserError(f"CC is {chosen!r}, which is no command; set CC to a C compiler, or unset it")
+    for name in CANDIDATES:
+        if shutil.which(name):
+            return [name]
+    raise UserError(f"no C compiler: looked for {', '.join(CANDIDATES)}; install one, or name it in CC")
+
+
+def simulator_sources() -> list[Path]:
+    """The C files of the simulator."""
+    return sorted(SIMULATOR.glob("*.c"))
+
+
+def simulator_headers() -> list[Path]:
+    """The headers of the simulator."""
+    return sorted(SIMULATOR.glob("*.h"))
+
+
+def cache_folder() -> Path:
+    """Where built simulators are kept: $SPARSECC_CACHE, $XDG_CACHE_HOME/sparsecc or ~/.cache/sparsecc."""
+    if chosen := os.environ.get("SPARSECC_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sparsecc"
+
+
+def call(command: list[str], folder: Path, what: str) -> None:
+    """Run a compiler command. Raises UserError with its first message when it fails."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise UserError(f"{what}: {shlex.join(command[:1])} failed with status {done.returncode}: {first}")
+
+
+@cache
+def simulator_library() -> Path:
+    """libaxsim.a for the compiler found, built once for each version of compiler and sources."""
+    compiler = find_compiler()
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    state = hashlib.blake2b(" ".join([*compiler, version]).encode(), digest_size=12)
+    for path in simulator_sources() + simulator_headers():
+        state.update(path.read_bytes())
+    folder = cache_folder() / f"axsim-{state.hexdigest()}"
+    library = folder / "libaxsim.a"
+    if library.is_file():
+        return library
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            sources = [str(path) for path in simulator_sources()]
+            call([*compiler, "-std=c11", "-O2", "-c", *sources], Path(work), "building the simulator")
+            objects = sorted(path.name for path in Path(work).glob("*.o"))
+            call([os.environ.get("AR", "ar"), "rcs", "libaxsim.a", *objects], Path(work), "building the simulator")
+            # Renaming is atomic: of several processes building at once, each leaves a whole library.
+            os.replace(Path(work) / "libaxsim.a", library)
+    except OSError as e:
+        raise UserError(
+            f"cannot keep the built simulator in {folder}: {e.strerror}; name another folder in SPARSECC_CACHE"
+        ) from e
+    return library
+
+
+def build_program(folder: Path) -> Path:
+    """Compile an emitted folder against the built simulator; returns the program."""
+    library = simulator_library()
+    sources = ["model.c", "data.c", "main.c", "npy.c"]
+    command = [*find_compiler(), "-std=gnu11", "-O1", "-I.", "-Iaxsim", *sources, str(library), "-lm", "-o", "model"]
+    call(command, folder, "compiling the program")
+    return folder / "model"
