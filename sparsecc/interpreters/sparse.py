@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects import arith, func, linalg, tensor
+from xdsl.dialects import arith, func, tensor
 from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, FloatAttr, IntegerAttr, ModuleOp, TensorType
+from xdsl.dialects.linalg import ops as linalg
+from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.ir.affine import AffineDimExpr, AffineMap
 from xdsl.traits import SymbolTable
@@ -191,7 +193,7 @@ def _generic(op: linalg.GenericOp, frame: Frame) -> list[Array]:
     maps = [attribute.data for attribute in op.indexing_maps]
     dimensions = maps[0].num_dims
     outputs = frame.all(op.outputs)
-    parallel = all(iterator.data == linalg.IteratorType.PARALLEL for iterator in op.iterator_types)
+    parallel = all(iterator.data == IteratorType.PARALLEL for iterator in op.iterator_types)
     identity = AffineMap.identity(dimensions)
     if not parallel or any(m != identity for m in maps[len(op.inputs) :]):
         raise UserError(f"{op.name} cannot be interpreted unless its loops are parallel and write in order")
