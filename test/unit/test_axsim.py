@@ -319,6 +319,16 @@ def test_onnxim_start_rule(library: ctypes.CDLL, sizes: list[int], least: int, s
 
 # --- Time: one rule at a time -------------------------------------------------------------------------------
 
+CUBE: dict[str, Any] = {
+    "kind": MMA,
+    "l0a_bytes": 4096,
+    "l0b_bytes": 4096,
+    "mma_m": 4,
+    "mma_n": 8,
+    "mma_k": 2,
+    "mma_interval": 2,
+    "mma_latency": 5,
+}
 QUIET = {"issue_gap": 0, "dma_latency": 0, "dma_row_overhead": 0, "dma_gather_overhead": 0}
 
 
@@ -412,6 +422,34 @@ ST_ACC = ("st", 1, 0, 16, acc(0), 0, 16, 16, 0)
             {"WPORT": {"raw": 16, "weights": 4}, "MAT": {"weights": 32}},
         ),
         ([("fill", spad(0), 16, 0.0), ("fence",), LD_A], {}, {"LOAD": {"fence": 20}}),
+        # an LD must not overtake the TU.MM that reads what it overwrites
+        (
+            [("fill", spad(0), 32, 0.0), PRE_B, MM_A, LD_A],
+            {},
+            {"WPORT": {"raw": 36}, "MAT": {"weights": 52}, "LOAD": {"war": 68}},
+        ),
+        # a long FILL holds one entry of the execute queue; the short moves take turns at the other
+        (
+            [
+                ("fill", spad(0), 16, 0.0),
+                ("fence",),
+                ("fill", spad(64), 160, 0.0),
+                *[("mv", spad(32), 0, spad(0), 0, 16, 1)] * 4,
+            ],
+            {"queue_execute": 2},
+            {"MOVE": {"fence": 20}},
+        ),
+        # TU.MMA: ceil(10 / 4) * ceil(16 / 8) * ceil(9 / 2) steps of 2 cycles, then 5 more
+        (
+            [
+                ("fill", l0a(0), 16, 0.0),
+                ("fill", l0b(0), 16, 0.0),
+                ("mma", acc(0), 0, l0a(0), 0, l0b(0), 0, 10, 16, 9, 0),
+                ("st", 1, 0, 16, acc(0), 0, 10, 16, 0),
+            ],
+            CUBE,
+            {"MAT": {"raw": 40}, "STORE": {"raw": 40 + 60 + 5}},
+        ),
         ([LD_A, LD_B], {"issue_gap": 30}, {"LOAD": {"issue": 14}}),
         # MOVE's turn comes when the only entry of the execute queue is free
         (
@@ -1059,7 +1097,6 @@ def test_an_overflow_is_counted(library: ctypes.CDLL) -> None:
 
 # --- Messages -----------------------------------------------------------------------------------------------
 
-MMA_UNIT: dict[str, Any] = {"kind": MMA, "l0a_bytes": 4096, "l0b_bytes": 4096}
 FILLED = ("fill", spad(0), 64, 0.0)
 FILLED_ACC = ("fill", acc(0), 64, 0.0)
 
@@ -1146,25 +1183,25 @@ FILLED_ACC = ("fill", acc(0), 64, 0.0)
         ({}, [FILLED, PRE_A, ("mm", spad(5), spad(0), 1, 1)], "operand c cannot be in SPAD: ACC needed"),
         ({}, [FILLED, ("pre", spad(0), 17, 16)], "a tile of 1 x 1 to 16 x 16 needed, found 17 x 16"),
         ({}, [FILLED, ("pre", spad(0), 16, 0)], "a tile of 1 x 1 to 16 x 16 needed, found 16 x 0"),
-        (MMA_UNIT, [FILLED, PRE_A], "target 'test16' has no stationary array (it computes with TU.MMA)"),
-        (MMA_UNIT, [FILLED, MM_A], "target 'test16' has no stationary array (it computes with TU.MMA)"),
+        (CUBE, [FILLED, PRE_A], "target 'test16' has no stationary array (it computes with TU.MMA)"),
+        (CUBE, [FILLED, MM_A], "target 'test16' has no stationary array (it computes with TU.MMA)"),
         (
             {},
             [("mma", acc(0), 0, l0a(0), 0, l0b(0), 0, 1, 1, 1, 0)],
             "target 'test16' has no TU.MMA (it computes with TU.PRE and TU.MM)",
         ),
         (
-            MMA_UNIT,
+            CUBE,
             [("mma", acc(0), 0, l0a(0), 0, l0b(0), 0, 1, 0, 1, 0)],
             "m and n of at least 1 and k of 1 to 131071 needed, found m 1, n 0, k 1",
         ),
         (
-            MMA_UNIT,
+            CUBE,
             [("mma", acc(0), 0, l0b(0), 0, l0b(0), 0, 1, 1, 1, 0)],
             "operand a cannot be in L0B: L0A needed",
         ),
         (
-            MMA_UNIT,
+            CUBE,
             [("mma", acc(0), 0, l0a(0), 0, l0b(0), 0, 1, 1, 1, 0)],
             "operand a reads row 0 of L0A, which",
         ),
