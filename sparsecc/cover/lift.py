@@ -109,33 +109,26 @@ def _merge_squares(metaops: MetaOps) -> MetaOps:
     return metaops
 
 
-def lift(
-    metaops: MetaOps,
-    order: str = "k-first",
-    max_gap: int = 0,
-    min_fill: float = 1.0,
-    max_rows: int | None = None,
-) -> MetaOps:
+def lift(metaops: MetaOps, order: str = "k-first", max_gap: int = 0, min_fill: float = 1.0) -> MetaOps:
     """Fuse adjacent meta-ops until nothing changes.
 
     First exactly (no refused cell inside), in this order of axes; then, for max_gap > 0, along the first axis
-    over gaps of at most max_gap indices while at least min_fill of the fused meta-op was kept cells. max_rows
-    stops merging along M at this many rows.
+    over gaps of at most max_gap indices while at least min_fill of the fused meta-op was kept cells. Order
+    square-first has no first axis and bridges no gaps.
     """
     if order not in ORDERS:
         raise ValueError(f"order {order!r} is not one of {', '.join(ORDERS)}")
     k_first = order != "m-first"
-    if order == "square-first" and max_rows is None:
+    if order == "square-first":
         metaops = _merge_squares(metaops)
     metaops = _merge_runs(metaops, k_first)
     if max_gap > 0 and order != "square-first":
         metaops = _merge_gaps(metaops, k_first, max_gap, min_fill)
-    if max_rows is None:
-        while True:
-            before = len(metaops)
-            metaops = _merge_runs(_merge_runs(metaops, not k_first), k_first)
-            if len(metaops) == before:
-                break
+    while True:
+        before = len(metaops)
+        metaops = _merge_runs(_merge_runs(metaops, not k_first), k_first)
+        if len(metaops) == before:
+            break
     return in_order(metaops)
 
 
