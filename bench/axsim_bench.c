@@ -1,4 +1,4 @@
-/* Speed of the simulator: one figure per line, `name value`, in millions of the unit per second.
+/* Speed of the simulator: prints one figure, in millions of instructions or tiles per second.
  * Usage: axsim_bench CASE SECONDS */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
@@ -42,7 +42,7 @@ static int run(ax_config config, unsigned flags, int moves, double seconds, doub
     if (!m)
         return -1;
     for (size_t i = 0; i < sizeof from; i++)
-        from[i] = (unsigned char)(i * 37 % 61); /* also as floats: small, and never special values */
+        from[i] = (unsigned char)(i * 37 % 61); /* as floats, too: small, and never infinite or NaN */
     const int source = ax_buffer(m, "from", from, (int64_t)TILES * SIZE * SIZE, config.in);
     const int result = ax_buffer(m, "to", to, (int64_t)SIZE * SIZE, config.acc);
     if (ax_ld(m, AX_SPAD(0), 0, source, 0, SIZE, TILES * SIZE, SIZE))
