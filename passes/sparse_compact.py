@@ -75,5 +75,6 @@ class SparseCompactPass(SpmmPass):
             case _:
                 from sparsecc.schedule import choose
 
-                choice = choose(pattern, n, Target.load(self.target))
+                target = Target.load(self.target).with_type(str(op.weight.element_type))
+                choice = choose(pattern, n, target)
                 return choice.compacted, choice.plan, choice.reason

@@ -1,1 +1,37 @@
-"""sparsecc: makes the zeros of pruned networks pay on chips with dense units."""
+"""sparsecc: makes the zeros of pruned networks pay on chips with dense units.
+
+    artifact = sparsecc.compile("layer.smtx", target="gemmini16", n=128)
+    y = artifact(x)          # on the simulator
+    artifact.report          # cycles, energy, speed-up over the dense plan, and why
+    artifact.save("out")     # C that stands alone
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparsecc.compiler import Artifact, Stage, compile
+    from sparsecc.errors import UserError
+    from sparsecc.report import Report
+    from sparsecc.target import Target
+
+__version__ = "0.1.0"
+__all__ = ["Artifact", "Report", "Stage", "Target", "UserError", "compile"]
+
+# Imported when first used: `sparsecc --help` needs none of them.
+_HOME = {
+    "Artifact": "sparsecc.compiler",
+    "Report": "sparsecc.report",
+    "Stage": "sparsecc.compiler",
+    "Target": "sparsecc.target",
+    "UserError": "sparsecc.errors",
+    "compile": "sparsecc.compiler",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'sparsecc' has no attribute {name!r}")

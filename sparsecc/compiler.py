@@ -1,0 +1,353 @@
+"""Compiles one operator: from a matrix to IR, through the passes, to C that runs on the simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import DiagnosticException, VerifyException
+
+from sparsecc.blobs import Blob
+from sparsecc.codegen.folder import Check, write_folder
+from sparsecc.cover.cells import count_cells
+from sparsecc.cover.metaops import MetaOps
+from sparsecc.dialects import tu
+from sparsecc.dialects.sparse import MetaOpsAttr, SpmmOp, WeightAttr, is_large, metaops_blob
+from sparsecc.errors import UserError
+from sparsecc.interpreters import sparse as sparse_interpreter
+from sparsecc.interpreters import tu as tu_interpreter
+from sparsecc.model import model_module
+from sparsecc.operator import Operator, operator_of
+from sparsecc.pipeline import tensor_unit
+from sparsecc.report import Report
+from sparsecc.schedule.cost import best_plan
+from sparsecc.target import Target
+from sparsecc.toolchain import build_program, find_compiler
+
+Array = NDArray[Any]
+# Told what is being done, for progress.
+Progress = Callable[[str], None]
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """The module after a pass (or as it was given)."""
+
+    name: str
+    module: ModuleOp
+
+    @property
+    def spmm(self) -> SpmmOp | None:
+        """The stage's sparse operator, where it has one."""
+        return next((op for op in self.module.walk() if isinstance(op, SpmmOp)), None)
+
+    def blobs(self) -> list[Blob]:
+        """The large data that the stage's text refers to."""
+        found: list[Blob] = []
+        for op in self.module.walk():
+            for attribute in op.properties.values():
+                match attribute:
+                    case WeightAttr():
+                        found.append(attribute.blob)
+                    case MetaOpsAttr() if is_large(attribute.data):
+                        found.append(metaops_blob(attribute.data))
+                    case tu.ArrayDataAttr():
+                        found.append(attribute.data)
+                    case _:
+                        pass
+        return found
+
+
+def run_passes(
+    module: ModuleOp, passes: Sequence[ModulePass], after: Callable[[Stage], None], progress: Progress
+) -> list[Stage]:
+    """Run passes one after another on copies; returns the module before and after each. Raises UserError."""
+    stages = [Stage("input", module)]
+    after(stages[0])
+    for number, one in enumerate(passes):
+        progress(f"{one.name} ({number + 1} of {len(passes)})")
+        new = stages[-1].module.clone()
+        try:
+            one.apply(Context(), new)
+        except (DiagnosticException, VerifyException) as e:
+            raise UserError(f"{one.name}: {e}") from e
+        stages.append(Stage(one.name, new))
+        after(stages[-1])
+    return stages
+
+
+def save_stages(stages: Sequence[Stage], folder: Path) -> None:
+    """Write every stage as NN-name.mlir, and the data they refer to into blobs/."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, stage in enumerate(stages):
+            (folder / f"{number:02d}-{stage.name}.mlir").write_text(f"{stage.module}\n")
+            for blob in stage.blobs():
+                blob.save(folder / "blobs")
+    except OSError as e:
+        raise UserError(f"{folder}: cannot write the stages: {e.strerror}; name a folder you may write to") from e
+
+
+def _checked_stage(operator: Operator, target: Target, check: Check) -> Callable[[Stage], None]:
+    """Interprets a stage and compares every value with the reference; raises UserError at the first difference."""
+
+    def compare(stage: Stage) -> None:
+        try:
+            stage.module.verify()
+        except VerifyException as e:
+            raise UserError(f"after {stage.name} the module does not verify: {e}", exit_code=3) from e
+        if any(isinstance(op, tu.InstructionOp) for op in stage.module.walk()):
+            y = tu_interpreter.run(stage.module, check.x, target)
+        elif stage.name == "convert-tu-to-c":
+            return  # the C program checks itself
+        else:
+            (y,) = sparse_interpreter.run_module(stage.module, check.x)
+        error = np.abs(y.astype(np.float64) - check.expected)
+        wrong = ~(error <= check.bound)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise UserError(
+                f"after {stage.name} the value at row {row}, column {column} is {y[row, column]}, needed "
+                f"{check.expected[row, column]}: this is a bug of the pass; report it with --dump-ir",
+                exit_code=3,
+            )
+
+    return compare
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """What the simulator reported of one program."""
+
+    report: dict[str, Any]
+    check: dict[str, Any] | None
+
+    @property
+    def cycles(self) -> int:
+        return int(self.report["cycles"])
+
+    @property
+    def energy_pj(self) -> float:
+        return float(self.report["energy_pj"]["total"])
+
+
+def _silent(_: str) -> None:
+    """Progress that nobody sees."""
+
+
+@dataclass(eq=False)
+class Artifact:
+    """A compiled operator. Call it to run it on the simulator."""
+
+    operator: Operator
+    target: Target
+    stages: tuple[Stage, ...]
+    check: Check
+    progress: Progress
+    compile_dense: Callable[[], Artifact]
+    reason_given: str | None = None
+    """Why this plan, where it is not what the scheduler said."""
+
+    @property
+    def title(self) -> str:
+        m, n, k = self.operator.shape
+        return (
+            f"{self.operator.name}: C[{m}, {n}] = W[{m}, {k}] X[{k}, {n}], {self.operator.weight.nnz} nonzeros, "
+            f"{self.plan} plan, {self.target.name}, {self.operator.in_type}"
+        )
+
+    @property
+    def spmm(self) -> SpmmOp:
+        """The operator as the last pass of the Sparse IR left it."""
+        found = [spmm for stage in self.stages if (spmm := stage.spmm) is not None]
+        if not found:
+            raise UserError("the pipeline made no sparse.spmm; it needs convert-linalg-to-sparse")
+        return found[-1]
+
+    @property
+    def is_dense(self) -> bool:
+        return self.spmm.is_dense
+
+    @property
+    def plan(self) -> str:
+        return "dense" if self.is_dense else "sparse"
+
+    @property
+    def reason(self) -> str:
+        """Why this plan."""
+        return self.reason_given or (self.spmm.reason.data if self.spmm.reason else "")
+
+    @cached_property
+    def dense(self) -> Artifact:
+        """The same operator as one dense meta-op: this one, where it is that."""
+        return self if self.is_dense else self.compile_dense()
+
+    @property
+    def cover(self) -> MetaOps:
+        return self.spmm.cover()
+
+    def save(self, folder: str | os.PathLike[str], ir: bool = False) -> None:
+        """Write the folder that stands alone (C, data, simulator, Makefile, report.json), and the IR of all stages."""
+        self._write(Path(folder), self.predicted().to_json())
+        if ir:
+            save_stages(self.stages, Path(folder) / "ir")
+
+    def _write(self, folder: Path, report: dict[str, object]) -> None:
+        module = self.stages[-1].module
+        write_folder(folder, module, self.title, self.operator.shape, self.target, self.check, report)
+
+    def __call__(self, x: Array) -> Array:
+        """C = W X on the simulator; x [K, N] in (or exactly convertible to) the input type."""
+        x = self.operator.checked_input(np.asarray(x))
+        program = self._program
+        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
+            given, result = Path(work) / "x.npy", Path(work) / "y.npy"
+            np.save(given, x)
+            _execute([str(program), "--quiet", "--input", str(given), "--output", str(result)])
+            return np.load(result)
+
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="sparsecc-")
+
+    @cached_property
+    def _program(self) -> Path:
+        """The compiled program, in a folder that lives as long as the artifact."""
+        folder = Path(self._folder.name) / "model"
+        self._write(folder, {})
+        self.progress("compiling the C")
+        return build_program(folder)
+
+    def simulate(self, values: bool = True) -> Simulation:
+        """Run the program: on its stored input, every value checked, or for its time only."""
+        program = self._program
+        self.progress(f"simulating the {self.plan} plan" + ("" if values else " (time only)"))
+        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
+            path = Path(work) / "report.json"
+            command = [str(program), "--quiet", "--report", str(path)]
+            command += [] if values else ["--timing-only"]
+            _execute(command)
+            found = cast("dict[str, Any]", json.loads(path.read_text()))
+        return Simulation(found["simulation"], found.get("check"))
+
+    def rerun(self, output: str | None, trace: str | None) -> None:
+        """Run on the stored input once more and write C [M, N] as .npy, and a Chrome trace."""
+        command = [str(self._program), "--quiet"]
+        command += ["--output", output] if output else []
+        command += ["--trace", trace] if trace else []
+        _execute(command)
+
+    def cells(self) -> tuple[int, int]:
+        """(unit cells computed, unit cells of the whole computing space)."""
+        unit = self.target.unit
+        m, n, k = self.operator.shape
+        return count_cells(self.cover, unit), count_cells(MetaOps.whole(m, n, k), unit)
+
+    def predicted(self) -> Report:
+        """The report as far as it is known without running."""
+        return Report.of(self, None, None)
+
+    @cached_property
+    def report(self) -> Report:
+        """The report of a simulated run, compared with the dense plan."""
+        simulation = self.simulate()
+        dense = simulation if self.is_dense else self.dense.simulate(values=False)
+        return Report.of(self, simulation, dense)
+
+
+def _execute(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        message = done.stderr.strip() or f"it ended with status {done.returncode}"
+        raise UserError(f"the program failed: {message}", exit_code=3 if done.returncode == 3 else 1)
+
+
+def _verify_cover(stage: Stage) -> None:
+    """Hold the laws of the last stage of the Sparse IR; those before led to it."""
+    if stage.name == "sparse-group":
+        stage.module.verify()
+
+
+@contextmanager
+def _named(target: str | Target) -> Iterator[str]:
+    """What passes call the target: a name or a path; a target made in code is written to a file for them."""
+    if isinstance(target, str):
+        yield target
+        return
+    with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
+        path = Path(work) / f"{target.name}.toml"
+        path.write_text(target.to_toml())
+        yield str(path)
+
+
+def compile(
+    source: object,
+    *,
+    target: str | Target = "gemmini16",
+    n: int = 64,
+    dtype: str | None = None,
+    seed: int = 0,
+    x: Array | None = None,
+    plan: str = "auto",
+    passes: Sequence[ModulePass] | None = None,
+    name: str | None = None,
+    check_stages: bool = False,
+    confirm: bool = True,
+    progress: Progress = _silent,
+) -> Artifact:
+    """Compile C[M,N] = W[M,K] X[K,N] for an accelerator.
+
+    source: W as the path of a matrix file, a numpy array, a scipy sparse matrix or a Matrix. target: a preset's
+    name, the path of a TOML file, or a Target. n: positions (columns of X). dtype: the input type, the target's
+    first by default. seed: for values the file does not have, and for X. x: X [K, N] to check with, random by
+    default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact. passes: a pipeline
+    of your own instead. check_stages: interpret every stage and compare. confirm: where the model sees less than
+    25 % between the sparse and the dense plan, let the simulator decide, if there is a C compiler.
+    Raises UserError.
+    """
+    chip = target if isinstance(target, Target) else Target.load(target)
+    progress("reading the matrix")
+    operator = operator_of(source, n, chip, dtype, seed, name)
+    chip = chip.with_type(operator.in_type)
+    check = operator.reference(operator.random_input(seed) if x is None else operator.checked_input(x))
+    after = _checked_stage(operator, chip, check) if check_stages else _verify_cover
+
+    def compiled(plan: str, passes: Sequence[ModulePass] | None = None) -> Artifact:
+        with _named(target) as named:
+            chosen = passes if passes is not None else tensor_unit(named, plan)
+            stages = run_passes(model_module(operator, chip), chosen, after, progress)
+        return Artifact(operator, chip, tuple(stages), check, progress, lambda: compiled("dense"))
+
+    found = compiled(plan, passes)
+    if plan != "auto" or passes is not None or found.is_dense or not confirm or not _is_close(found):
+        return found
+    cycles, dense_cycles = found.simulate(values=False).cycles, found.dense.simulate(values=False).cycles
+    if cycles < dense_cycles:
+        return found
+    found.dense.reason_given = (
+        f"the best cover ({found.reason}) took {cycles} cycles on the simulator, the dense plan {dense_cycles}"
+    )
+    return found.dense
+
+
+def _is_close(found: Artifact) -> bool:
+    """Whether the model sees too little between the plans to be believed, and the simulator can be asked."""
+    try:
+        find_compiler()
+    except UserError:
+        return False
+    m, n, _ = found.operator.shape
+    sparse, dense = (best_plan(a.cover, m, n, a.target).estimate.cycles for a in (found, found.dense))
+    return sparse > 0.8 * dense

@@ -1,0 +1,272 @@
+"""The command `sparsecc`: run, compile, targets, passes, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sparsecc.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sparsecc.compiler import Artifact
+
+EPILOG = """\
+FILE is a .smtx, .mtx, .npz (scipy), .npy or .safetensors matrix; .gz is understood where usual, one tensor of
+several is named FILE:TENSOR, one matrix of a pack PACK.tar.xz::NAME. Files without values get random ones.
+Exit status: 0 done, 1 the input cannot be compiled, 2 the command is wrong, 3 a check failed.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the command in one sentence, as every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help", exit_code=2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sparsecc",
+        description="Compiles pruned matrices for chips with dense units, and runs them on a simulator.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    run = commands.add_parser("run", help="compile, run on the simulator, check every value, compare with dense")
+    _add_operator(run)
+    run.add_argument("--input", metavar="X.npy", help="X [K, N]; random without it")
+    run.add_argument("--output", metavar="Y.npy", help="write C [M, N]")
+    run.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    run.add_argument("--trace", metavar="FILE.json", help="write a Chrome trace of all instructions")
+
+    compile_ = commands.add_parser("compile", help="write a C folder that stands alone and checks itself")
+    _add_operator(compile_)
+    compile_.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write")
+    compile_.add_argument(
+        "--emit", default="c", metavar="c,mlir", help="what to write: c, and mlir for the IR of every stage (default: c)"
+    )
+
+    targets = commands.add_parser("targets", help="list the targets, or describe one with its sources")
+    targets.add_argument("name", nargs="?", metavar="NAME", help="a preset or a .toml file")
+    passes = commands.add_parser("passes", help="list the passes, or describe one with its options")
+    passes.add_argument("name", nargs="?", metavar="NAME")
+    commands.add_parser("doctor", help="say which compilers and optional tools are found")
+    for command in commands.choices.values():
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+    return parser
+
+
+def _add_operator(command: argparse.ArgumentParser) -> None:
+    command.epilog = EPILOG
+    command.add_argument("file", metavar="FILE", help="the matrix W")
+    command.add_argument("--target", default="gemmini16", metavar="T", help="preset or .toml file (default: gemmini16)")
+    command.add_argument("--n", type=int, default=64, metavar="N", help="columns of X (default: 64)")
+    command.add_argument("--dtype", metavar="TYPE", help="input type, of those the target has (default: its first)")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="for random values and inputs (default: 0)")
+    command.add_argument(
+        "--plan", default="auto", choices=("auto", "dense", "none", "global", "window"),
+        help="auto weighs all covers and the dense plan (default); the others fix the mode of sparse-compact",
+    )  # fmt: skip
+    command.add_argument("--dump-ir", metavar="DIR", help="write the IR of every stage, numbered")
+    command.add_argument("--check-stages", action="store_true", help="interpret every stage and compare the values")
+    command.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
+    command.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+
+
+@contextmanager
+def _progress(arguments: argparse.Namespace) -> Iterator[Callable[[str], None]]:
+    """What is being done: lines with -v, a spinner on a terminal, else nothing."""
+    if arguments.verbose:
+        yield lambda text: print(text, file=sys.stderr, flush=True)
+        return
+    if arguments.quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting") as status:
+        yield status.update
+
+
+def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x: Any = None) -> Artifact:
+    import sparsecc
+    from sparsecc.compiler import save_stages
+
+    artifact = sparsecc.compile(
+        arguments.file,
+        target=arguments.target,
+        n=arguments.n,
+        dtype=arguments.dtype,
+        seed=arguments.seed,
+        x=x,
+        plan=arguments.plan,
+        check_stages=arguments.check_stages,
+        progress=progress,
+    )
+    if arguments.dump_ir:
+        save_stages(artifact.stages, Path(arguments.dump_ir))
+    return artifact
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import json
+
+    x = _read_input(arguments.input) if arguments.input else None
+    if arguments.output:
+        _check_writable(Path(arguments.output))
+    with _progress(arguments) as progress:
+        artifact = _compiled(arguments, progress, x)
+        report = artifact.report
+        if arguments.output or arguments.trace:
+            artifact.rerun(arguments.output, arguments.trace)
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=2))
+    elif not arguments.quiet:
+        _console().print(report.table())
+    return 0
+
+
+def _read_input(path: str) -> Any:
+    from sparsecc.importers.files import check_file
+    from sparsecc.importers.npy import parse_npy
+
+    check_file(Path(path))
+    try:
+        data = Path(path).read_bytes()
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read: {e.strerror}") from e
+    return parse_npy(data, path)
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before the work, not after it."""
+    folder = path.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{path}: its folder does not exist or may not be written; name another file")
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    emit = set(arguments.emit.split(","))
+    if unknown := emit - {"c", "mlir"}:
+        raise UserError(f"--emit: {', '.join(sorted(unknown))} is neither c nor mlir", exit_code=2)
+    with _progress(arguments) as progress:
+        artifact = _compiled(arguments, progress)
+        artifact.save(arguments.output, ir="mlir" in emit)
+    if not arguments.quiet:
+        _console().print(artifact.predicted().table())
+        print(f"written to {arguments.output}; build and check it with: make -C {arguments.output} check")
+    return 0
+
+
+def _targets(arguments: argparse.Namespace) -> int:
+    from sparsecc.target import Target
+
+    if arguments.name:
+        target = Target.load(arguments.name)
+        print(target)
+        print("  sources")
+        for pattern, source in target.sources:
+            print(f"    {pattern}: {source}")
+        return 0
+    for name in Target.names():
+        print(str(Target.load(name)).splitlines()[0])
+    return 0
+
+
+def _passes(arguments: argparse.Namespace) -> int:
+    import inspect
+    from dataclasses import MISSING, fields
+
+    from sparsecc.passes.base import SparsePass
+    from sparsecc.universe import SPARSECC_UNIVERSE
+
+    known = SPARSECC_UNIVERSE.all_passes
+    if arguments.name is None:
+        width = max(map(len, known))
+        for name, factory in known.items():
+            found: type[SparsePass] = factory()  # pyright: ignore[reportAssignmentType]
+            print(f"{name:{width}}  {found.summary}")
+        return 0
+    if arguments.name not in known:
+        raise UserError(f"unknown pass {arguments.name!r}; the passes are {', '.join(known)}", exit_code=2)
+    found = known[arguments.name]()  # pyright: ignore[reportAssignmentType]
+    print(f"{found.name}: {found.summary}\n")
+    print(inspect.getdoc(sys.modules[found.__module__]))
+    print(f"\nrefuses: {found.refuses}")
+    options = [f for f in fields(found) if f.name in found.option_help]
+    if options:
+        print("options:")
+    for field in options:
+        default = "required" if field.default is MISSING else f"default {field.default}"
+        print(f"  {field.name.replace('_', '-')} ({default}): {found.option_help[field.name]}")
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from sparsecc.driver.doctor import findings
+
+    lines, healthy = findings()
+    for line in lines:
+        print(line)
+    return 0 if healthy else 1
+
+
+def _console() -> Any:
+    """Output for people; NO_COLOR is honoured, and a pipe gets plain text wide enough not to be folded."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "compile": _compile,
+    "targets": _targets,
+    "passes": _passes,
+    "doctor": _doctor,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit status; prints one sentence for every error a user can cause."""
+    # Compiling makes many objects that live to the end: collecting them again and again is time lost.
+    gc.disable()
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+        if arguments.version:
+            import sparsecc
+
+            print(f"sparsecc {sparsecc.__version__}")
+            return 0
+        if arguments.command is None:
+            parser.print_help()
+            return 2
+        return _COMMANDS[arguments.command](arguments)
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
+    except MemoryError:
+        print("error: out of memory; take a smaller matrix or a larger machine", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

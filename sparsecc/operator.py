@@ -1,0 +1,159 @@
+"""One operator to compile: a weight in a target's type, an input, and what the result must be."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecc.codegen.folder import Check
+from sparsecc.errors import UserError
+from sparsecc.importers import Matrix, load_matrix
+from sparsecc.importers.matrix import (
+    Csr,
+    ValueKind,
+    build_from_dense,
+    build_matrix,
+    check_shape,
+    check_values_dtype,
+    make_csr,
+    seeded_values,
+)
+from sparsecc.quantize import FloatKind, quantize_rows
+from sparsecc.quantize import cast as cast_values
+from sparsecc.target import Target
+from sparsecc.target.instructions import DTYPES, round_bf16
+
+Array = NDArray[Any]
+
+# Half the distance between 1 and the next float32: the largest relative error of one rounding.
+UNIT_ROUNDOFF = 2.0**-24
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """C[M,N] = W[M,K] X[K,N], W in the target's input type."""
+
+    name: str
+    weight: Csr
+    """Values in the input type (bf16 as the f32 it equals)."""
+    n: int
+    in_type: str
+    scales: NDArray[np.float32] | None
+    """int8 only: what one step of each row is worth in the original matrix, [M]; None where it was int8 already."""
+    zeroed: int
+    """Nonzeros that the conversion to the input type made 0."""
+    stored_zeros: int
+    """Zeros that the file stored as if they were nonzeros."""
+    pattern_only: bool
+    """The values are drawn at random: the file has none."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(M, N, K)."""
+        m, k = self.weight.shape
+        return m, self.n, k
+
+    def random_input(self, seed: int) -> Array:
+        """X [K, N] in the input type: int8 of full range, or standard normal."""
+        rng = np.random.default_rng(seed)
+        shape = (self.shape[2], self.n)
+        if self.in_type == "i8":
+            return rng.integers(-128, 128, shape).astype(np.int8)
+        x = rng.standard_normal(shape).astype(np.float32)
+        return round_bf16(x) if self.in_type == "bf16" else x.astype(DTYPES[self.in_type])
+
+    def checked_input(self, x: Array) -> Array:
+        """x as the operator takes it. Raises UserError for another shape, a type that does not fit, NaN or inf."""
+        wanted = (self.shape[2], self.n)
+        if x.shape != wanted:
+            raise UserError(f"the input has shape {list(x.shape)}; operator {self.name} takes [K, N] = {list(wanted)}")
+        if x.dtype.kind not in "fiub":
+            raise UserError(f"the input has element type {x.dtype}; needed numbers that fit {self.in_type}")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            row, column = np.argwhere(~np.isfinite(x))[0]
+            raise UserError(f"the input has {x[row, column]} at row {row}, column {column}; needed finite numbers")
+        if self.in_type == "i8":
+            if (x != np.rint(x)).any() or (x < -128).any() or (x > 127).any():
+                raise UserError(
+                    f"the input has element type {x.dtype} and values that are not integers in -128..127; this "
+                    "target takes int8: quantise the input first"
+                )
+            return x.astype(np.int8)
+        if self.in_type == "bf16":
+            return round_bf16(x.astype(np.float32))
+        with np.errstate(over="ignore"):
+            converted = x.astype(DTYPES[self.in_type])
+        if not np.isfinite(converted).all():
+            raise UserError(f"the input has values too large for {self.in_type}; scale it or use a wider type")
+        return converted
+
+    def reference(self, x: Array) -> Check:
+        """The exact product, and for floats how far a result may be from it.
+
+        Integers wrap to 32 bits. A float may be off by gamma_K (|W| |X|), gamma_K = K u / (1 - K u), element by
+        element: the forward error bound of any order of summation (Higham, Accuracy and Stability, section 3.1).
+        """
+        dense_type = np.int64 if self.in_type == "i8" else np.float64
+        weight = _with_values(self.weight, self.weight.data.astype(dense_type))
+        product = weight @ x.astype(dense_type)
+        if self.in_type == "i8":
+            return Check(x, product.astype(np.int32), np.zeros((1, 1)))
+        k = max(1, self.shape[2])
+        gamma = k * UNIT_ROUNDOFF / (1 - k * UNIT_ROUNDOFF)
+        magnitude = _with_values(self.weight, np.abs(self.weight.data.astype(np.float64)))
+        return Check(x, product, gamma * (magnitude @ np.abs(x.astype(np.float64))))
+
+
+def _with_values(csr: Csr, values: Array) -> Csr:
+    return make_csr(values, csr.indices, csr.indptr, csr.shape)
+
+
+def operator_of(
+    source: object, n: int, target: Target, dtype: str | None = None, seed: int = 0, name: str | None = None
+) -> Operator:
+    """The operator of a file, a Matrix, a scipy sparse matrix or a numpy array [M, K].
+
+    Values are brought to the target's input type: int8 by symmetric scales per row, floats by rounding. Files
+    without values get seeded ones. Raises UserError for what cannot be read, held or converted.
+    """
+    if n < 1:
+        raise UserError(f"n is {n}; an operator needs at least 1 position", exit_code=2)
+    matrix = _matrix(source, name)
+    in_type = dtype or target.in_type
+    target.with_type(in_type)
+    if matrix.pattern_only:
+        matrix = seeded_values(matrix, cast(ValueKind, in_type), seed)
+    scales: NDArray[np.float32] | None = None
+    if in_type == "i8":
+        weight, found, zeroed = quantize_rows(matrix.csr)
+        scales = None if (found == 1).all() else found
+    else:
+        weight, zeroed = cast_values(matrix.csr, cast(FloatKind, in_type))
+    return Operator(
+        name or matrix.name, weight, n, in_type, scales, zeroed, matrix.stored_zeros, matrix.pattern_only
+    )
+
+
+def _matrix(source: object, name: str | None) -> Matrix:
+    match source:
+        case Matrix():
+            return replace(source, name=name or source.name)
+        case str() | os.PathLike():
+            return load_matrix(os.fspath(cast("str | os.PathLike[str]", source)))
+        case np.ndarray():
+            return build_from_dense(cast(Array, source), source="the array", name=name or "matrix")
+        case _ if hasattr(source, "tocoo"):
+            coo = cast(Any, source).tocoo()
+            rows, columns = (np.asarray(c, np.int64) for c in (coo.row, coo.col))
+            values = np.asarray(coo.data)
+            check_values_dtype(values.dtype, "the matrix")
+            shape = check_shape(coo.shape, "the matrix")
+            return build_matrix(shape, rows, columns, values, source="the matrix", name=name or "matrix")
+        case _:
+            raise UserError(
+                f"cannot take a {type(source).__name__} as a matrix; give a path, a numpy array, or a scipy sparse matrix"
+            )

@@ -1,0 +1,31 @@
+"""The passes of each target family, in order: lists of pass objects to read, take, edit and run."""
+
+from __future__ import annotations
+
+from xdsl.passes import ModulePass
+
+from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
+from sparsecc.passes.convert_sparse_to_tu import ConvertSparseToTuPass
+from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
+from sparsecc.passes.sparse_compact import SparseCompactPass
+from sparsecc.passes.sparse_group import SparseGroupPass
+from sparsecc.passes.sparse_lift import SparseLiftPass
+from sparsecc.passes.sparse_lower import SparseLowerPass
+from sparsecc.passes.tu_unroll import TuUnrollPass
+
+
+def tensor_unit(target: str, plan: str = "auto") -> list[ModulePass]:
+    """From a product with a constant to C calls, for dense tensor units.
+
+    target: a preset's name or the path of a TOML file. plan: "auto", "dense", or a mode of sparse-compact.
+    """
+    return [
+        ConvertLinalgToSparsePass(target=target),
+        SparseCompactPass(mode=plan, target=target),
+        SparseLowerPass(),
+        SparseLiftPass(),
+        SparseGroupPass(),
+        ConvertSparseToTuPass(target=target),
+        TuUnrollPass(),
+        ConvertTuToCPass(),
+    ]

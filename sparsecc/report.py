@@ -1,0 +1,192 @@
+"""What is told of a compiled operator: one record, as a table for people and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sparsecc.cover.laws import fill
+from sparsecc.schedule.cost import best_plan
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sparsecc.compiler import Artifact, Simulation
+
+
+@dataclass(frozen=True)
+class Report:
+    """One operator on one target. What only a run tells is None before it."""
+
+    name: str
+    target: str
+    shape: tuple[int, int, int]
+    """[M, K, N]."""
+    nnz: int
+    density: float
+    dtype: str
+    plan: str
+    reason: str
+    meta_ops: int
+    groups: int
+    fill: float
+    """Nonzeros / points of the meta-ops."""
+    cells: int
+    """Unit cells computed."""
+    refused_cells: int
+    """Unit cells of the whole space that are not computed."""
+    padding: int
+    """Zeros of W computed anyway: points of the computed unit cells without a nonzero."""
+    predicted_cycles: int
+    bound_by: str
+    """The engine that takes longest."""
+    cycles: int | None
+    dense_cycles: int | None
+    speedup: float | None
+    energy_pj: float | None
+    dense_energy_pj: float | None
+    dram_bytes: int | None
+    utilization: float | None
+    """Useful multiply-accumulates (nonzeros x N) / those the array could have done in these cycles."""
+    max_error: float | None
+    error_bound: float | None
+    """The bound of the value that came nearest to it; 0 for integers, which must be equal."""
+    exact: bool | None
+    """Whether every value is equal (integers) or within its bound (floats)."""
+    zeroed: int
+    stored_zeros: int
+    pattern_only: bool
+    engines: dict[str, Any] | None
+    warnings: dict[str, int] | None
+    assumed: tuple[str, ...]
+
+    @staticmethod
+    def of(artifact: Artifact, run: Simulation | None, dense: Simulation | None) -> Report:
+        """The report of an artifact, with what its run and the dense plan's run told."""
+        operator, target = artifact.operator, artifact.target
+        m, n, k = operator.shape
+        nnz = operator.weight.nnz
+        cells, all_cells = artifact.cells()
+        unit = target.unit
+        estimate = best_plan(artifact.cover, m, n, target).estimate
+        check = run.check if run else None
+        return Report(
+            name=operator.name,
+            target=target.name,
+            shape=(m, k, n),
+            nnz=nnz,
+            density=nnz / (m * k),
+            dtype=operator.in_type,
+            plan=artifact.plan,
+            reason=artifact.reason,
+            meta_ops=len(artifact.cover),
+            groups=len(artifact.spmm.sets),
+            fill=fill(artifact.cover, nnz),
+            cells=cells,
+            refused_cells=all_cells - cells,
+            padding=cells * unit[0] * unit[2] - nnz,
+            predicted_cycles=round(estimate.cycles),
+            bound_by=_busiest(run) if run else estimate.bound,
+            cycles=run.cycles if run else None,
+            dense_cycles=dense.cycles if dense else None,
+            speedup=dense.cycles / run.cycles if run and dense and run.cycles else None,
+            energy_pj=run.energy_pj if run else None,
+            dense_energy_pj=dense.energy_pj if dense else None,
+            dram_bytes=_dram_bytes(run) if run else None,
+            utilization=nnz * n / (run.cycles * _peak(artifact)) if run and run.cycles else None,
+            max_error=check["max_error"] if check else None,
+            error_bound=check["error_bound"] if check else None,
+            exact=check["wrong"] == 0 if check else None,
+            zeroed=operator.zeroed,
+            stored_zeros=operator.stored_zeros,
+            pattern_only=operator.pattern_only,
+            engines=run.report["engines"] if run else None,
+            warnings=run.report["warnings"] if run else None,
+            assumed=target.assumed,
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """The report as one JSON object."""
+        return dataclasses.asdict(self)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The report as (what, value with unit) lines."""
+        m, k, n = self.shape
+        whole = self.cells + self.refused_cells
+        rows = [
+            ("operator", f"C[{m}, {n}] = W[{m}, {k}] X[{k}, {n}], {self.dtype}"),
+            ("target", self.target),
+            ("nonzeros", f"{self.nnz} ({100 * self.density:.2f} % of W)" + self._remarks()),
+            ("plan", self.plan),
+            ("reason", self.reason),
+            ("meta-ops", f"{self.meta_ops} in {self.groups} group{'s' * (self.groups != 1)}, fill {self.fill:.3f}"),
+            ("unit cells", f"{self.cells} kept, {self.refused_cells} of {whole} refused, {self.padding} zeros padded"),
+        ]
+        if self.cycles is None:
+            return [*rows, ("cycles, predicted", f"{self.predicted_cycles}, bound by {self.bound_by}")]
+        assert self.dense_cycles is not None and self.energy_pj is not None and self.dense_energy_pj is not None
+        assert self.dram_bytes is not None and self.utilization is not None
+        rows += [
+            ("cycles", f"{self.cycles} (predicted {self.predicted_cycles}), bound by {self.bound_by}"),
+            ("cycles, dense plan", str(self.dense_cycles)),
+            ("speed-up over dense", f"{self.speedup or math.nan:.2f} x"),
+            ("energy", f"{_si(self.energy_pj)}J (dense {_si(self.dense_energy_pj)}J)"),
+            ("off-chip traffic", f"{self.dram_bytes} bytes"),
+            ("utilisation", f"{100 * self.utilization:.1f} % useful multiply-accumulates of the array's peak"),
+        ]
+        if self.exact is not None:
+            verdict = "every value equal" if self.exact and self.dtype == "i8" else "every value within its bound"
+            verdict = verdict if self.exact else "WRONG VALUES"
+            rows.append(("check", f"{verdict}; largest error {self.max_error:g}, bound there {self.error_bound:g}"))
+        rows += [("warning", f"{count} x {name}") for name, count in (self.warnings or {}).items() if count]
+        return rows
+
+    def _remarks(self) -> str:
+        """What happened to the values, where anything did."""
+        remarks = ["values drawn at random"] if self.pattern_only else []
+        remarks += [f"{self.zeroed} became 0 in {self.dtype}"] if self.zeroed else []
+        remarks += [f"{self.stored_zeros} stored zeros left out"] if self.stored_zeros else []
+        return f"; {', '.join(remarks)}" if remarks else ""
+
+    def table(self) -> Table:
+        """The report as a table for the terminal."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=self.name, box=box.SIMPLE_HEAD, show_header=False, title_justify="left")
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for what, value in self.rows():
+            table.add_row(what, value)
+        return table
+
+
+def _busiest(run: Simulation) -> str:
+    """The engine with the most busy cycles, by name."""
+    engines: dict[str, Any] = run.report["engines"]
+    busy = max(engines, key=lambda name: int(engines[name]["busy"]))
+    share = 100 * int(engines[busy]["busy"]) / max(1, run.cycles)
+    return f"{busy} ({min(share, 100):.0f} % busy)"
+
+
+def _dram_bytes(run: Simulation) -> int:
+    moved: dict[str, int] = run.report["bytes"]
+    return int(moved["dram_read"]) + int(moved["dram_write"])
+
+
+def _peak(artifact: Artifact) -> float:
+    """Multiply-accumulates per cycle."""
+    array = artifact.target.array
+    if array.kind == "ws":
+        return array.rows * array.cols
+    return array.mma_m * array.mma_n * array.mma_k / array.interval
+
+
+def _si(picojoules: float) -> str:
+    """Picojoules with a fitting prefix."""
+    for prefix, scale in (("p", 1.0), ("n", 1e3), ("u", 1e6), ("m", 1e9)):
+        if picojoules < 1000 * scale or prefix == "m":
+            return f"{picojoules / scale:.3g} {prefix}"
+    raise AssertionError
