@@ -31,7 +31,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.dialects.linalg import ops as linalg
 from xdsl.ir import Attribute, Block, Operation, SSAValue, TypeAttribute
-from xdsl.rewriter import Rewriter
+from xdsl.rewriter import InsertPoint, Rewriter
 from xdsl.utils.hints import isa
 
 from sparsecc.cover.metaops import MetaOps
@@ -77,10 +77,13 @@ class ConvertLinalgToSparsePass(SparsePass):
         init = op.outputs[0]
         _check(op, weight, x, init)
         new = _transposed_spmm(x, weight, unit, init) if on_the_right else [_spmm(x, weight, unit, init.type)]
+        Rewriter.insert_op(new, InsertPoint.before(op))
         for created in new:
             created.location = op.location
-        Rewriter.replace_op(op, new)
-        for value in (left, right, init):
+        op.results[0].replace_all_uses_with(new[-1].results[0])
+        operands = list(op.operands)
+        Rewriter.erase_op(op)
+        for value in operands:
             _erase_unused(value)
 
 
@@ -175,7 +178,7 @@ def _transposed_type(matrix_type: TensorType[Attribute]) -> TensorType[Attribute
 def _erase_unused(value: SSAValue) -> None:
     """Erases constants and fills that nothing uses any more."""
     op = value.owner
-    if value.first_use is not None or isinstance(op, Block):
+    if value.first_use is not None or isinstance(op, Block) or op.parent is None:
         return
     if not isinstance(op, ConstantOp | arith.ConstantOp | linalg.FillOp | tensor.EmptyOp):
         return

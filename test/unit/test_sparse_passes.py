@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,12 +44,14 @@ from sparsecc.dialects.sparse import CoverOp, Sparse, SpmmOp
 from sparsecc.elements import elements_of, round_to
 from sparsecc.errors import UserError
 from sparsecc.interpreters.sparse import run_module
+from sparsecc.passes.base import SparsePass
 from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
 from sparsecc.passes.convert_sparse_to_linalg import ConvertSparseToLinalgPass
 from sparsecc.passes.sparse_compact import MODES, SparseCompactPass
 from sparsecc.passes.sparse_group import SparseGroupPass
 from sparsecc.passes.sparse_lift import SparseLiftPass
 from sparsecc.passes.sparse_lower import SparseLowerPass
+from sparsecc.universe import PASSES
 
 Array = NDArray[Any]
 
@@ -270,6 +274,26 @@ def test_meta_dfg_has_a_limit():
         ConvertSparseToLinalgPass(3).apply(ctx, module)
     ConvertSparseToLinalgPass(4).apply(ctx, module)
     module.verify()
+
+
+@pytest.mark.parametrize(
+    "pass_",
+    [
+        ConvertLinalgToSparsePass,
+        SparseCompactPass,
+        SparseLowerPass,
+        SparseLiftPass,
+        SparseGroupPass,
+        ConvertSparseToLinalgPass,
+    ],
+)
+def test_passes_say_what_they_do(pass_: type[SparsePass]):
+    assert set(pass_.option_help) == {field.name for field in dataclasses.fields(pass_)}
+    for text in (pass_.summary, pass_.refuses, *pass_.option_help.values()):
+        assert text
+        assert "\n" not in text
+    assert pass_.name in PASSES
+    assert sys.modules[pass_.__module__].__doc__
 
 
 # The interpreter.
