@@ -2,7 +2,7 @@
 
 Turns a function that is one `sparse.spmm` into a program of `tu` instructions in loops over tables:
 
-- the output rows are cut to blocks that the accumulators hold twice, so that one block is stored while the
+- the output rows are cut to blocks of which the accumulators hold several, so that one is stored while the
   next is computed; the weights are packed tile by tile in the order of use and fetched some steps ahead into
   a ring of slots; tiles of X stay in the scratchpad as long as Belady's rule says;
 - all meta-ops of a block of rows run one after another into its accumulators. On a single unit the order of
@@ -231,7 +231,7 @@ class _Emitter:
         scatter = l.builder.insert(tu.BufferOp(self.scatter)).buffer if self.scatter else None
         width = knobs.panel_tiles * c
         panels = -(-p.n // width)
-        half = knobs.block_rows * knobs.panel_tiles
+        slot = knobs.block_rows * knobs.panel_tiles
 
         def panel(number: Index) -> None:
             column = l.named("column", l.mul(number, width))
@@ -243,7 +243,7 @@ class _Emitter:
                 l.insert(func.CallOp(self.fetch_name, arguments, ()))
 
             def block_of_rows(b: Index) -> None:
-                base = l.named("base", l.mul(l.rem(b, 2), half))
+                base = l.named("base", l.mul(l.rem(b, knobs.acc_slots), slot))
 
                 def zeros(z: Index) -> None:
                     def fill(j: Index) -> None:
@@ -302,7 +302,7 @@ class _Emitter:
         infer = func.FuncOp(name, FunctionType.from_lists(block.arg_types, ()), Region(block))
         infer.attributes["tu.target"] = StringAttr(self.target.name)
         used = knobs.ring * knobs.weight_rows + knobs.x_slots * self.array.rows * knobs.panel_tiles
-        needs = (self.array.rows, c, used, 2 * half)
+        needs = (self.array.rows, c, used, knobs.acc_slots * slot)
         infer.attributes["tu.needs"] = ArrayAttr(IntegerAttr(v, i64) for v in needs)
         infer.attributes["tu.title"] = StringAttr(
             f"C[{p.m}, {p.n}] = W[{p.m}, {p.k}] X[{p.k}, {p.n}], {self.nnz} nonzeros in W, on {self.target.name}"

@@ -17,8 +17,13 @@ from sparsecc.errors import UserError
 from sparsecc.schedule.geometry import Bands, RowOrder, Tiles, cut_to_bands, cut_to_tiles, row_order
 from sparsecc.target import Target
 
-# Tiles of one step at most: enough work to hide one load's latency.
-STEP_TILES = 16
+# Instructions are issued in order, from queues of few entries: what is fetched together must be little, or the
+# array runs dry while the loads are issued. A step has so many tiles that the array works this many cycles on it.
+STEP_CYCLES = 64
+# Slots for weights, tried in this order: many steps ahead hide the latency of loads, few take less memory.
+RINGS = (8, 4, 2)
+# Blocks of accumulators in use at most; more than two help where blocks of very different work alternate.
+ACC_SLOTS = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Knobs:
     """Slots for tiles of X."""
     step_tiles: int
     """Tiles of one step at most."""
+    acc_slots: int
+    """Blocks that the accumulators hold: while one is computed, those before it are stored."""
 
     @property
     def ahead(self) -> int:
@@ -146,7 +153,10 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     instructions += passes * (steps + misses + 2 * m / knobs.block_rows)
     first_load = w_bytes / dma.bytes_per_cycle / max(steps, 1) + x_cycles / max(steps, 1)
     ramp = 2 * dma.latency + first_load + min(m, knobs.block_rows) * y_row
-    ramp += array.rows + array.cols if array.kind == "ws" else array.latency
+    if array.kind == "mma":
+        ramp += array.latency
+    elif not array.fill_in_occupancy:
+        ramp += array.rows + array.cols
     return Estimate(compute, load, store, move, instructions * target.queues.issue_gap, ramp)
 
 
@@ -164,17 +174,19 @@ def _knobs(target: Target, panel_tiles: int, block_rows: int, ring: int) -> Knob
     array = target.array
     if 2 * block_rows * panel_tiles > target.acc_rows:
         return None
-    weight_rows = target.spad_rows // 4 // ring
-    if array.kind == "mma":
+    step_tiles = -(-STEP_CYCLES // (panel_tiles * array.rows))
+    weight_rows = step_tiles * block_rows
+    if array.kind == "mma" and (
         # Two steps of weights, and two tiles of X, lie in L0 at once.
-        weight_rows = min(weight_rows, target.l0a_rows // 2)
-        if 2 * panel_tiles * array.rows > target.l0b_rows:
-            return None
-    x_slots = (target.spad_rows - ring * weight_rows) // (array.rows * panel_tiles)
-    step_tiles = min(STEP_TILES, x_slots // ring, weight_rows // min(block_rows, weight_rows))
-    if block_rows > weight_rows or step_tiles < 1:
+        2 * weight_rows > target.l0a_rows or 2 * panel_tiles * array.rows > target.l0b_rows
+    ):
         return None
-    return Knobs(panel_tiles, block_rows, ring, weight_rows, x_slots, step_tiles)
+    x_slots = (target.spad_rows - ring * weight_rows) // (array.rows * panel_tiles)
+    # Half the scratchpad at least is for X; the steps under way must find their tiles there.
+    if 2 * ring * weight_rows > target.spad_rows or x_slots < ring * step_tiles:
+        return None
+    acc_slots = min(ACC_SLOTS, target.acc_rows // (block_rows * panel_tiles))
+    return Knobs(panel_tiles, block_rows, ring, weight_rows, x_slots, step_tiles, acc_slots)
 
 
 def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
@@ -187,7 +199,7 @@ def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
         bands = cut_to_bands(metaops, order, block_rows, array.rows)
         tiles = cut_to_tiles(metaops, bands, array.rows)
         for panel_tiles in _powers(1, -(-n // array.cols)):
-            for ring in (4, 2):
+            for ring in RINGS:
                 if (knobs := _knobs(target, panel_tiles, block_rows, ring)) is None:
                     continue
                 found = estimate(metaops, order, bands, tiles, m, n, target, knobs)

@@ -19,7 +19,7 @@ from sparsecc.target import Target
 class Program:
     """One operator as loops over tables.
 
-    For each panel of N, for each block of output rows: fill the rows nobody writes with zeros, run the
+    For each panel of N, for each block of output rows in its turn: fill the rows nobody writes with zeros, run the
     block's steps, store the block. A step multiplies the weights of one band by a run of its tiles; the
     weights and the tiles of X that are not in the scratchpad yet are fetched `knobs.ahead` steps before.
     All tables are int32; `*_first` tables have one entry more than what they divide.
@@ -115,18 +115,23 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, targe
     edge = np.flatnonzero(np.diff(np.concatenate(([0], unwritten.astype(np.int8), [0]))))
     zero_start, zero_end = edge[::2], edge[1::2]
     run, first_row, end_row = _cut_runs(zero_start, zero_end, knobs.block_rows)
-    block_start = np.arange(blocks) * knobs.block_rows
+    steps_of_block = np.bincount(band_block[step_band], minlength=blocks)
+    turn = _turns(steps_of_block)
+    by_turn = np.argsort(turn)
+    zeros_by_turn = np.argsort(turn[run], kind="stable")
+    run, first_row, end_row = run[zeros_by_turn], first_row[zeros_by_turn], end_row[zeros_by_turn]
+    block_start = by_turn * knobs.block_rows
     natural = plan.order.is_natural
     return Program(
         m=pattern.m,
         n=n,
         k=pattern.k,
         knobs=knobs,
-        block_first=_i32(np.searchsorted(band_block[step_band], np.arange(blocks + 1))),
+        block_first=_i32(_starts(steps_of_block[by_turn])),
         block_row=_i32(block_start),
         block_rows=_i32(np.minimum(knobs.block_rows, pattern.m - block_start)),
         scatter=_i32(plan.order.rows if not natural else np.zeros(0)),
-        zero_first=_i32(np.searchsorted(run, np.arange(blocks + 1))),
+        zero_first=_i32(_starts(np.bincount(turn[run], minlength=blocks))),
         zero_row=_i32(first_row - run * knobs.block_rows),
         zero_rows=_i32(end_row - first_row),
         step_band_start=_i32(np.isin(np.arange(steps), band_first_step[:-1])),
@@ -144,6 +149,16 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, targe
         gather=_i32(plan.metaops.index if listed.any() else np.zeros(0)),
         weights=_pack(plan, pattern, data, tile_weight, array.rows, array.cols),
     )
+
+
+def _turns(steps: Int64) -> Int64:
+    """When each block has its turn: blocks without steps, which only store, stand evenly between the others."""
+    empty = steps == 0
+    turn = np.zeros(len(steps), np.int64)
+    place = np.where(empty, np.cumsum(empty) - 0.5, np.cumsum(~empty))
+    share = place / np.where(empty, max(1, int(empty.sum())), max(1, int((~empty).sum())))
+    turn[np.argsort(share, kind="stable")] = np.arange(len(steps))
+    return turn
 
 
 def _cut_runs(start: Int64, end: Int64, size: int) -> tuple[Int64, Int64, Int64]:
