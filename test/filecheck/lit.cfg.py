@@ -24,7 +24,10 @@ config.environment["PYTHONWARNINGS"] = "error"
 opt = f"{sys.executable} -m sparsecc.driver.opt"
 config.substitutions += [
     # Generic form and back, then what the file expects of the custom form.
-    ("ROUNDTRIP", f"{opt} %s --split-input-file --print-op-generic | {opt} --split-input-file | filecheck %s"),
+    (
+        "ROUNDTRIP",
+        f"{opt} %s --split-input-file --print-op-generic | {opt} --split-input-file | filecheck %s",
+    ),
     # What the parser and the verifier say.
     ("DIAGNOSTICS", f"{opt} %s --split-input-file --parsing-diagnostics --verify-diagnostics | filecheck %s"),
     ("sparsecc-opt", opt),
