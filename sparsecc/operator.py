@@ -67,7 +67,7 @@ class Operator:
         return round_bf16(x) if self.in_type == "bf16" else x.astype(DTYPES[self.in_type])
 
     def checked_input(self, x: Array) -> Array:
-        """x as the operator takes it. Raises UserError for another shape, a type that does not fit, NaN or inf."""
+        """x as the operator takes it, row-major. Raises UserError for another shape, a type that does not fit, NaN or inf."""
         wanted = (self.shape[2], self.n)
         if x.shape != wanted:
             raise UserError(f"the input has shape {list(x.shape)}; operator {self.name} takes [K, N] = {list(wanted)}")
@@ -82,14 +82,14 @@ class Operator:
                     f"the input has element type {x.dtype} and values that are not integers in -128..127; this "
                     "target takes int8: quantise the input first"
                 )
-            return x.astype(np.int8)
+            return np.ascontiguousarray(x, np.int8)
         if self.in_type == "bf16":
-            return round_bf16(x.astype(np.float32))
+            return np.ascontiguousarray(round_bf16(x.astype(np.float32)))
         with np.errstate(over="ignore"):
             converted = x.astype(DTYPES[self.in_type])
         if not np.isfinite(converted).all():
             raise UserError(f"the input has values too large for {self.in_type}; scale it or use a wider type")
-        return converted
+        return np.ascontiguousarray(converted)
 
     def reference(self, x: Array) -> Check:
         """The exact product, and for floats how far a result may be from it.
