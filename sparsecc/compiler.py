@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
+from xdsl.printer import Printer
 from xdsl.utils.exceptions import DiagnosticException, VerifyException
 
 from sparsecc.blobs import Blob
@@ -40,12 +42,19 @@ Array = NDArray[Any]
 # Told what is being done, for progress.
 Progress = Callable[[str], None]
 
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """The module after a pass (or as it was given)."""
 
     name: str
     module: ModuleOp
+
+    def text(self) -> str:
+        """The module as sparsecc-opt reads it."""
+        stream = StringIO()
+        Printer(stream).print_op(self.module)
+        return stream.getvalue() + "\n"
 
     @property
     def spmm(self) -> SpmmOp | None:
@@ -92,11 +101,13 @@ def save_stages(stages: Sequence[Stage], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, stage in enumerate(stages):
-            (folder / f"{number:02d}-{stage.name}.mlir").write_text(f"{stage.module}\n")
+            (folder / f"{number:02d}-{stage.name}.mlir").write_text(stage.text())
             for blob in stage.blobs():
                 blob.save(folder / "blobs")
     except OSError as e:
-        raise UserError(f"{folder}: cannot write the stages: {e.strerror}; name a folder you may write to") from e
+        raise UserError(
+            f"{folder}: cannot write the stages: {e.strerror}; name a folder you may write to"
+        ) from e
 
 
 def _checked_stage(operator: Operator, target: Target, check: Check) -> Callable[[Stage], None]:
