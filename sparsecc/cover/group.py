@@ -8,6 +8,7 @@ import numpy as np
 
 from sparsecc.cover.lift import first_listed, in_order
 from sparsecc.cover.metaops import M0, M_MAP, Int32, M, MetaOps, expand
+from sparsecc.cover.rows import has_bicliques
 
 
 def colours(metaops: MetaOps) -> Int32:
@@ -15,7 +16,7 @@ def colours(metaops: MetaOps) -> Int32:
 
     With the row sets equal or disjoint (bands, windows), or all of them ranges, the number of groups is the
     largest number of meta-ops on one row, which is the least possible (left-edge algorithm).
-    For other row sets each meta-op takes the first group free on all its rows.
+    For other row sets (bicliques) each meta-op comes one group after those before it that share a row.
     """
     t = metaops.table
     if not len(t):
@@ -30,7 +31,7 @@ def colours(metaops: MetaOps) -> Int32:
         rank = np.empty(len(row), np.int32)
         rank[order] = np.arange(len(row)) - first
         return rank
-    return _first_fit(metaops)
+    return _levels(metaops)
 
 
 def equal_or_disjoint(metaops: MetaOps) -> bool:
@@ -65,23 +66,26 @@ def _left_edge(start: Int32, end: Int32) -> Int32:
     return colour
 
 
-def _first_fit(metaops: MetaOps) -> Int32:
-    """Greedy colouring: the first colour that no meta-op on any of the rows has yet."""
-    taken: dict[int, set[int]] = {}
+def _levels(metaops: MetaOps) -> Int32:
+    """Each meta-op one group after the last one before it that writes any of its rows.
+
+    Of two meta-ops that share rows the earlier stays the earlier: it owns the points that both hold.
+    """
+    last: dict[int, int] = {}
     colour = np.zeros(len(metaops), np.int32)
     for i in range(len(metaops)):
-        rows = [int(r) for r in metaops.rows(i)]
-        blocked = set[int]().union(*(taken.get(r, set()) for r in rows))
-        c = next(c for c in range(len(blocked) + 1) if c not in blocked)
-        colour[i] = c
+        rows = metaops.rows(i)
+        level = 1 + max(last.get(int(r), -1) for r in rows)
+        colour[i] = level
         for r in rows:
-            taken.setdefault(r, set()).add(c)
+            last[int(r)] = level
     return colour
 
 
 def groups(metaops: MetaOps) -> list[MetaOps]:
     """The meta-ops as a sequence of conflict-free groups, each in order of rows and columns."""
-    metaops = in_order(metaops)
+    if not has_bicliques(metaops):
+        metaops = in_order(metaops)
     colour = colours(metaops)
     count = int(colour.max(initial=-1)) + 1
     return [metaops.select(np.flatnonzero(colour == c)) for c in range(count)]

@@ -33,9 +33,11 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Places:
-    """For each nonzero: the meta-op that holds it (-1: none) and the row and column inside that meta-op.
+    """For each nonzero: the meta-op that owns it (-1: none) and the row and column inside that meta-op.
 
-    `twice` is the first point that two meta-ops hold, as (meta-op, other meta-op, row, column), or None.
+    The first meta-op that holds a point owns it. Only bicliques (rows and columns both listed) may hold a point that
+    another one owns, which is zero in them; `twice` is the first point for which this is broken, as (meta-op,
+    owner, row, column), or None.
     """
 
     owner: Int32
@@ -62,22 +64,23 @@ def locate(metaops: MetaOps, pattern: Pattern) -> Places:
     by_row = np.argsort(pair_row, kind="stable")
     pair_owner, pair_row, pair_place = pair_owner[by_row], pair_row[by_row], pair_place[by_row]
     width = t[pair_owner, K].astype(np.int64)
+    free = (t[:, M_MAP] >= 0) & (t[:, K_MAP] >= 0)
     band_rows = max(1, CHUNK // max(1, pattern.k))
     for first in range(0, pattern.m, band_rows):
         last = min(first + band_rows, pattern.m)
         a, b = np.searchsorted(pair_row, [first, last])
         lo, hi = int(pattern.indptr[first]), int(pattern.indptr[last])
         plane = np.full((last - first) * pattern.k, -1, np.int32)  # number of a point, from 0 in this band
-        # A sound cover has at most one point for each place of the plane; an unsound one is cut short.
-        if width[a:b].sum() > 4 * plane.size:
+        # An unsound cover may hold points many times over; it is cut short.
+        if not free.any() and width[a:b].sum() > 4 * plane.size:
             b = a + int(np.searchsorted(np.cumsum(width[a:b]), 4 * plane.size))
         pairs = slice(a, b)
         who = pair_owner[pairs]
         point_pair, point_column, point_place = expand(t[who, K0], t[who, K], t[who, K_MAP], metaops.index)
         at = (pair_row[pairs][point_pair] - first).astype(np.int64) * pattern.k + point_column
         number = np.arange(len(at), dtype=np.int32)
-        plane[at] = number
-        if twice is None and (clash := np.flatnonzero(plane[at] != number)).size:
+        plane[at[::-1]] = number[::-1]  # the first meta-op that holds a point owns it
+        if twice is None and (clash := np.flatnonzero((plane[at] != number) & ~free[who[point_pair]])).size:
             i, j = int(clash[0]), int(plane[at[clash[0]]])
             row = int(pair_row[pairs][point_pair[i]])
             twice = int(who[point_pair[i]]), int(who[point_pair[j]]), row, int(point_column[i])
@@ -92,7 +95,7 @@ def locate(metaops: MetaOps, pattern: Pattern) -> Places:
 
 
 def broken_cover_law(metaops: MetaOps, pattern: Pattern, n: int) -> str | None:
-    """Law 1: every nonzero in exactly one meta-op, no point in two, no meta-op without a nonzero.
+    """Law 1: every nonzero owned by exactly one meta-op, no point in two but for bicliques, none without a nonzero.
 
     Returns None when the law holds, else a sentence that names the meta-op. A whole-space meta-op may be
     empty: it is the dense plan of an operator without nonzeros.
@@ -131,7 +134,7 @@ def broken_cover_law(metaops: MetaOps, pattern: Pattern, n: int) -> str | None:
     count = np.bincount(places.owner, minlength=len(metaops))
     is_whole = len(metaops) == 1 and metaops.area == pattern.m * pattern.k
     if (empty := np.flatnonzero(count == 0)).size and not is_whole:
-        return f"meta-op {int(empty[0])} holds no nonzero"
+        return f"meta-op {int(empty[0])} owns no nonzero"
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int64, K, M, MetaOps, expand
+from sparsecc.cover.rows import has_bicliques
 
 ORDERS = ("k-first", "m-first", "square-first")
 
@@ -114,10 +115,13 @@ def lift(metaops: MetaOps, order: str = "k-first", max_gap: int = 0, min_fill: f
 
     First exactly (no refused cell inside), in this order of axes; then, for max_gap > 0, along the first axis
     over gaps of at most max_gap indices while at least min_fill of the fused meta-op was kept cells. Order
-    square-first has no first axis and bridges no gaps.
+    square-first has no first axis and bridges no gaps. Covers with bicliques are left as they are: their order
+    says who owns shared points.
     """
     if order not in ORDERS:
         raise ValueError(f"order {order!r} is not one of {', '.join(ORDERS)}")
+    if has_bicliques(metaops):
+        return metaops
     k_first = order != "m-first"
     if order == "square-first":
         metaops = _merge_squares(metaops)

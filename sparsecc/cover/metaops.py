@@ -39,23 +39,28 @@ class MetaOps:
     def of(metaops: Iterable[tuple[Axis, range, Axis]]) -> MetaOps:
         """From (rows, positions, columns) triples; equal lists are stored once."""
         records: list[tuple[int, ...]] = []
-        pool: list[int] = []
-        known: dict[tuple[int, ...], int] = {}
+        pool: list[Int32] = []
+        known: dict[bytes, int] = {}
+        total = 0
 
         def axis(a: Axis) -> tuple[int, int, int]:
+            nonlocal total
             if isinstance(a, range):
                 return a.start, len(a), -1
-            key = tuple(int(i) for i in a)
+            indices = np.asarray(a, np.int32)
+            key = indices.tobytes()
             if key not in known:
-                known[key] = len(pool)
-                pool.extend(key)
-            return 0, len(key), known[key]
+                known[key] = total
+                pool.append(indices)
+                total += len(indices)
+            return 0, len(indices), known[key]
 
         for rows, positions, columns in metaops:
             m0, m, m_map = axis(rows)
             k0, k, k_map = axis(columns)
             records.append((m0, m, positions.start, len(positions), k0, k, m_map, k_map))
-        return MetaOps(np.array(records, np.int32).reshape(-1, COLUMNS), np.array(pool, np.int32))
+        index = np.concatenate(pool) if pool else np.zeros(0, np.int32)
+        return MetaOps(np.array(records, np.int32).reshape(-1, COLUMNS), index)
 
     @staticmethod
     def whole(m: int, n: int, k: int) -> MetaOps:
@@ -110,14 +115,21 @@ def expand(starts: Int32, sizes: Int32, maps: Int32, index: Int32) -> tuple[Int6
     Returns (axis number, index, place inside its axis), each of length sizes.sum().
     """
     total = int(sizes.sum())
+    # Half the memory traffic wherever 32 bits hold the number of indices.
+    kind = np.int32 if total < 1 << 31 else np.int64
+    first = np.cumsum(sizes, dtype=kind) - sizes.astype(kind)
+    number = np.arange(total, dtype=kind)
     owner = np.repeat(np.arange(len(sizes)), sizes)
-    first = np.cumsum(sizes, dtype=np.int64) - sizes
-    place = (np.arange(total) - first[owner]).astype(np.int32)
-    value = starts[owner] + place
-    mapped = maps[owner] >= 0
-    if mapped.any():
-        value[mapped] = index[maps[owner][mapped] + place[mapped]]
-    return owner, value.astype(np.int32), place
+    place = (number - np.repeat(first, sizes)).astype(np.int32, copy=False)
+    listed = maps >= 0
+    if not listed.any():
+        return owner, np.repeat(starts, sizes) + place, place
+    if listed.all():
+        return owner, index[np.repeat(maps - first, sizes) + number], place
+    value = np.repeat(np.where(listed, maps, starts), sizes) + place
+    mapped = np.repeat(listed, sizes)
+    value[mapped] = index[value[mapped]]
+    return owner, value, place
 
 
 def concatenate(parts: Sequence[MetaOps]) -> MetaOps:

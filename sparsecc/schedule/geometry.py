@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, MetaOps, expand
+from sparsecc.cover.rows import chains
 from sparsecc.errors import UserError
-
 
 # Places in the index pool are told apart from indices of ranges by this offset.
 LISTED = 1 << 40
@@ -36,33 +36,22 @@ class RowOrder:
 def row_order(metaops: MetaOps, m: int) -> RowOrder:
     """Rows as the meta-ops need them, those that no meta-op writes last where any are listed.
 
-    Every list says which row follows which; where the lists agree, the rows form chains, and each list is a part
-    of one. Raises UserError where they disagree: then no order makes the rows of all lists consecutive.
+    Every list says which row follows which; where the lists agree, the rows form chains, and each list is a
+    part of one. Raises UserError where they disagree: then no order makes the rows of all lists consecutive.
     """
     t = metaops.table
     if (t[:, M_MAP] < 0).all():
         return RowOrder(np.arange(m, dtype=np.int32), t[:, M0].copy())
     owner, row, place = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)
-    follows = np.flatnonzero(owner[1:] == owner[:-1])
-    before, after = row[follows], row[follows + 1]
-    successor, predecessor = np.full(m, -1, np.int32), np.full(m, -1, np.int32)
-    successor[before], predecessor[after] = after, before
-    written = np.zeros(m, bool)
-    written[row] = True
-    agreed = (successor[before] == after).all() and (predecessor[after] == before).all()
-    ordered: list[int] = []
-    following = successor.tolist()
-    for head in np.flatnonzero(written & (predecessor < 0)).tolist() if agreed else []:
-        at = int(head)
-        while at >= 0:
-            ordered.append(at)
-            at = following[at]
-    if len(ordered) != int(written.sum()):
+    ordered = chains(owner, row, m)
+    if ordered is None:
         raise UserError(
-            "the cover lists the same rows in different orders or with different neighbours; this target accumulates "
-            "consecutive rows only; use sparse-compact modes none, global or window"
+            "the cover lists the same rows in different orders or with different neighbours; this target "
+            "accumulates consecutive rows only; use sparse-compact modes none, global or window"
         )
-    rows = np.concatenate((np.array(ordered, np.int32), np.flatnonzero(~written).astype(np.int32)))
+    written = np.zeros(m, bool)
+    written[ordered] = True
+    rows = np.concatenate((ordered, np.flatnonzero(~written).astype(np.int32)))
     rank = np.empty(m, np.int32)
     rank[rows] = np.arange(m, dtype=np.int32)
     return RowOrder(rows, rank[row[place == 0]])
@@ -92,7 +81,7 @@ class Bands:
 
 
 def cut_to_bands(metaops: MetaOps, order: RowOrder, block_rows: int, tile: int) -> Bands:
-    """Cut every meta-op at multiples of block_rows and wherever another meta-op's rows begin or end inside it."""
+    """Cut meta-ops at multiples of block_rows and wherever the rows of another begin or end inside."""
     t = metaops.table
     begin = order.first.astype(np.int64)
     end = begin + t[:, M]
