@@ -1,4 +1,4 @@
-"""Programs for dense tensor units: one operation per instruction of the target, in ordinary loops over tables.
+"""Programs for dense tensor units: one operation per instruction of the target, in plain loops over tables.
 
 Instructions take their operands in the order of the instruction set (`sparsecc.target.instructions`): on-chip
 addresses, off-chip buffers and plain index values. Loops, branches and arithmetic are upstream `scf`, `arith`
@@ -17,15 +17,24 @@ func.func @infer(%x: !tu.buffer<64x32xi8>, %y: !tu.buffer<48x32xi32>) {
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import ArrayAttr, IndexType, IntAttr, IntegerAttr, StringAttr, SymbolRefAttr, i64
+from xdsl.dialects.builtin import ArrayAttr, IndexType, IntAttr, StringAttr, SymbolRefAttr, i32
 from xdsl.dialects.utils import EnumAttribute
-from xdsl.ir import Attribute, Data, Dialect, Operation, ParametrizedAttribute, SSAValue, TypeAttribute
-from xdsl.ir import SpacedOpaqueSyntaxAttribute
+from xdsl.ir import (
+    Attribute,
+    Data,
+    Dialect,
+    Operation,
+    ParametrizedAttribute,
+    SpacedOpaqueSyntaxAttribute,
+    SSAValue,
+    TypeAttribute,
+)
 from xdsl.irdl import (
     IRDLOperation,
     irdl_attr_definition,
@@ -97,6 +106,38 @@ class BufferType(ParametrizedAttribute, TypeAttribute):
             printer.print_attribute(self.element_type)
 
 
+def _parse_elements(parser: AttrParser, shape: Sequence[int], element_type: Attribute) -> Blob:
+    """`[1, 2, 3]`, the elements of a small i32 constant."""
+    kind = numpy_type(element_type)
+    if kind is not np.int32:
+        parser.raise_error(f"only constants of i32 are written out; found elements of {element_type}")
+
+    def element() -> int:
+        value = parser.parse_integer(allow_boolean=False)
+        if not -(2**31) <= value < 2**31:
+            parser.raise_error(f"{value} is not an element of type i32")
+        return value
+
+    values = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, element)
+    if len(values) != math.prod(shape):
+        parser.raise_error(f"needed {math.prod(shape)} elements as the type says, found {len(values)}")
+    return Blob.of(data=np.array(values, np.int32).reshape(shape))
+
+
+def _print_elements(printer: Printer, blob: Blob) -> None:
+    """The elements as `_parse_elements` reads them."""
+    values = cast("list[int]", blob.arrays["data"].reshape(-1).tolist())
+    printer.print_string(f"[{', '.join(map(str, values))}]")
+
+
+def _is_printed(blob: Blob) -> bool:
+    """Whether the elements stand in the text."""
+    if not blob.is_loaded:
+        return False
+    array = blob.arrays["data"]
+    return array.size <= PRINTED_ELEMENTS and array.dtype == np.int32
+
+
 @irdl_attr_definition
 class ArrayDataAttr(Data[Blob]):
     """The elements of a constant: a blob with one array, `data`."""
@@ -106,11 +147,19 @@ class ArrayDataAttr(Data[Blob]):
     @classmethod
     def parse_parameter(cls, parser: AttrParser) -> Blob:
         with parser.in_angle_brackets():
-            return Blob.named(parser.parse_str_literal())
+            if digest := parser.parse_optional_str_literal():
+                return Blob.named(digest)
+            shape, element_type = parser.parse_ranked_shape()
+            return _parse_elements(parser, shape, element_type)
 
     def print_parameter(self, printer: Printer) -> None:
         with printer.in_angle_brackets():
-            printer.print_string_literal(self.data.digest)
+            if _is_printed(self.data):
+                shape = self.data.arrays["data"].shape
+                printer.print_string("".join(f"{d}x" for d in shape) + "i32 ")
+                _print_elements(printer, self.data)
+            else:
+                printer.print_string_literal(self.data.digest)
 
 
 @irdl_op_definition
@@ -152,14 +201,13 @@ class ConstantOp(IRDLOperation):
         name = parser.parse_symbol_name()
         parser.parse_punctuation(":")
         shape, element_type = parser.parse_ranked_shape()
+        numpy_type(element_type)  # raises for elements that no array holds
         if digest := parser.parse_optional_str_literal():
             blob = Blob.named(digest)
         else:
-            values = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_integer)
-            blob = Blob.of(data=np.array(values, numpy_type(element_type)).reshape(shape))
-        data = ArrayDataAttr(blob)
-        properties = {"sym_name": name, "type": BufferType(shape, element_type), "data": data}
-        return cls.create(properties=properties)
+            blob = _parse_elements(parser, shape, element_type)
+        buffer = BufferType(shape, cast(TypeAttribute, element_type))
+        return cls.create(properties={"sym_name": name, "type": buffer, "data": ArrayDataAttr(blob)})
 
     def print(self, printer: Printer) -> None:
         printer.print_string(" ")
@@ -167,14 +215,19 @@ class ConstantOp(IRDLOperation):
         printer.print_string(" : " + "".join(f"{d}x" for d in self.type.get_shape()))
         printer.print_attribute(self.type.element_type)
         printer.print_string(" ")
-        if self.data.data.is_loaded and self.array.size <= PRINTED_ELEMENTS and self.array.dtype == np.int32:
-            values = cast("list[int]", self.array.reshape(-1).tolist())
-            printer.print_string(f"[{', '.join(map(str, values))}]")
+        if _is_printed(self.data.data):
+            _print_elements(printer, self.data.data)
         else:
             printer.print_string_literal(self.data.data.digest)
 
 
+def _text(type: BufferType) -> str:
+    """`2x3xi8`"""
+    return "".join(f"{d}x" for d in type.get_shape()) + str(type.element_type)
+
+
 def _constant(op: Operation, symbol: SymbolRefAttr) -> ConstantOp:
+    """The constant of that name. Raises VerifyException when there is none."""
     found = SymbolTable.lookup_symbol(op, symbol)
     if not isinstance(found, ConstantOp):
         raise VerifyException(f"@{symbol.string_value()} does not name a tu.constant")
@@ -201,6 +254,13 @@ class LookupOp(IRDLOperation):
     def constant(self) -> ConstantOp:
         return _constant(self, self.table)
 
+    def verify_(self) -> None:
+        type = self.constant.type
+        if len(type.get_shape()) != 1 or type.element_type != i32:
+            raise VerifyException(
+                f"@{self.table.string_value()} holds {_text(type)}; a table holds one row of i32"
+            )
+
 
 @irdl_op_definition
 class BufferOp(IRDLOperation):
@@ -220,6 +280,13 @@ class BufferOp(IRDLOperation):
     @property
     def constant(self) -> ConstantOp:
         return _constant(self, self.constant_name)
+
+    def verify_(self) -> None:
+        held, said = self.constant.type, self.buffer.type
+        if held != said:
+            raise VerifyException(
+                f"@{self.constant_name.string_value()} holds {_text(held)}, the buffer says {_text(said)}"
+            )
 
 
 @irdl_op_definition
@@ -429,7 +496,8 @@ class FenceOp(InstructionOp):
 Tu = Dialect(
     "tu",
     [
-        AddressOp, BufferOp, ConstantOp, FenceOp, FillOp, LdOp, LdgOp, LookupOp, MmOp, MmaOp, MvOp, PreOp, StOp, StsOp,
+        AddressOp, BufferOp, ConstantOp, FenceOp, FillOp, LdOp, LdgOp, LookupOp, MmOp, MmaOp, MvOp, PreOp,
+        StOp, StsOp,
     ],
     [AddressType, ArrayDataAttr, BufferType, MemoryAttr],
 )  # fmt: skip

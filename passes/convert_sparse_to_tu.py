@@ -30,7 +30,6 @@ from xdsl.dialects.builtin import (
     IntegerAttr,
     ModuleOp,
     StringAttr,
-    TensorType,
     i32,
     i64,
 )
@@ -75,21 +74,21 @@ def _only_spmm(function: func.FuncOp) -> SpmmOp:
     for op in ops:
         if not isinstance(op, SpmmOp | func.ReturnOp):
             raise PassFailedException(
-                f"@{function.sym_name.data}: {op.name} has no instructions on a tensor unit; this pipeline takes "
-                "functions that are one matmul with a constant operand; split the others off"
+                f"@{function.sym_name.data}: {op.name} has no instructions on a tensor unit; this pipeline "
+                "takes functions that are one matmul with a constant operand; split the others off"
             )
     spmms = [o for o in ops if isinstance(o, SpmmOp)]
     if len(spmms) != 1 or spmms[0].x is not function.body.block.args[0]:
         raise PassFailedException(
-            f"@{function.sym_name.data}: found {len(spmms)} sparse.spmm; this pipeline takes functions that are "
-            "one sparse.spmm of the function's argument"
+            f"@{function.sym_name.data}: found {len(spmms)} sparse.spmm; this pipeline takes functions that "
+            "are one sparse.spmm of the function's argument"
         )
     return spmms[0]
 
 
 def _in_type(spmm: SpmmOp, target: Target) -> str:
     found = str(spmm.weight.element_type)
-    result = str(cast("TensorType[Attribute]", spmm.res.type).element_type)
+    result = str(spmm.res.type.element_type)
     known = [f"{i}:{a}" for i, a in target.types]
     if f"{found}:{result}" not in known:
         raise UserError(
@@ -114,8 +113,7 @@ class _Emitter:
         self.module, self.function, self.program, self.target = module, function, program, target
         self.array = target.array
         self.knobs = program.knobs
-        element = cast(TypeAttribute, spmm.weight.element_type)
-        result = cast(TypeAttribute, cast("TensorType[Attribute]", spmm.res.type).element_type)
+        element, result = spmm.weight.element_type, cast(TypeAttribute, spmm.res.type.element_type)
         self.x_type = tu.BufferType((program.k, program.n), element)
         self.y_type = tu.BufferType((program.m, program.n), result)
         self.weights = self._constant("weights", program.weights, element)
@@ -124,9 +122,9 @@ class _Emitter:
         self.tables = {
             name: self._table(name)
             for name in (
-                "block_first", "block_row", "block_rows", "zero_first", "zero_row", "zero_rows", "step_first",
-                "fetch_first", "step_row", "step_rows", "step_weight", "step_band_start", "tile_x", "tile_rows",
-                "load_x", "load_row", "load_rows", "load_listed",
+                "block_first", "block_row", "block_rows", "zero_first", "zero_row", "zero_rows",
+                "step_first", "fetch_first", "step_row", "step_rows", "step_weight", "step_band_start",
+                "tile_x", "tile_rows", "load_x", "load_row", "load_rows", "load_listed",
             )
         }  # fmt: skip
         self.listed = program.load_listed
@@ -184,26 +182,29 @@ class _Emitter:
             value.name_hint = name
         x, w = block.args[0], block.args[1]
         step, column, columns = block.args[-3:]
-        l, t = Loops(block), self.tables
-        tiles = l.named("tiles", l.sub(l.lookup(t["step_first"], l.add(step, 1)), l.lookup(t["step_first"], step)))
-        slot = l.mul(l.rem(step, self.knobs.ring), self.knobs.weight_rows)
-        l.instruction(
-            tu.LdOp, l.address(SPAD, slot), 0, w, l.mul(l.lookup(t["step_weight"], step), c), c,
-            l.mul(tiles, l.lookup(t["step_rows"], step)), c, comment="weights of this step",
+        code, t = Loops(block), self.tables
+        tiles = code.named(
+            "tiles",
+            code.sub(code.lookup(t["step_first"], code.add(step, 1)), code.lookup(t["step_first"], step)),
+        )
+        slot = code.mul(code.rem(step, self.knobs.ring), self.knobs.weight_rows)
+        code.instruction(
+            tu.LdOp, code.address(SPAD, slot), 0, w, code.mul(code.lookup(t["step_weight"], step), c), c,
+            code.mul(tiles, code.lookup(t["step_rows"], step)), c, comment="weights of this step",
         )  # fmt: skip
 
         def load(i: Index) -> None:
-            dst = l.address(SPAD, l.lookup(t["load_x"], i))
-            rows, at = l.lookup(t["load_rows"], i), l.lookup(t["load_row"], i)
+            dst = code.address(SPAD, code.lookup(t["load_x"], i))
+            rows, at = code.lookup(t["load_rows"], i), code.lookup(t["load_row"], i)
             height = self.array.rows
 
             def by_range() -> None:
-                offset = l.add(l.mul(at, p.n), column)
-                l.instruction(tu.LdOp, dst, height, x, offset, p.n, rows, columns, comment="rows of X")
+                offset = code.add(code.mul(at, p.n), column)
+                code.instruction(tu.LdOp, dst, height, x, offset, p.n, rows, columns, comment="rows of X")
 
             def by_list() -> None:
                 g = block.args[2]
-                l.instruction(
+                code.instruction(
                     tu.LdgOp, dst, height, x, column, p.n, g, at, rows, columns, comment="gathered rows of X"
                 )
 
@@ -212,11 +213,11 @@ class _Emitter:
             elif self.listed.all():
                 by_list()
             else:
-                l.when(l.less(0, l.lookup(t["load_listed"], i)), by_list, by_range)
+                code.when(code.less(0, code.lookup(t["load_listed"], i)), by_list, by_range)
 
-        first, end = l.lookup(t["fetch_first"], step), l.lookup(t["fetch_first"], l.add(step, 1))
-        l.loop(first, end, "i", load)
-        l.insert(func.ReturnOp())
+        first, end = code.lookup(t["fetch_first"], step), code.lookup(t["fetch_first"], code.add(step, 1))
+        code.loop(first, end, "i", load)
+        code.insert(func.ReturnOp())
         return func.FuncOp(
             self.fetch_name, FunctionType.from_lists(block.arg_types, ()), Region(block), "private"
         )
@@ -226,56 +227,68 @@ class _Emitter:
         block = Block(arg_types=[self.x_type, self.y_type])
         x, y = block.args
         x.name_hint, y.name_hint = "x", "y"
-        l, t = Loops(block), self.tables
-        buffers = self._buffers(x, l) if p.steps else []
-        scatter = l.builder.insert(tu.BufferOp(self.scatter)).buffer if self.scatter else None
+        code, t = Loops(block), self.tables
+        buffers = self._buffers(x, code) if p.steps else []
+        scatter = code.builder.insert(tu.BufferOp(self.scatter)).buffer if self.scatter else None
         width = knobs.panel_tiles * c
         panels = -(-p.n // width)
         slot = knobs.block_rows * knobs.panel_tiles
 
         def panel(number: Index) -> None:
-            column = l.named("column", l.mul(number, width))
-            columns = p.n if panels == 1 else l.named("columns", l.min(width, l.sub(p.n, column)))
-            column_tiles = l.named("column_tiles", l.div(l.add(columns, c - 1), c))
+            column = code.named("column", code.mul(number, width))
+            columns = p.n if panels == 1 else code.named("columns", code.min(width, code.sub(p.n, column)))
+            column_tiles = code.named("column_tiles", code.div(code.add(columns, c - 1), c))
 
             def fetch(step: Index) -> None:
-                arguments = [*buffers, *(l.value(v) for v in (step, column, columns))]
-                l.insert(func.CallOp(self.fetch_name, arguments, ()))
+                arguments = [*buffers, *(code.value(v) for v in (step, column, columns))]
+                code.insert(func.CallOp(self.fetch_name, arguments, ()))
 
             def block_of_rows(b: Index) -> None:
-                base = l.named("base", l.mul(l.rem(b, knobs.acc_slots), slot))
+                base = code.named("base", code.mul(code.rem(b, knobs.acc_slots), slot))
 
                 def zeros(z: Index) -> None:
                     def fill(j: Index) -> None:
-                        row = l.add(l.add(base, l.mul(j, knobs.block_rows)), l.lookup(t["zero_row"], z))
-                        l.instruction(
+                        row = code.add(
+                            code.add(base, code.mul(j, knobs.block_rows)), code.lookup(t["zero_row"], z)
+                        )
+                        code.instruction(
                             tu.FillOp,
-                            l.address(ACC, row),
-                            l.lookup(t["zero_rows"], z),
+                            code.address(ACC, row),
+                            code.lookup(t["zero_rows"], z),
                             0,
                             comment="rows nobody writes",
                         )
 
-                    l.loop(0, column_tiles, "j", fill)
+                    code.loop(0, column_tiles, "j", fill)
 
                 def step(s: Index) -> None:
                     if isinstance(s, int):
                         if s + knobs.ahead < p.steps:
                             fetch(s + knobs.ahead)
                     elif knobs.ahead < p.steps:
-                        ahead = l.named("ahead", l.add(s, knobs.ahead))
-                        l.when(l.less(ahead, p.steps), lambda: fetch(ahead))
-                    self._compute(l, s, base, columns, column_tiles)
+                        ahead = code.named("ahead", code.add(s, knobs.ahead))
+                        code.when(code.less(ahead, p.steps), lambda: fetch(ahead))
+                    self._compute(code, s, base, columns, column_tiles)
 
                 if p.zero_first[-1]:
-                    l.loop(l.lookup(t["zero_first"], b), l.lookup(t["zero_first"], l.add(b, 1)), "z", zeros)
+                    code.loop(
+                        code.lookup(t["zero_first"], b),
+                        code.lookup(t["zero_first"], code.add(b, 1)),
+                        "z",
+                        zeros,
+                    )
                 if p.steps:
-                    l.loop(l.lookup(t["block_first"], b), l.lookup(t["block_first"], l.add(b, 1)), "s", step)
-                row, rows = l.lookup(t["block_row"], b), l.lookup(t["block_rows"], b)
-                src = l.address(ACC, base)
+                    code.loop(
+                        code.lookup(t["block_first"], b),
+                        code.lookup(t["block_first"], code.add(b, 1)),
+                        "s",
+                        step,
+                    )
+                row, rows = code.lookup(t["block_row"], b), code.lookup(t["block_rows"], b)
+                src = code.address(ACC, base)
                 if scatter is None:
-                    offset = l.add(l.mul(row, p.n), column)
-                    l.instruction(
+                    offset = code.add(code.mul(row, p.n), column)
+                    code.instruction(
                         tu.StOp,
                         y,
                         offset,
@@ -288,16 +301,16 @@ class _Emitter:
                         comment="store the block",
                     )
                 else:
-                    l.instruction(
+                    code.instruction(
                         tu.StsOp, y, column, p.n, scatter, row, src, knobs.block_rows, rows, columns, 0, 0,
                         comment="scatter the block",
                     )  # fmt: skip
 
-            l.loop(0, min(knobs.ahead, p.steps), "s", fetch)
-            l.loop(0, p.blocks, "b", block_of_rows)
+            code.loop(0, min(knobs.ahead, p.steps), "s", fetch)
+            code.loop(0, p.blocks, "b", block_of_rows)
 
-        l.loop(0, panels, "p", panel)
-        l.insert(func.ReturnOp())
+        code.loop(0, panels, "p", panel)
+        code.insert(func.ReturnOp())
         name = self.function.sym_name.data
         infer = func.FuncOp(name, FunctionType.from_lists(block.arg_types, ()), Region(block))
         infer.attributes["tu.target"] = StringAttr(self.target.name)
@@ -305,62 +318,63 @@ class _Emitter:
         needs = (self.array.rows, c, used, knobs.acc_slots * slot)
         infer.attributes["tu.needs"] = ArrayAttr(IntegerAttr(v, i64) for v in needs)
         infer.attributes["tu.title"] = StringAttr(
-            f"C[{p.m}, {p.n}] = W[{p.m}, {p.k}] X[{p.k}, {p.n}], {self.nnz} nonzeros in W, on {self.target.name}"
+            f"C[{p.m}, {p.n}] = W[{p.m}, {p.k}] X[{p.k}, {p.n}], {self.nnz} nonzeros in W, "
+            f"on {self.target.name}"
         )
         return infer
 
-    def _compute(self, l: Loops, s: Index, base: Index, columns: Index, column_tiles: Index) -> None:
+    def _compute(self, code: Loops, s: Index, base: Index, columns: Index, column_tiles: Index) -> None:
         """Multiply one step's weights by its tiles, for all column tiles of the panel."""
         knobs, c, t = self.knobs, self.array.cols, self.tables
-        rows = l.lookup(t["step_rows"], s)
-        first, end = l.lookup(t["step_first"], s), l.lookup(t["step_first"], l.add(s, 1))
-        weights = l.named("slot", l.mul(l.rem(s, knobs.ring), knobs.weight_rows))
-        out = l.named("out", l.add(base, l.lookup(t["step_row"], s)))
-        continues = l.named("continues", l.sub(1, l.lookup(t["step_band_start"], s)))
+        rows = code.lookup(t["step_rows"], s)
+        first, end = code.lookup(t["step_first"], s), code.lookup(t["step_first"], code.add(s, 1))
+        weights = code.named("slot", code.mul(code.rem(s, knobs.ring), knobs.weight_rows))
+        out = code.named("out", code.add(base, code.lookup(t["step_row"], s)))
+        continues = code.named("continues", code.sub(1, code.lookup(t["step_band_start"], s)))
 
         def accumulate(tile: Index) -> Index:
             """1 but for the first tile of a band."""
             if isinstance(continues, int) and continues:
                 return 1
-            later = l.flag(l.less(first, tile))
+            later = code.flag(code.less(first, tile))
             if isinstance(continues, int):
-                return l.named("accumulate", later)
-            return l.named("accumulate", l.flag(l.less(0, l.add(continues, later))))
+                return code.named("accumulate", later)
+            return code.named("accumulate", code.flag(code.less(0, code.add(continues, later))))
 
         def systolic(tile: Index) -> None:
-            a = l.named("a", l.add(weights, l.mul(l.sub(tile, first), rows)))
-            x, x_rows = l.lookup(t["tile_x"], tile), l.lookup(t["tile_rows"], tile)
+            a = code.named("a", code.add(weights, code.mul(code.sub(tile, first), rows)))
+            x, x_rows = code.lookup(t["tile_x"], tile), code.lookup(t["tile_rows"], tile)
             adds = accumulate(tile)
 
             def column_tile(j: Index) -> None:
-                width = l.min(c, l.sub(columns, l.mul(j, c))) if self.program.n % c else c
-                b = l.address(SPAD, l.add(x, l.mul(j, self.array.rows)))
-                l.instruction(tu.PreOp, b, x_rows, width, comment="a tile of X stays")
-                acc = l.address(ACC, l.add(out, l.mul(j, knobs.block_rows)))
-                l.instruction(tu.MmOp, acc, l.address(SPAD, a), rows, adds, comment="rows of W stream")
+                width = code.min(c, code.sub(columns, code.mul(j, c))) if self.program.n % c else c
+                b = code.address(SPAD, code.add(x, code.mul(j, self.array.rows)))
+                code.instruction(tu.PreOp, b, x_rows, width, comment="a tile of X stays")
+                acc = code.address(ACC, code.add(out, code.mul(j, knobs.block_rows)))
+                code.instruction(tu.MmOp, acc, code.address(SPAD, a), rows, adds, comment="rows of W stream")
 
-            l.loop(0, column_tiles, "j", column_tile)
+            code.loop(0, column_tiles, "j", column_tile)
 
         def fragments(tile: Index) -> None:
-            a = l.named("a", l.add(a_base, l.mul(l.sub(tile, first), rows)))
-            x, x_rows = l.lookup(t["tile_x"], tile), l.lookup(t["tile_rows"], tile)
+            a = code.named("a", code.add(a_base, code.mul(code.sub(tile, first), rows)))
+            x, x_rows = code.lookup(t["tile_x"], tile), code.lookup(t["tile_rows"], tile)
             adds = accumulate(tile)
-            b = l.address(L0B, l.mul(l.rem(tile, 2), self.target.l0b_rows // 2))
+            b = code.address(L0B, code.mul(code.rem(tile, 2), self.target.l0b_rows // 2))
             height = self.array.rows
-            l.instruction(
-                tu.MvOp, b, height, l.address(SPAD, x), height, x_rows, column_tiles, comment="a tile of X"
+            code.instruction(
+                tu.MvOp, b, height, code.address(SPAD, x), height, x_rows, column_tiles, comment="a tile of X"
             )
-            l.instruction(
-                tu.MmaOp, l.address(ACC, out), knobs.block_rows, l.address(L0A, a), 0, b, height, rows, columns,
-                x_rows, adds,
+            code.instruction(
+                tu.MmaOp, code.address(ACC, out), knobs.block_rows, code.address(L0A, a), 0, b, height, rows,
+                columns, x_rows, adds,
             )  # fmt: skip
 
         if self.array.kind == "ws":
-            l.loop(first, end, "t", systolic)
+            code.loop(first, end, "t", systolic)
             return
-        a_base = l.named("a_base", l.mul(l.rem(s, 2), self.target.l0a_rows // 2))
-        count = l.mul(l.sub(end, first), rows)
-        l.instruction(
-            tu.MvOp, l.address(L0A, a_base), 0, l.address(SPAD, weights), 0, count, 1, comment="weights"
+        a_base = code.named("a_base", code.mul(code.rem(s, 2), self.target.l0a_rows // 2))
+        count = code.mul(code.sub(end, first), rows)
+        code.instruction(
+            tu.MvOp, code.address(L0A, a_base), 0, code.address(SPAD, weights), 0, count, 1, comment="weights"
         )
-        l.loop(first, end, "t", fragments)
+        code.loop(first, end, "t", fragments)

@@ -1,9 +1,9 @@
 """Turns machine programs to calls of the simulator's C interface.
 
-Every `tu` instruction becomes a call in the macro AX, which returns on an error; table lookups become loads from
-constant arrays, addresses the macros AX_SPAD, AX_ACC, AX_L0A, AX_L0B, and every function gets the machine as its
-first argument and returns 0 when all went well. Loops and arithmetic stay as they are. What comes out is printed
-by the target `c`.
+Every `tu` instruction becomes a call in the macro AX, which returns on an error; table lookups become loads
+from constant arrays, addresses the macros AX_SPAD, AX_ACC, AX_L0A, AX_L0B, and every function gets the
+machine as its first argument and returns 0 when all went well. Loops and arithmetic stay as they are. What
+comes out is printed by the target `c`.
 
 Refuses operations that are neither `tu` nor upstream `func`, `scf`, `arith`.
 """
@@ -11,7 +11,7 @@ Refuses operations that are neither `tu` nor upstream `func`, `scf`, `arith`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from xdsl.context import Context
 from xdsl.dialects import arith, emitc, func, memref, scf
@@ -26,8 +26,8 @@ from xdsl.dialects.builtin import (
     SymbolRefAttr,
     i32,
 )
-from xdsl.ir import Attribute, Block, Operation, SSAValue
-from xdsl.rewriter import InsertPoint, Rewriter
+from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.rewriter import Rewriter
 
 from sparsecc.dialects import tu
 from sparsecc.passes.base import SparsePass, refuse
@@ -41,7 +41,9 @@ ENTRY = "model_infer"
 @dataclass(frozen=True)
 class ConvertTuToCPass(SparsePass):
     name = "convert-tu-to-c"
-    summary: ClassVar = "makes instructions C calls: tu in loops -> func, scf, arith, memref, emitc.call_opaque"
+    summary: ClassVar = (
+        "makes instructions C calls: tu in loops -> func, scf, arith, memref, emitc.call_opaque"
+    )
     refuses: ClassVar = "operations that are neither tu nor func, scf, arith"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
@@ -71,10 +73,6 @@ def _convert_function(function: func.FuncOp) -> None:
         Rewriter.replace_value_with_new_type(argument, _c_type(argument.type))
     function.properties["function_type"] = FunctionType.from_lists([a.type for a in block.args], [i32])
     function.properties["sym_name"] = StringAttr(_c_name(function.sym_name.data))
-
-
-def _insert(before: Operation, *ops: Operation) -> None:
-    cast(Block, before.parent).insert_ops_before(ops, before)
 
 
 def _checked_call(op: Operation, callee: str | SymbolRefAttr, operands: list[SSAValue]) -> list[Operation]:

@@ -1,8 +1,8 @@
 """Writes a small program out instruction by instruction.
 
-Turns a function of `tu` instructions in loops into the same instructions in a row, all operands constant, when it
-executes at most `limit` of them: then the C that comes out is read from top to bottom. Larger functions are
-left alone. Refuses nothing.
+Turns a function of `tu` instructions in loops into the same instructions in a row, all operands constant,
+when it executes at most `limit` of them: then the C that comes out is read from top to bottom. Larger
+functions are left alone. Refuses nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """sparsecc: makes the zeros of pruned networks pay on chips with dense units.
 
-    artifact = sparsecc.compile("layer.smtx", target="gemmini16", n=128)
-    y = artifact(x)          # on the simulator
-    artifact.report          # cycles, energy, speed-up over the dense plan, and why
-    artifact.save("out")     # C that stands alone
+```python
+artifact = sparsecc.compile("layer.smtx", target="gemmini16", n=128)
+y = artifact(x)  # on the simulator
+artifact.report  # cycles, energy, speed-up over the dense plan, and why
+artifact.save("out")  # C that stands alone
+```
 """
 
 from __future__ import annotations

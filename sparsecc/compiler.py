@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,7 +111,7 @@ def save_stages(stages: Sequence[Stage], folder: Path) -> None:
 
 
 def _checked_stage(operator: Operator, target: Target, check: Check) -> Callable[[Stage], None]:
-    """Interprets a stage and compares every value with the reference; raises UserError at the first difference."""
+    """Interprets a stage and compares every value; raises UserError at the first difference."""
 
     def compare(stage: Stage) -> None:
         try:
@@ -174,8 +174,8 @@ class Artifact:
     def title(self) -> str:
         m, n, k = self.operator.shape
         return (
-            f"{self.operator.name}: C[{m}, {n}] = W[{m}, {k}] X[{k}, {n}], {self.operator.weight.nnz} nonzeros, "
-            f"{self.plan} plan, {self.target.name}, {self.operator.in_type}"
+            f"{self.operator.name}: C[{m}, {n}] = W[{m}, {k}] X[{k}, {n}], {self.operator.weight.nnz} "
+            f"nonzeros, {self.plan} plan, {self.target.name}, {self.operator.in_type}"
         )
 
     @property
@@ -209,7 +209,7 @@ class Artifact:
         return self.spmm.cover()
 
     def save(self, folder: str | os.PathLike[str], ir: bool = False) -> None:
-        """Write the folder that stands alone (C, data, simulator, Makefile, report.json), and the IR of all stages."""
+        """Write the folder that stands alone (C, data, simulator, Makefile, report.json), and all IR."""
         self._write(Path(folder), self.predicted().to_json())
         if ir:
             save_stages(self.stages, Path(folder) / "ir")
@@ -296,7 +296,7 @@ def _verify_cover(stage: Stage) -> None:
 
 
 @contextmanager
-def _named(target: str | Target) -> Iterator[str]:
+def _named(target: str | Target) -> Generator[str]:
     """What passes call the target: a name or a path; a target made in code is written to a file for them."""
     if isinstance(target, str):
         yield target
@@ -324,12 +324,12 @@ def compile(
 ) -> Artifact:
     """Compile C[M,N] = W[M,K] X[K,N] for an accelerator.
 
-    source: W as the path of a matrix file, a numpy array, a scipy sparse matrix or a Matrix. target: a preset's
-    name, the path of a TOML file, or a Target. n: positions (columns of X). dtype: the input type, the target's
-    first by default. seed: for values the file does not have, and for X. x: X [K, N] to check with, random by
-    default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact. passes: a pipeline
-    of your own instead. check_stages: interpret every stage and compare. confirm: a sparse plan must also be
-    faster than the dense one on the simulator, if there is a C compiler.
+    source: W as the path of a matrix file, a numpy array, a scipy sparse matrix or a Matrix. target: a
+    preset's name, the path of a TOML file, or a Target. n: positions (columns of X). dtype: the input type,
+    the target's first by default. seed: for values the file does not have, and for X. x: X [K, N] to check
+    with, random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact.
+    passes: a pipeline of your own instead. check_stages: interpret every stage and compare. confirm: a sparse
+    plan must also be faster than the dense one on the simulator, if there is a C compiler.
     Raises UserError.
     """
     chip = target if isinstance(target, Target) else Target.load(target)

@@ -16,7 +16,7 @@ from xdsl.dialects.builtin import (
     i32,
 )
 from xdsl.dialects.linalg import ops as linalg
-from xdsl.ir import SSAValue, TypeAttribute
+from xdsl.ir import Operation, SSAValue, TypeAttribute
 
 from sparsecc.dialects.sparse import ConstantOp, WeightAttr
 from sparsecc.operator import Operator
@@ -42,12 +42,12 @@ def model_module(operator: Operator, target: Target) -> ModuleOp:
     empty = tensor.EmptyOp([], y_type)
     filled = linalg.FillOp([zero.result], [empty.tensor], [y_type])
     product = _product(weight.res, block.args[0], filled.res[0], zero.result)
-    product.res[0].name_hint = "y"
-    block.add_ops([weight, zero, empty, filled, product, func.ReturnOp(product.res[0])])
+    product.results[0].name_hint = "y"
+    block.add_ops([weight, zero, empty, filled, product, func.ReturnOp(product.results[0])])
     return ModuleOp([function])
 
 
-def _product(a: SSAValue, b: SSAValue, init: SSAValue, zero: SSAValue) -> linalg.NamedOperation:
+def _product(a: SSAValue, b: SSAValue, init: SSAValue, zero: SSAValue) -> Operation:
     """The matrix product in the type of init."""
     if zero.type == i32:
         return linalg.QuantizedMatmulOp([a, b, zero, zero], [init])

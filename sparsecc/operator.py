@@ -43,7 +43,7 @@ class Operator:
     n: int
     in_type: str
     scales: NDArray[np.float32] | None
-    """int8 only: what one step of each row is worth in the original matrix, [M]; None where it was int8 already."""
+    """int8 only: what one step of each row is worth in the original matrix, [M]; None where it was int8."""
     zeroed: int
     """Nonzeros that the conversion to the input type made 0."""
     stored_zeros: int
@@ -67,20 +67,27 @@ class Operator:
         return round_bf16(x) if self.in_type == "bf16" else x.astype(DTYPES[self.in_type])
 
     def checked_input(self, x: Array) -> Array:
-        """x as the operator takes it, row-major. Raises UserError for another shape, a type that does not fit, NaN or inf."""
+        """x as the operator takes it, row-major.
+
+        Raises UserError for another shape, a type that does not fit, NaN or inf.
+        """
         wanted = (self.shape[2], self.n)
         if x.shape != wanted:
-            raise UserError(f"the input has shape {list(x.shape)}; operator {self.name} takes [K, N] = {list(wanted)}")
+            raise UserError(
+                f"the input has shape {list(x.shape)}; operator {self.name} takes [K, N] = {list(wanted)}"
+            )
         if x.dtype.kind not in "fiub":
             raise UserError(f"the input has element type {x.dtype}; needed numbers that fit {self.in_type}")
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             row, column = np.argwhere(~np.isfinite(x))[0]
-            raise UserError(f"the input has {x[row, column]} at row {row}, column {column}; needed finite numbers")
+            raise UserError(
+                f"the input has {x[row, column]} at row {row}, column {column}; needed finite numbers"
+            )
         if self.in_type == "i8":
             if (x != np.rint(x)).any() or (x < -128).any() or (x > 127).any():
                 raise UserError(
-                    f"the input has element type {x.dtype} and values that are not integers in -128..127; this "
-                    "target takes int8: quantise the input first"
+                    f"the input has element type {x.dtype} and values that are not integers in -128..127; "
+                    "this target takes int8: quantise the input first"
                 )
             return np.ascontiguousarray(x, np.int8)
         if self.in_type == "bf16":
@@ -88,14 +95,17 @@ class Operator:
         with np.errstate(over="ignore"):
             converted = x.astype(DTYPES[self.in_type])
         if not np.isfinite(converted).all():
-            raise UserError(f"the input has values too large for {self.in_type}; scale it or use a wider type")
+            raise UserError(
+                f"the input has values too large for {self.in_type}; scale it or use a wider type"
+            )
         return np.ascontiguousarray(converted)
 
     def reference(self, x: Array) -> Check:
         """The exact product, and for floats how far a result may be from it.
 
-        Integers wrap to 32 bits. A float may be off by gamma_K (|W| |X|), gamma_K = K u / (1 - K u), element by
-        element: the forward error bound of any order of summation (Higham, Accuracy and Stability, section 3.1).
+        Integers wrap to 32 bits. A float may be off by gamma_K (|W| |X|), gamma_K = K u / (1 - K u), element
+        by element: the forward error bound of any order of summation (Higham, Accuracy and Stability,
+        section 3.1).
         """
         dense_type = np.int64 if self.in_type == "i8" else np.float64
         weight = _with_values(self.weight, self.weight.data.astype(dense_type))
@@ -155,5 +165,6 @@ def _matrix(source: object, name: str | None) -> Matrix:
             return build_matrix(shape, rows, columns, values, source="the matrix", name=name or "matrix")
         case _:
             raise UserError(
-                f"cannot take a {type(source).__name__} as a matrix; give a path, a numpy array, or a scipy sparse matrix"
+                f"cannot take a {type(source).__name__} as a matrix; give a path, a numpy array, or a scipy "
+                "sparse matrix"
             )

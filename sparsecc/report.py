@@ -121,25 +121,41 @@ class Report:
             ("nonzeros", f"{self.nnz} ({100 * self.density:.2f} % of W)" + self._remarks()),
             ("plan", self.plan),
             ("reason", self.reason),
-            ("meta-ops", f"{self.meta_ops} in {self.groups} group{'s' * (self.groups != 1)}, fill {self.fill:.3f}"),
-            ("unit cells", f"{self.cells} kept, {self.refused_cells} of {whole} refused, {self.padding} zeros padded"),
+            (
+                "meta-ops",
+                f"{self.meta_ops} in {self.groups} group{'s' * (self.groups != 1)}, fill {self.fill:.3f}",
+            ),
+            (
+                "unit cells",
+                f"{self.cells} kept, {self.refused_cells} of {whole} refused, {self.padding} zeros padded",
+            ),
         ]
         if self.cycles is None:
             return [*rows, ("cycles, predicted", f"{self.predicted_cycles}, bound by {self.bound_by}")]
-        assert self.dense_cycles is not None and self.energy_pj is not None and self.dense_energy_pj is not None
-        assert self.dram_bytes is not None and self.utilization is not None
+        assert self.dense_cycles is not None
+        assert self.energy_pj is not None
+        assert self.dense_energy_pj is not None
+        assert self.dram_bytes is not None
+        assert self.utilization is not None
         rows += [
             ("cycles", f"{self.cycles} (predicted {self.predicted_cycles}), bound by {self.bound_by}"),
             ("cycles, dense plan", str(self.dense_cycles)),
             ("speed-up over dense", f"{self.speedup or math.nan:.2f} x"),
             ("energy", f"{_si(self.energy_pj)}J (dense {_si(self.dense_energy_pj)}J)"),
             ("off-chip traffic", f"{self.dram_bytes} bytes"),
-            ("utilisation", f"{100 * self.utilization:.1f} % useful multiply-accumulates of the array's peak"),
+            (
+                "utilisation",
+                f"{100 * self.utilization:.1f} % useful multiply-accumulates of the array's peak",
+            ),
         ]
         if self.exact is not None:
-            verdict = "every value equal" if self.exact and self.dtype == "i8" else "every value within its bound"
+            verdict = (
+                "every value equal" if self.exact and self.dtype == "i8" else "every value within its bound"
+            )
             verdict = verdict if self.exact else "WRONG VALUES"
-            rows.append(("check", f"{verdict}; largest error {self.max_error:g}, bound there {self.error_bound:g}"))
+            rows.append(
+                ("check", f"{verdict}; largest error {self.max_error:g}, bound there {self.error_bound:g}")
+            )
         rows += [("warning", f"{count} x {name}") for name, count in (self.warnings or {}).items() if count]
         return rows
 

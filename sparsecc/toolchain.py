@@ -20,7 +20,7 @@ CANDIDATES = ("cc", "gcc", "clang")
 
 
 def find_compiler() -> list[str]:
-    """The command of the C compiler: $CC, or the first of cc, gcc, clang. Raises UserError when there is none."""
+    """The command of the C compiler: $CC, or the first of cc, gcc, clang. Raises UserError without one."""
     if chosen := os.environ.get("CC"):
         command = shlex.split(chosen)
         if command and shutil.which(command[0]):
@@ -77,12 +77,17 @@ def simulator_library() -> Path:
             sources = [str(path) for path in simulator_sources()]
             call([*compiler, "-std=c11", "-O2", "-c", *sources], Path(work), "building the simulator")
             objects = sorted(path.name for path in Path(work).glob("*.o"))
-            call([os.environ.get("AR", "ar"), "rcs", "libaxsim.a", *objects], Path(work), "building the simulator")
+            call(
+                [os.environ.get("AR", "ar"), "rcs", "libaxsim.a", *objects],
+                Path(work),
+                "building the simulator",
+            )
             # Renaming is atomic: of several processes building at once, each leaves a whole library.
             os.replace(Path(work) / "libaxsim.a", library)
     except OSError as e:
         raise UserError(
-            f"cannot keep the built simulator in {folder}: {e.strerror}; name another folder in SPARSECC_CACHE"
+            f"cannot keep the built simulator in {folder}: {e.strerror}; "
+            "name another folder in SPARSECC_CACHE"
         ) from e
     return library
 
@@ -91,6 +96,17 @@ def build_program(folder: Path) -> Path:
     """Compile an emitted folder against the built simulator; returns the program."""
     library = simulator_library()
     sources = ["model.c", "data.c", "main.c", "npy.c"]
-    command = [*find_compiler(), "-std=gnu11", "-O1", "-I.", "-Iaxsim", *sources, str(library), "-lm", "-o", "model"]
+    command = [
+        *find_compiler(),
+        "-std=gnu11",
+        "-O1",
+        "-I.",
+        "-Iaxsim",
+        *sources,
+        str(library),
+        "-lm",
+        "-o",
+        "model",
+    ]
     call(command, folder, "compiling the program")
     return folder / "model"

@@ -23,6 +23,7 @@ PASSES = {
     "sparse-group": ("sparsecc.passes.sparse_group", "SparseGroupPass"),
     "convert-sparse-to-linalg": ("sparsecc.passes.convert_sparse_to_linalg", "ConvertSparseToLinalgPass"),
     "convert-sparse-to-tu": ("sparsecc.passes.convert_sparse_to_tu", "ConvertSparseToTuPass"),
+    "tu-unroll": ("sparsecc.passes.tu_unroll", "TuUnrollPass"),
     "convert-tu-to-c": ("sparsecc.passes.convert_tu_to_c", "ConvertTuToCPass"),
 }
 TARGETS = {

@@ -7,10 +7,10 @@ their hints. Nothing here knows the machine dialect but for its constants.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import IO, cast
 
 from xdsl.dialects import arith, emitc, func, memref, scf
-from xdsl.dialects.builtin import ArrayAttr, IndexType, IntegerAttr, IntegerType, StringAttr
+from xdsl.dialects.builtin import IndexType, IntegerAttr, IntegerType, StringAttr
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.utils.base_printer import BasePrinter
 
@@ -19,9 +19,9 @@ from sparsecc.errors import UserError
 
 C_TYPES = {"i8": "int8_t", "i32": "int32_t", "f16": "uint16_t", "bf16": "uint16_t", "f32": "float"}
 RESERVED = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
-    "main int8_t int32_t int64_t uint16_t uint32_t uintptr_t INFINITY".split()
+    "auto break case char const continue default do double else enum extern float for goto if inline int "
+    "long register restrict return short signed sizeof static struct switch typedef union unsigned void "
+    "volatile while main int8_t int32_t int64_t uint16_t uint32_t uintptr_t INFINITY".split()
 )
 # Binding strength of C operators, as far as they occur here.
 _CONDITIONAL, _COMPARE, _ADD, _MULTIPLY, _UNARY, _PRIMARY = 1, 5, 10, 20, 30, 100
@@ -69,8 +69,8 @@ def array_text(constant: tu.ConstantOp) -> str:
 class CPrinter(BasePrinter):
     """Prints functions one after another."""
 
-    def __init__(self, stream: object, taken: Iterable[str] = ()):
-        super().__init__(cast("object", stream))  # pyright: ignore[reportArgumentType]
+    def __init__(self, stream: IO[str], taken: Iterable[str] = ()):
+        super().__init__(stream)
         self._taken = RESERVED | set(taken)
         self._names: dict[SSAValue, Expression] = {}
         self._used: set[str] = set()
@@ -192,7 +192,7 @@ class CPrinter(BasePrinter):
         if op.args is None:
             return [self._value(a).text for a in op.call_args]
         texts: list[str] = []
-        for argument in cast("ArrayAttr[Attribute]", op.args):
+        for argument in op.args:
             match argument:
                 case IntegerAttr(value=value, type=IndexType()):
                     texts.append(self._value(op.call_args[value.data]).text)

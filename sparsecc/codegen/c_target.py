@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import StringIO
-from typing import IO, ClassVar
+from typing import IO, ClassVar, cast
 
 from xdsl.context import Context
 from xdsl.dialects import func
@@ -43,7 +43,7 @@ def is_large(constant: tu.ConstantOp, limit: int) -> bool:
 
 @dataclass(frozen=True)
 class CTarget(Target):
-    """Prints C99. Constants of more than `inline_limit` elements are declared, and defined in another file."""
+    """Prints C99. Constants of more than `inline_limit` elements are declared, and defined elsewhere."""
 
     name: ClassVar[str] = "c"
     inline_limit: int = 4096
@@ -97,7 +97,8 @@ def _assertions(functions: list[func.FuncOp]) -> list[str]:
     for function in functions:
         target, needs = function.attributes.get("tu.target"), function.attributes.get("tu.needs")
         if isinstance(target, StringAttr) and isinstance(needs, ArrayAttr):
-            rows, cols, spad, acc = (n.value.data for n in needs if isinstance(n, IntegerAttr))
+            numbers = cast("ArrayAttr[IntegerAttr]", needs)
+            rows, cols, spad, acc = (n.value.data for n in numbers)
             say = f'"made for {target.data}"'
             lines.append(f"_Static_assert(AX_ROWS == {rows} && AX_COLS == {cols}, {say});")
             lines.append(f"_Static_assert(AX_SPAD_ROWS >= {spad} && AX_ACC_ROWS >= {acc}, {say});")

@@ -91,7 +91,9 @@ def model_c(module: ModuleOp) -> str:
 def _model_h(title: str, shape: tuple[int, int, int], target: Target, blobs: list[_Blob]) -> str:
     m, n, k = shape
     declared = "".join(
-        f"extern AX_DATA {b.c_type} {b.name}[{max(b.data.size, 1)}];\n" for b in blobs if b.file == "check.bin"
+        f"extern AX_DATA {b.c_type} {b.name}[{max(b.data.size, 1)}];\n"
+        for b in blobs
+        if b.file == "check.bin"
     )
     return f"""\
 /* What main.c and data.c know of model.c. Written by sparsecc. */
@@ -109,8 +111,8 @@ def _model_h(title: str, shape: tuple[int, int, int], target: Target, blobs: lis
 #define MODEL_IN AX_{target.in_type.upper()}
 #define MODEL_OUT AX_{target.acc_type.upper()}
 
-/* Data is assembled into the program where the assembler can; elsewhere, or with -DAX_NO_INCBIN, it is read from
- * the .bin files beside the program when it starts. */
+/* Data is assembled into the program where the assembler can; elsewhere, or with -DAX_NO_INCBIN, it is read
+ * from the .bin files beside the program when it starts. */
 #if defined(__ELF__) && !defined(AX_NO_INCBIN)
 #define AX_INCBIN 1
 #define AX_DATA const
@@ -131,11 +133,13 @@ int model_load(const char *program);
 
 def _data_c(blobs: list[_Blob], offsets: list[int]) -> str:
     lines = "\n".join(
-        f'BLOB({b.name}, "{b.file}", {offset}, {b.data.nbytes})' for b, offset in zip(blobs, offsets, strict=True)
+        f'BLOB({b.name}, "{b.file}", {offset}, {b.data.nbytes})'
+        for b, offset in zip(blobs, offsets, strict=True)
     )
     arrays = "\n".join(f"{b.c_type} {b.name}[{max(b.data.size, 1)}];" for b in blobs)
     entries = "\n".join(
-        f'    {{"{b.file}", {b.name}, {offset}, {b.data.nbytes}}},' for b, offset in zip(blobs, offsets, strict=True)
+        f'    {{"{b.file}", {b.name}, {offset}, {b.data.nbytes}}},'
+        for b, offset in zip(blobs, offsets, strict=True)
     )
     return f"""\
 /* The program's data. Written by sparsecc. */
@@ -215,8 +219,8 @@ def write_folder(
 ) -> None:  # fmt: skip
     """Write everything a program needs. The folder appears whole or not at all; one made before is replaced.
 
-    shape is (m, n, k); extra are further text files by name. Raises UserError when the folder cannot be written or
-    holds something else.
+    shape is (m, n, k); extra are further text files by name. Raises UserError when the folder cannot be
+    written or holds something else.
     """
     blobs = _blobs(module, target, check)
     offsets: list[int] = []
@@ -265,6 +269,3 @@ def _is_ours(folder: Path) -> bool:
     """Whether the folder is empty or one that `write_folder` wrote."""
     names = {path.name for path in folder.iterdir()}
     return not names or {"model.c", "model.h", "data.c", "target.h", "report.json"} <= names
-
-
-

@@ -111,24 +111,23 @@ class Loops:
         self.builder.insert(kind(*(self.value(o) for o in operands), comment=comment))
 
     def loop(self, first: Index, end: Index, name: str, body: Callable[[Index], None]) -> None:
-        """for (name = first; name < end; name++). A loop of one turn is just its body, one of none nothing."""
+        """for (name = first; name < end; name++). A loop of one turn is just its body."""
         if isinstance(first, int) and isinstance(end, int) and end - first <= 1:
             if first < end:
                 body(first)
             return
         block = Block(arg_types=[IndexType()])
         block.args[0].name_hint = name
-        self.builder.insert(
-            scf.ForOp(self.value(first), self.value(end), self.value(1), (), Region(block))
-        )
+        self.builder.insert(scf.ForOp(self.value(first), self.value(end), self.value(1), (), Region(block)))
         self._inside(block, lambda: body(_argument(block)))
         block.add_op(scf.YieldOp())
 
-    def when(self, condition: SSAValue, body: Callable[[], None], otherwise: Callable[[], None] | None = None) -> None:
+    def when(
+        self, condition: SSAValue, body: Callable[[], None], otherwise: Callable[[], None] | None = None
+    ) -> None:
         """if (condition) body; else otherwise."""
         then, other = Block(), Block()
-        regions = [Region(then), Region(other) if otherwise else Region()]
-        self.builder.insert(scf.IfOp(condition, (), *regions))
+        self.builder.insert(scf.IfOp(condition, (), Region(then), Region(other) if otherwise else Region()))
         for block, fill in ((then, body), (other, otherwise)):
             if fill is not None:
                 self._inside(block, fill)

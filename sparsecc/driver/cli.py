@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from sparsecc.compiler import Artifact
 
@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
-    run = commands.add_parser("run", help="compile, run on the simulator, check every value, compare with dense")
+    run = commands.add_parser(
+        "run", help="compile, run on the simulator, check every value, compare with dense"
+    )
     _add_operator(run)
     run.add_argument("--input", metavar="X.npy", help="X [K, N]; random without it")
     run.add_argument("--output", metavar="Y.npy", help="write C [M, N]")
@@ -53,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_operator(compile_)
     compile_.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write")
     compile_.add_argument(
-        "--emit", default="c", metavar="c,mlir", help="what to write: c, and mlir for the IR of every stage (default: c)"
+        "--emit",
+        default="c",
+        metavar="c,mlir",
+        help="what to write: c, and mlir for the IR of every stage (default: c)",
     )
 
     targets = commands.add_parser("targets", help="list the targets, or describe one with its sources")
@@ -69,22 +74,30 @@ def _parser() -> argparse.ArgumentParser:
 def _add_operator(command: argparse.ArgumentParser) -> None:
     command.epilog = EPILOG
     command.add_argument("file", metavar="FILE", help="the matrix W")
-    command.add_argument("--target", default="gemmini16", metavar="T", help="preset or .toml file (default: gemmini16)")
+    command.add_argument(
+        "--target", default="gemmini16", metavar="T", help="preset or .toml file (default: gemmini16)"
+    )
     command.add_argument("--n", type=int, default=64, metavar="N", help="columns of X (default: 64)")
-    command.add_argument("--dtype", metavar="TYPE", help="input type, of those the target has (default: its first)")
-    command.add_argument("--seed", type=int, default=0, metavar="S", help="for random values and inputs (default: 0)")
+    command.add_argument(
+        "--dtype", metavar="TYPE", help="input type, of those the target has (default: its first)"
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="for random values and inputs (default: 0)"
+    )
     command.add_argument(
         "--plan", default="auto", choices=("auto", "dense", "none", "global", "window"),
         help="auto weighs all covers and the dense plan (default); the others fix the mode of sparse-compact",
     )  # fmt: skip
     command.add_argument("--dump-ir", metavar="DIR", help="write the IR of every stage, numbered")
-    command.add_argument("--check-stages", action="store_true", help="interpret every stage and compare the values")
+    command.add_argument(
+        "--check-stages", action="store_true", help="interpret every stage and compare the values"
+    )
     command.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     command.add_argument("-q", "--quiet", action="store_true", help="print errors only")
 
 
 @contextmanager
-def _progress(arguments: argparse.Namespace) -> Iterator[Callable[[str], None]]:
+def _progress(arguments: argparse.Namespace) -> Generator[Callable[[str], None]]:
     """What is being done: lines with -v, a spinner on a terminal, else nothing."""
     if arguments.verbose:
         yield lambda text: print(text, file=sys.stderr, flush=True)

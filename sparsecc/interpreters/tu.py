@@ -57,7 +57,9 @@ class _Machine:
     module: ModuleOp
     execute: Callable[[tu.InstructionOp, list[int]], None]
     buffer: Callable[[tu.ConstantOp], int]
-    functions: dict[str, tuple[Block, list[Action]]] = field(default_factory=dict[str, tuple[Block, list[Action]]])
+    functions: dict[str, tuple[Block, list[Action]]] = field(
+        default_factory=dict[str, tuple[Block, list[Action]]]
+    )
 
     def call(self, name: str, arguments: Sequence[int]) -> None:
         if name not in self.functions:
@@ -134,7 +136,9 @@ class _Machine:
         return run
 
 
-def run(module: ModuleOp, x: Array, target: Target, function: str = "main", listener: Listener | None = None) -> Array:
+def run(
+    module: ModuleOp, x: Array, target: Target, function: str = "main", listener: Listener | None = None
+) -> Array:
     """C = W X of the program, [m, n] in the accumulator type, for x [k, n] in the input type."""
     block = _entry(module, function)
     x_type, y_type = (cast(tu.BufferType, a.type) for a in block.args)

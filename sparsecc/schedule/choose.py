@@ -1,4 +1,4 @@
-"""Which cover of an operator to take: every candidate is costed by the same model, the dense plan among them."""
+"""Which cover of an operator to take: every candidate, the dense plan among them, costed by one model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Choice:
 
 
 def covers(pattern: Pattern, n: int, target: Target) -> Iterator[tuple[str, MetaOps]]:
-    """Candidates by name: the aligned grid, the matrix without empty rows and columns, windows of many heights."""
+    """Candidates by name: the aligned grid, without empty rows and columns, windows of many heights."""
     unit = target.unit
     yield "aligned", MetaOps.whole(pattern.m, n, pattern.k)
     rows = len(live_rows(pattern))
@@ -82,7 +82,8 @@ def _why_dense(best: Candidate, dense: Candidate, total: int) -> str:
     kept = f"{best.cells} of {total} unit cells hold a nonzero in the best cover ({best.name})"
     if best.cells >= total:
         kept = f"every one of {total} unit cells holds a nonzero in every cover"
-    return f"{kept}, which would give {gain:.2f}x of dense speed by the model; bound by {best.plan.estimate.bound}"
+    bound = best.plan.estimate.bound
+    return f"{kept}, which would give {gain:.2f}x of dense speed by the model; bound by {bound}"
 
 
 def _why_sparse(best: Candidate, dense: Candidate, total: int) -> str:

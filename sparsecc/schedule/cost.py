@@ -1,4 +1,4 @@
-"""What a cover costs on a target: cycles of each engine by the formulas of the instructions, without running it.
+"""What a cover costs on a target: cycles of each engine by the formulas of the instructions.
 
 The estimate takes the busiest engine as the bound and adds what cannot overlap: the first load and the last
 store. The knobs (how wide a panel of N, how many rows a block of accumulators, how many tiles a step) are
@@ -17,8 +17,9 @@ from sparsecc.errors import UserError
 from sparsecc.schedule.geometry import Bands, RowOrder, Tiles, cut_to_bands, cut_to_tiles, row_order
 from sparsecc.target import Target
 
-# Instructions are issued in order, from queues of few entries: what is fetched together must be little, or the
-# array runs dry while the loads are issued. A step has so many tiles that the array works this many cycles on it.
+# Instructions are issued in order, from queues of few entries: what is fetched together must be little, or
+# the array runs dry while the loads are issued. A step has so many tiles that the array works this many
+# cycles on it.
 STEP_CYCLES = 64
 # Slots for weights, tried in this order: many steps ahead hide the latency of loads, few take less memory.
 RINGS = (8, 4, 2)
@@ -127,7 +128,10 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
         fragments = -(-height // array.mma_m) * -(-tiles.rows // array.mma_k)
         compute = float(fragments.sum()) * array.interval * -(-n // array.mma_n)
         width = target.move.bytes_per_cycle
-        moved = float(height.sum()) * target.row_bytes * passes + float(tiles.rows.sum()) * n_tiles * target.row_bytes
+        moved = (
+            float(height.sum()) * target.row_bytes * passes
+            + float(tiles.rows.sum()) * n_tiles * target.row_bytes
+        )
         move = moved / width + (steps + len(tiles.band)) * passes * target.move.latency
         instructions = (2.0 * len(tiles.band) + steps) * passes
 
@@ -208,8 +212,9 @@ def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
                 break
     if best is None:
         raise UserError(
-            f"target {target.name}: its memories ({target.spad_rows} scratchpad rows, {target.acc_rows} accumulator "
-            f"rows) do not hold two blocks of {unit_rows} output rows; give it larger ones in its TOML file"
+            f"target {target.name}: its memories ({target.spad_rows} scratchpad rows, "
+            f"{target.acc_rows} accumulator rows) do not hold two blocks of {unit_rows} output rows; "
+            "give it larger ones in its TOML file"
         )
     return best
 

@@ -12,8 +12,8 @@ from sparsecc.cover.metaops import Int64
 def place_tiles(source: Int64, step: Int64, slots: int, ahead: int) -> tuple[Int64, Int64]:
     """Slots for a sequence of tile uses, by Belady's rule: evict the tile whose next use is farthest away.
 
-    source: the tile of each use; step: the step of each use, ascending. The tiles of a step are loaded `ahead`
-    steps before it, so the tiles of the `ahead` steps before it are in use and cannot give way.
+    source: the tile of each use; step: the step of each use, ascending. The tiles of a step are loaded
+    `ahead` steps before it, so the tiles of the `ahead` steps before it are in use and cannot give way.
     Returns the slot of each use, and whether the use needs a load (0 or 1). Needs slots >= the tiles of any
     ahead + 1 consecutive steps.
     """
@@ -41,10 +41,12 @@ def _belady(which: Int64, step: Int64, distinct: int, slots: int, ahead: int) ->
     next_use[order[:-1][same]] = order[1:][same]
     uses, steps, following = which.tolist(), step.tolist(), next_use.tolist()
     slot_of = [-1] * distinct
-    last_step = [-1] * distinct
     current_next = [never] * distinct
     free = list(range(slots - 1, -1, -1))
-    farthest: list[tuple[int, int]] = []  # (-next use, tile); stale entries are skipped
+    # Tiles that may give way, the one whose next use is farthest first, then the one of lowest number; as one
+    # integer each, which sorts faster than a pair. Entries of tiles that were used again are skipped.
+    farthest: list[int] = []
+    settled = 0  # uses before this one are of steps that are over
     slot = [0] * count
     load = [0] * count
     for i in range(count):
@@ -52,22 +54,18 @@ def _belady(which: Int64, step: Int64, distinct: int, slots: int, ahead: int) ->
         if slot_of[tile] < 0:
             load[i] = 1
             if not free:
-                kept: list[tuple[int, int]] = []
+                over = steps[i] - ahead
+                while steps[settled] < over:
+                    if current_next[uses[settled]] == following[settled]:
+                        heapq.heappush(farthest, (never - following[settled]) * distinct + uses[settled])
+                    settled += 1
                 while True:
-                    entry = heapq.heappop(farthest)
-                    victim = entry[1]
-                    if slot_of[victim] < 0 or current_next[victim] != -entry[0]:
-                        continue
-                    if last_step[victim] < steps[i] - ahead:
+                    sooner, victim = divmod(heapq.heappop(farthest), distinct)
+                    if slot_of[victim] >= 0 and current_next[victim] == never - sooner:
                         break
-                    kept.append(entry)
-                for entry in kept:
-                    heapq.heappush(farthest, entry)
                 free.append(slot_of[victim])
                 slot_of[victim] = -1
             slot_of[tile] = free.pop()
         slot[i] = slot_of[tile]
-        last_step[tile] = steps[i]
         current_next[tile] = following[i]
-        heapq.heappush(farthest, (-following[i], tile))
     return np.array(slot, np.int64), np.array(load, np.int64)

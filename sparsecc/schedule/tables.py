@@ -19,9 +19,9 @@ from sparsecc.target import Target
 class Program:
     """One operator as loops over tables.
 
-    For each panel of N, for each block of output rows in its turn: fill the rows nobody writes with zeros, run the
-    block's steps, store the block. A step multiplies the weights of one band by a run of its tiles; the
-    weights and the tiles of X that are not in the scratchpad yet are fetched `knobs.ahead` steps before.
+    For each panel of N, for each block of output rows in its turn: fill the rows nobody writes with zeros,
+    run the block's steps, store the block. A step multiplies the weights of one band by a run of its tiles;
+    the weights and the tiles of X that are not in the scratchpad yet are fetched `knobs.ahead` steps before.
     All tables are int32; `*_first` tables have one entry more than what they divide.
     """
 
@@ -152,7 +152,7 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, targe
 
 
 def _turns(steps: Int64) -> Int64:
-    """When each block has its turn: blocks without steps, which only store, stand evenly between the others."""
+    """When each block has its turn: blocks without steps, which only store, lie evenly between others."""
     empty = steps == 0
     turn = np.zeros(len(steps), np.int64)
     place = np.where(empty, np.cumsum(empty) - 0.5, np.cumsum(~empty))
