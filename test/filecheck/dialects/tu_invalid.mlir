@@ -65,7 +65,7 @@ func.func @f() {
 // -----
 
 func.func @f(%x: !tu.buffer<64x32xi8>, %i: index) {
-  // CHECK: operand at position 0 does not verify
+  // CHECK: operand 'b' at position 0 does not verify
   "tu.pre"(%i, %i, %i) : (index, index, index) -> ()
   func.return
 }
