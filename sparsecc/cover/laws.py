@@ -125,7 +125,7 @@ def broken_cover_law(metaops: MetaOps, pattern: Pattern, n: int) -> str | None:
         return f"meta-op {i} has positions {p.start}:{p.stop}; a meta-op of an SpMM needs all of 0:{n}"
     places = locate(metaops, pattern)
     if places.twice is not None:
-        i, j, row, column = places.twice
+        j, i, row, column = places.twice
         return f"meta-ops {i} and {j} both hold point (row {row}, column {column})"
     if (missing := np.flatnonzero(places.owner < 0)).size:
         at = int(missing[0])

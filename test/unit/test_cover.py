@@ -203,7 +203,7 @@ def test_locate_in_several_bands(monkeypatch: pytest.MonkeyPatch):
     assert np.array_equal(whole.column, banded.column)
     assert_laws(cover, mask, unit)
     twice = concatenate([cover, cover.select(slice(3, 4))])
-    assert (broken_cover_law(twice, pattern, N) or "").startswith(f"meta-ops 3 and {len(cover)} both hold")
+    assert broken_cover_law(twice, pattern, N) == f"meta-op {len(cover)} owns no nonzero"
 
 
 @EXAMPLES
@@ -280,7 +280,7 @@ UNSOUND: list[tuple[Triples, str]] = [
     ),
     ([(range(5), range(N), range(8))], "no meta-op holds the nonzero at row 5, column 5"),
     ([], "no meta-op holds the nonzero at row 0, column 0"),
-    ([(range(6), range(N), range(6)), (range(6), range(N), range(6, 8))], "meta-op 1 holds no nonzero"),
+    ([(range(6), range(N), range(6)), (range(6), range(N), range(6, 8))], "meta-op 1 owns no nonzero"),
 ]
 
 
@@ -294,7 +294,7 @@ def test_cover_law_allows_an_empty_dense_plan():
     assert broken_cover_law(MetaOps.whole(6, N, 8), zero, N) is None
     assert broken_cover_law(MetaOps.of([]), zero, N) is None
     parts = MetaOps.of([(range(6), range(N), range(4)), (range(6), range(N), range(4, 8))])
-    assert broken_cover_law(parts, zero, N) == "meta-op 0 holds no nonzero"
+    assert broken_cover_law(parts, zero, N) == "meta-op 0 owns no nonzero"
 
 
 def test_conflict_finds_a_shared_row():

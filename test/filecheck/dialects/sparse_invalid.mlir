@@ -194,7 +194,7 @@ sparse.group {
 // -----
 
 %x = "test.op"() : () -> tensor<4x3xi8>
-// CHECK: meta-op 1 holds no nonzero
+// CHECK: meta-op 1 owns no nonzero
 %y = sparse.spmm %x, #sparse.weight<2x4xi8, [(0, 0, 1)]> unit <2, 2, 2> : tensor<4x3xi8> -> tensor<2x3xi32> {
   sparse.cover {
     [0:2, 0:3] += k[0:2]
