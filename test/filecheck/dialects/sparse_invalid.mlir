@@ -173,11 +173,11 @@ sparse.group {
 // -----
 
 %x = "test.op"() : () -> tensor<4x3xi8>
-// CHECK: meta-ops 0 and 1 both hold point (row 1, column 2)
+// CHECK: meta-ops 0 and 1 both hold point (row 0, column 2)
 %y = sparse.spmm %x, #sparse.weight<2x4xi8, [(0, 0, 1), (1, 2, 1)]> unit <2, 2, 2> : tensor<4x3xi8> -> tensor<2x3xi32> {
   sparse.cover {
     [0:2, 0:3] += k[0:4]
-    [(1), 0:3] += k[2, 3]
+    [0:2, 0:3] += k[2, 3]
   }
 }
 
