@@ -463,6 +463,32 @@ class MmOp(InstructionOp):
 
 
 @irdl_op_definition
+class PrexOp(InstructionOp):
+    """TU.PREX: load the stationary tile from rows that a list names; lists lie in SPAD."""
+
+    name = "tu.prex"
+    MNEMONIC: ClassVar = "TU.PREX"
+    b = operand_def(AddressType)
+    index = operand_def(AddressType)
+    rows = operand_def(IndexType)
+    cols = operand_def(IndexType)
+    assembly_format = "$b `by` $index `rows` $rows `cols` $cols (`comment` $comment^)? attr-dict"
+
+
+@irdl_op_definition
+class MmxOp(InstructionOp):
+    """TU.MMX: stream rows through the stationary tile, added to accumulators that a list names."""
+
+    name = "tu.mmx"
+    MNEMONIC: ClassVar = "TU.MMX"
+    c = operand_def(AddressType)
+    a = operand_def(AddressType)
+    index = operand_def(AddressType)
+    rows = operand_def(IndexType)
+    assembly_format = "$c `,` $a `by` $index `rows` $rows (`comment` $comment^)? attr-dict"
+
+
+@irdl_op_definition
 class MmaOp(InstructionOp):
     """TU.MMA: multiply two fragments into accumulators."""
 
@@ -496,8 +522,8 @@ class FenceOp(InstructionOp):
 Tu = Dialect(
     "tu",
     [
-        AddressOp, BufferOp, ConstantOp, FenceOp, FillOp, LdOp, LdgOp, LookupOp, MmOp, MmaOp, MvOp, PreOp,
-        StOp, StsOp,
+        AddressOp, BufferOp, ConstantOp, FenceOp, FillOp, LdOp, LdgOp, LookupOp, MmOp, MmaOp, MmxOp, MvOp,
+        PreOp, PrexOp, StOp, StsOp,
     ],
     [AddressType, ArrayDataAttr, BufferType, MemoryAttr],
 )  # fmt: skip

@@ -51,7 +51,7 @@ def _provenance(target: Target) -> str:
 def _config(target: Target) -> dict[str, str]:
     """Every field of ax_config in its order, as C writes it."""
     array, dma, move, vector = target.array, target.dma, target.move, target.vector
-    energy, queues = target.energy, target.queues
+    energy, queues, indexed = target.energy, target.queues, target.indexed
     return {
         "name": "AX_TARGET_NAME",
         "clock_ghz": _c(target.clock_ghz),
@@ -94,6 +94,11 @@ def _config(target: Target) -> dict[str, str]:
         "l0_pj_per_byte": _c(energy.l0_pj_per_byte),
         "dram_pj_per_byte": _c(energy.dram_pj_per_byte),
         "alu_pj": _c(energy.alu_pj),
+        "indexed": _c(target.indexed is not None),
+        "indexed_read_cycles": _c(indexed.read_cycles if indexed else 0),
+        "indexed_accumulate_cycles": _c(indexed.accumulate_cycles if indexed else 0),
+        "indexed_read_pj": _c(indexed.read_pj if indexed else 0.0),
+        "indexed_accumulate_pj": _c(indexed.accumulate_pj if indexed else 0.0),
     }
 
 

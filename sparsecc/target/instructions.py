@@ -15,7 +15,8 @@ instruction costs by itself; waiting for others is the simulator's and the cost 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -24,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.errors import UserError
-from sparsecc.target.target import ELEMENT_BYTES, Target
+from sparsecc.target.target import ELEMENT_BYTES, Indexed, Target
 
 MEMORIES = ("spad", "acc", "l0a", "l0b")
 ROW_MASK = 0x3FFFFFFF
-INDEX_BYTES = ELEMENT_BYTES["i32"]
+INDEX_BYTES = ELEMENT_BYTES["i32"]  # of LDG and STS
 
 Array = NDArray[Any]
 
@@ -107,6 +108,30 @@ def convert(values: Array, element_type: str) -> Array:
     # Doubles hold every int32, so the limits are exact and the clipped values fit.
     clipped = np.clip(np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0)), limits.min, limits.max)
     return clipped.astype(DTYPES[element_type])
+
+
+def pack_indices(target: Target, indices: Sequence[int] | Array) -> Array:
+    """A list for TU.PREX and TU.MMX as elements of the input type, rows x cols, for LD to bring to SPAD."""
+    numbers = np.asarray(indices, np.int64)
+    if numbers.size and not (0 <= numbers.min() and numbers.max() < 2**16):
+        raise UserError(f"indices from {numbers.min()} to {numbers.max()}, needed 0 to {2**16 - 1}")
+    each = target.indices_per_row
+    rows = -(-numbers.size // each)
+    padded = np.zeros(rows * each, "<u2")
+    padded[: numbers.size] = numbers
+    raw = np.zeros((rows, target.row_bytes), np.uint8)
+    raw[:, : 2 * each] = padded.view(np.uint8).reshape(rows, 2 * each)
+    if target.in_type == "bf16":
+        return (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return raw.view(DTYPES[target.in_type])
+
+
+def unpack_indices(target: Target, values: Array, count: int) -> NDArray[np.int64]:
+    """The first `count` numbers of a list, from rows of SPAD."""
+    if target.in_type == "bf16":
+        values = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    raw = np.ascontiguousarray(values).view(np.uint8)[:, : 2 * target.indices_per_row]
+    return np.ascontiguousarray(raw).view("<u2").reshape(-1)[:count].astype(np.int64)
 
 
 def fused_multiply_add(a: Array, b: Array, c: Array) -> Array:
@@ -239,6 +264,24 @@ class State:
         for block in range(blocks):
             self.memories[memory][numbers[block]] = padded[:, block * cols : (block + 1) * cols]
         self.written[memory][numbers] = True
+
+    def named(self, address: int, index: int, rows: int) -> NDArray[np.int64]:
+        """The rows of a memory, from an address on, that a list in SPAD names; all must have been written."""
+        memory = memory_of(address)
+        packed = self.read(index, -(-rows // self.target.indices_per_row))
+        indices = unpack_indices(self.target, packed, rows)
+        numbers = (address & ROW_MASK) + indices
+        size = len(self.memories[memory])
+        for r, row in enumerate(numbers.tolist()):
+            if row >= size:
+                raise UserError(
+                    f"index {r} is {indices[r]}: row {row} of {memory}, which has {size} rows, is not there"
+                )
+            if not self.written[memory][row]:
+                raise UserError(
+                    f"index {r} is {indices[r]}: row {row} of {memory} is read, but was never written"
+                )
+        return numbers
 
     def elements(self, buffer: int, starts: Array, cols: int) -> Array:
         """Element numbers, rows x cols, of rows that start there. Raises UserError outside the buffer."""
@@ -446,15 +489,26 @@ def _need_memory(operand: str, address: int, memory: str):
         raise UserError(f"operand {operand} is in {memory_of(address)}, needed in {memory}")
 
 
-def _pre(state: State, b: int, rows: int, cols: int) -> None:
-    _need_kind(state, "TU.PRE", "ws")
-    _need_memory("b", b, "spad")
+def _need_tile_size(state: State, rows: int, cols: int):
+    """Refuses a tile larger than the array."""
     array = state.target.array
     if not (1 <= rows <= array.rows and 1 <= cols <= array.cols):
         raise UserError(f"a tile of {rows} x {cols} does not fit the array of {array.rows} x {array.cols}")
+
+
+def _put_tile(state: State, values: Array, cols: int):
+    """Makes rows the stationary tile; what is beyond them and beyond `cols` columns is zero."""
+    array = state.target.array
     tile = np.zeros((array.rows, array.cols), DTYPES[state.target.in_type])
-    tile[:rows, :cols] = state.read(b, rows)[:, :cols]
+    tile[: len(values), :cols] = values[:, :cols]
     state.tile = tile
+
+
+def _pre(state: State, b: int, rows: int, cols: int) -> None:
+    _need_kind(state, "TU.PRE", "ws")
+    _need_memory("b", b, "spad")
+    _need_tile_size(state, rows, cols)
+    _put_tile(state, state.read(b, rows), cols)
 
 
 def _mm(state: State, c: int, a: int, rows: int, accumulate: int) -> None:
@@ -467,6 +521,36 @@ def _mm(state: State, c: int, a: int, rows: int, accumulate: int) -> None:
     dtype = DTYPES[state.target.acc_type]
     before = state.read(c, rows) if accumulate else np.zeros((rows, array.cols), dtype)
     state.write(c, multiply(state.read(a, rows)[:, : array.rows], state.tile, before))
+
+
+def _prex(state: State, b: int, index: int, rows: int, cols: int) -> None:
+    _need_kind(state, "TU.PREX", "ws")
+    _indexed(state.target)
+    _need_memory("b", b, "spad")
+    _need_memory("index", index, "spad")
+    _need_tile_size(state, rows, cols)
+    _put_tile(state, state.memories["spad"][state.named(b, index, rows)], cols)
+
+
+def _mmx(state: State, c: int, a: int, index: int, rows: int) -> None:
+    _need_kind(state, "TU.MMX", "ws")
+    _indexed(state.target)
+    _need_memory("c", c, "acc")
+    _need_memory("a", a, "spad")
+    _need_memory("index", index, "spad")
+    if state.tile is None:
+        raise UserError("TU.MMX needs a TU.PRE or TU.PREX before it; the array is empty")
+    left = state.read(a, rows)[:, : state.target.array.rows]
+    numbers, sums = state.named(c, index, rows), state.memories["acc"]
+    # The first time each row is named, then the second: sums of one row are added in order.
+    seen: Counter[int] = Counter()
+    times = np.zeros(rows, np.int64)
+    for r, row in enumerate(numbers.tolist()):
+        times[r] = seen[row]
+        seen[row] += 1
+    for time in range(times.max() + 1):
+        now = times == time
+        sums[numbers[now]] = multiply(left[now], state.tile, sums[numbers[now]])
 
 
 def _mma(
@@ -722,6 +806,39 @@ def _mm_energy(target: Target, c: int, a: int, rows: int, accumulate: int) -> fl
     return operand + sums + rows * array.rows * array.cols * target.mac_pj
 
 
+def _indexed(target: Target) -> Indexed:
+    """What rows by index cost. Raises UserError where the target does not have them."""
+    if target.indexed is None:
+        raise UserError(
+            f"target {target.name} cannot address rows by index; TU.PREX and TU.MMX need a target with a "
+            "section [indexed]"
+        )
+    return target.indexed
+
+
+def _list_pj(target: Target, index: int, rows: int) -> float:
+    """Energy to read a list of so many indices, whole rows of it."""
+    return _rows_pj(target, index, -(-rows // target.indices_per_row))
+
+
+def _prex_cycles(target: Target, b: int, index: int, rows: int, cols: int) -> int:
+    return _pre_cycles(target, b, rows, cols) + rows * _indexed(target).read_cycles
+
+
+def _prex_energy(target: Target, b: int, index: int, rows: int, cols: int) -> float:
+    by_index = rows * _indexed(target).read_pj + _list_pj(target, index, rows)
+    return _pre_energy(target, b, rows, cols) + by_index
+
+
+def _mmx_cycles(target: Target, c: int, a: int, index: int, rows: int) -> int:
+    return _mm_cycles(target, c, a, rows, 1) + rows * _indexed(target).accumulate_cycles
+
+
+def _mmx_energy(target: Target, c: int, a: int, index: int, rows: int) -> float:
+    by_index = rows * _indexed(target).accumulate_pj + _list_pj(target, index, rows)
+    return _mm_energy(target, c, a, rows, 1) + by_index
+
+
 def _mma_cycles(
     target: Target,
     c: int,
@@ -896,6 +1013,24 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             _mm_cycles,
             _mm_energy,
             _mm,
+        ),
+        _instruction(
+            "TU.PREX",
+            "WPORT",
+            "b index rows cols",
+            "makes rows that a list in SPAD names the stationary tile, the rest of it zero",
+            _prex_cycles,
+            _prex_energy,
+            _prex,
+        ),
+        _instruction(
+            "TU.MMX",
+            "MAT",
+            "c a index rows",
+            "adds a * the stationary tile to rows that a list in SPAD names",
+            _mmx_cycles,
+            _mmx_energy,
+            _mmx,
         ),
         _instruction(
             "TU.MMA",

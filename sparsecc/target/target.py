@@ -29,6 +29,7 @@ ELEMENT_BYTES: Mapping[str, int] = {"i8": 1, "f16": 2, "bf16": 2, "f32": 4, "i32
 # An input type and the type it is accumulated in: the pairs the simulator can compute.
 TYPE_PAIRS: Mapping[str, str] = {"i8": "i32", "f16": "f32", "bf16": "f32", "f32": "f32"}
 
+INDEX_BYTES = 2  # of a number in a list of rows in SPAD
 INT_MAX = 2**31 - 1  # ax_config keeps counts in C ints
 ADDRESS_ROWS = 2**30  # the top two bits of an on-chip address name the memory
 
@@ -139,6 +140,20 @@ class Vector:
 
 
 @dataclass(frozen=True)
+class Indexed:
+    """ws: rows of the scratchpad and of the accumulators by index, with TU.PREX and TU.MMX."""
+
+    read_cycles: Amount
+    """More cycles of a TU.PREX for each of its rows."""
+    accumulate_cycles: Amount
+    """More cycles of a TU.MMX for each of its rows."""
+    read_pj: Picojoules
+    """Energy to address one row of a TU.PREX, in picojoules."""
+    accumulate_pj: Picojoules
+    """Energy to address one row of a TU.MMX, in picojoules."""
+
+
+@dataclass(frozen=True)
 class Queues:
     """Entries of the issue queues, and cycles between two issued instructions."""
 
@@ -180,12 +195,13 @@ SECTIONS: Mapping[str, type] = {
     "dma": Dma,
     "move": Move,
     "vector": Vector,
+    "indexed": Indexed,
     "queues": Queues,
     "timing": Timing,
     "energy": Energy,
 }
 OWN_KEYS = {"target": ("name", "family", "clock_ghz"), "memory": ("line_rows",)}
-OPTIONAL_SECTIONS = ("memory.l0a", "memory.l0b")
+OPTIONAL_SECTIONS = ("memory.l0a", "memory.l0b", "indexed")
 OPTIONAL_KEYS = ("in_type", "pe_double_buffer", "fill_in_occupancy")
 KIND_KEYS = {"ws": ("min_rows",), "mma": ("mma_m", "mma_n", "mma_k", "interval", "latency")}
 
@@ -212,11 +228,14 @@ class Target:
     energy: Energy
     sources: tuple[tuple[str, str], ...]
     """Pattern of keys, and where these come from."""
+    indexed: Indexed | None = None
+    """None: TU.PREX and TU.MMX are errors."""
 
     def __post_init__(self):
         _check_values(self)
         _check_array(self)
         _check_memories(self)
+        _check_indexed(self)
         _check_sources(self)
 
     @staticmethod
@@ -292,6 +311,11 @@ class Target:
         return self.array.cols * ELEMENT_BYTES[self.in_type]
 
     @property
+    def indices_per_row(self) -> int:
+        """Indices that one row of SPAD holds, two bytes each."""
+        return self.row_bytes // INDEX_BYTES
+
+    @property
     def acc_row_bytes(self) -> int:
         """Bytes of one row of ACC."""
         return self.array.cols * ELEMENT_BYTES[self.acc_type]
@@ -358,6 +382,10 @@ class Target:
         m, n, k = self.unit
         memories = [f"spad {_size(self.spad.bytes)}", f"acc {_size(self.acc.bytes)}"]
         memories += [f"{name} {_size(m.bytes)}" for name, m in (("l0a", self.l0a), ("l0b", self.l0b)) if m]
+        more: list[str] = []
+        if self.indexed:
+            read, add = self.indexed.read_cycles, self.indexed.accumulate_cycles
+            more.append(f"  indexed  read +{read} cycles/row, accumulate +{add} cycles/row")
         types = ", ".join(f"{'*' if i == self.in_type else ''}{i}:{a}" for i, a in array.types)
         return "\n".join(
             (
@@ -366,6 +394,7 @@ class Target:
                 f"  types    {types}",
                 f"  memories {', '.join(memories)}",
                 f"  dma      {self.dma.bytes_per_cycle:g} B/cycle, latency {self.dma.latency} cycles",
+                *more,
                 f"  energy   {self.mac_pj:g} pJ/MAC, dram {self.energy.dram_pj_per_byte:g} pJ/B, "
                 f"spad {self.energy.spad_pj_per_byte:g} pJ/B",
                 f"  assumed  {', '.join(self.assumed) or 'nothing'}",
@@ -609,6 +638,22 @@ def _check_memories(target: Target):
                 )
 
 
+def _check_indexed(target: Target):
+    """Rows by index: which array can use them, and whether a row has room for an index."""
+    if target.indexed is None:
+        return
+    if target.array.kind != "ws":
+        _fail(target, "indexed", "found for kind 'mma', needed only for kind 'ws'; remove the section")
+    smallest = min(ELEMENT_BYTES[in_type] for in_type, _ in target.types)
+    if (found := target.array.cols * smallest) < INDEX_BYTES:
+        _fail(
+            target,
+            "indexed",
+            f"found scratchpad rows of {found} byte, needed {INDEX_BYTES} bytes for an index; make "
+            "array.rows and array.cols larger or remove the section",
+        )
+
+
 def _check_sources(target: Target):
     """Every number has a source, and every source a number."""
 
@@ -753,7 +798,8 @@ class _Document:
 
     def _section(self, name: str, cls: type) -> Any:
         """The dataclass of one section; None for an optional section that is not there."""
-        if name in OPTIONAL_SECTIONS and name.removeprefix("memory.") not in self._table("memory"):
+        above, _, key = name.rpartition(".")
+        if name in OPTIONAL_SECTIONS and key not in (self._table(above) if above else self.tables):
             return None
         table = self._table(name)
         keys = [field.name for field in dataclasses.fields(cls)]

@@ -95,6 +95,11 @@ DEFAULTS: dict[str, tuple[Any, Any]] = {
     "l0_pj_per_byte": (_DOUBLE, 0.75),
     "dram_pj_per_byte": (_DOUBLE, 64.0),
     "alu_pj": (_DOUBLE, 0.125),
+    "indexed": (_INT, 0),
+    "indexed_read_cycles": (_INT, 0),
+    "indexed_accumulate_cycles": (_INT, 0),
+    "indexed_read_pj": (_DOUBLE, 2.0),
+    "indexed_accumulate_pj": (_DOUBLE, 3.0),
 }
 
 
@@ -119,6 +124,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ax_vop": (_INT, [_HANDLE, _INT, _ADDRESS, _ADDRESS, _ADDRESS, _N32, _DOUBLE]),
     "ax_pre": (_INT, [_HANDLE, _ADDRESS, _N32, _N32]),
     "ax_mm": (_INT, [_HANDLE, _ADDRESS, _ADDRESS, _N32, _INT]),
+    "ax_prex": (_INT, [_HANDLE, _ADDRESS, _ADDRESS, _N32, _N32]),
+    "ax_mmx": (_INT, [_HANDLE, _ADDRESS, _ADDRESS, _ADDRESS, _N32]),
     "ax_mma": (_INT, [_HANDLE, _ADDRESS, _N32, _ADDRESS, _N32, _ADDRESS, _N32, _N32, _N32, _N32, _INT]),
     "ax_fence": (_INT, [_HANDLE]),
     "ax_cycles": (_N64, [_HANDLE]),

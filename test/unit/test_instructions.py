@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sparsecc.errors import UserError
-from sparsecc.target import Dma, Memory, Move, Target, Vector
+from sparsecc.target import Dma, Indexed, Memory, Move, Target, Vector
 from sparsecc.target.header import target_header
 from sparsecc.target.instructions import (
     DTYPES,
@@ -35,6 +35,7 @@ from sparsecc.target.instructions import (
     l0a,
     l0b,
     memory_of,
+    pack_indices,
     round_bf16,
     spad,
 )
@@ -67,6 +68,13 @@ def small(name: str, in_type: str, **changes: Any) -> Target:
     return dataclasses.replace(target, spad=spad, acc=acc, l0a=l0, l0b=l0, **changes)
 
 
+def indexed(name: str, in_type: str, costs: Indexed) -> Target:
+    """A small target that can address rows by index."""
+    target = Target.load(name)
+    sources = (*target.sources, ("indexed.*", "assumed"))
+    return small(name, in_type, indexed=costs, sources=sources)
+
+
 # Every kind of array and type, and constants that make each term of the formulas count.
 TARGETS = {
     "gemmini i8": small(
@@ -79,6 +87,10 @@ TARGETS = {
     "scalesim f32": small("scalesim-ws16", "f32"),
     "scalesim f16": small("scalesim-ws16", "f16", dma=Dma(math.inf, 1, 64, 2, 5)),
     "scalesim bf16": small("scalesim-ws16", "bf16"),
+    "indexed i8": indexed("gemmini16", "i8", Indexed(3, 2, 1.5, 0.75)),
+    "indexed f16": indexed("scalesim-ws16", "f16", Indexed(0, 1, 0.0, 2.25)),
+    "indexed bf16": indexed("scalesim-ws16", "bf16", Indexed(1, 0, 0.5, 0.5)),
+    "indexed f32": indexed("scalesim-ws16", "f32", Indexed(2, 2, 0.5, 0.25)),
     "ascend f16": small("ascend910", "f16"),
     "ascend bf16": small("ascend910", "bf16", dma=Dma(37.5, 20, 32, 1, 3)),
 }
@@ -145,6 +157,8 @@ class Simulator:
         types = [self.OPERANDS.get(name, ctypes.c_int) for name in instruction.operands]
         if mnemonic == "VOP":
             types[2] = ctypes.c_uint32
+        if mnemonic in ("TU.PREX", "TU.MMX"):
+            types[instruction.operands.index("index")] = ctypes.c_uint32
         arguments = [kind(value) for kind, value in zip(types, operands, strict=True)]
         failed = getattr(self.library, instruction.c_name)(self.machine, *arguments)
         error: bytes | None = self.library.ax_error(self.machine)
@@ -193,6 +207,14 @@ class Programs:
             self.buffers[element_type] = state.buffer(data, element_type, element_type)
         index = self.random.integers(0, 40, 256).astype(np.int32)
         self.index = state.buffer(index, "i32", "index")
+        if target.indexed:
+            # Lists that mostly name rows that are there, and that name some twice.
+            lists = [self.random.integers(0, 24, 20) for _ in range(8)]
+            lists.append(self.random.integers(0, 2**16, 20))
+            packed = np.concatenate([pack_indices(target, numbers) for numbers in lists])
+            self.list_rows = len(packed) // len(lists)
+            self.lists = state.buffer(packed, target.in_type, "lists")
+        self.pending: list[tuple[str, tuple[Any, ...], dict[str, str]]] = []
         self.outputs: dict[int, str] = {}
         for element_type in dict.fromkeys(("i8", target.in_type, target.acc_type)):
             for scale, act in ((1.0, Act.RELU), (float(self.random.uniform(-0.1, 0.1)), Act.NONE)):
@@ -217,8 +239,11 @@ class Programs:
 
     def next(self) -> tuple[str, tuple[Any, ...], dict[str, str]]:
         """Mnemonic, operands, and the off-chip type of a store."""
+        if self.pending:
+            return self.pending.pop()
         kinds = ["LD", "LD", "LDG", "ST", "STS", "MV", "FILL", "VOP", "FENCE"]
         kinds += ["TU.PRE", "TU.MM"] * 2 if self.state.target.array.kind == "ws" else ["MV", "TU.MMA"] * 3
+        kinds += ["TU.PREX", "TU.MMX"] * 3 if self.state.target.indexed else []
         mnemonic = str(self.random.choice(kinds))
         rows, cols = self.number(1, 20), self.number(1, 2 * self.cols)
         blocks = -(-cols // self.cols)
@@ -261,6 +286,18 @@ class Programs:
                 add = self.number(0, 1)
                 sums = self.address("acc", rows, read=bool(add))
                 return mnemonic, (sums, self.address("spad", rows, read=True), rows, add), {}
+            case "TU.PREX" | "TU.MMX":
+                # A list comes first; what uses it follows.
+                where = self.address("spad", self.list_rows)
+                start = self.number(0, 8) * self.list_rows * self.cols
+                if mnemonic == "TU.PREX":
+                    rows, cols = self.number(1, 16), self.number(1, 16)
+                    operands = (self.number(0, 50), where, rows, cols)
+                else:
+                    a = self.address("spad", rows, read=True)
+                    operands = (acc(self.number(0, 50)), a, where, rows)
+                self.pending.append((mnemonic, operands, {}))
+                return "LD", (where, 0, self.lists, start, self.cols, self.list_rows, self.cols), {}
             case "TU.MMA":
                 m, n, k = rows, self.number(1, 20), self.number(1, 20)
                 add = self.number(0, 1)
@@ -342,6 +379,7 @@ def test_reference_equals_simulator(name: str, simulators: dict[str, Simulator])
     assert ran.pop("compared") >= 20
     assert ran.pop("refused") >= 1
     unit = {"TU.PRE", "TU.MM"} if target.array.kind == "ws" else {"TU.MMA"}
+    unit |= {"TU.PREX", "TU.MMX"} if target.indexed else set()
     assert set(ran) == unit | {"LD", "LDG", "ST", "STS", "MV", "FILL", "VOP", "FENCE"}
 
 

@@ -57,6 +57,7 @@ def test_presets_are_those_described():
     assert NAMES == [
         "ascend910",
         "gemmini16",
+        "gemmini16x",
         "scalesim-ws128",
         "scalesim-ws16",
         "scalesim-ws32",

@@ -77,6 +77,8 @@ static inline void axi_mark_written(const ax_machine *m, const axi_area *area, a
     for (int64_t b = 0; b < area->blocks; b++) {
         if (!known)
             axi_note_written(memory, area->row + b * area->step, area->rows);
+        if (engine != AXI_LOAD && engine != AXI_MAT && memory->known) /* LOAD says itself what it knows */
+            memset(memory->known + area->row + b * area->step, 0, (size_t)area->rows);
         const axi_line *last = axi_last_line(m, area, b);
         for (axi_line *line = axi_first_line(m, area, b); line <= last; line++) {
             int64_t *time = engine == AXI_LOAD ? &line->load : engine == AXI_MAT ? &line->mat : &line->other;

@@ -62,6 +62,10 @@ typedef struct ax_config {
     int report_last_index; /* report the index of the last cycle (SCALE-Sim) instead of their number */
     /* energy, picojoules */
     double mac_pj, reg_pj_per_byte, spad_pj_per_byte, acc_pj_per_byte, l0_pj_per_byte, dram_pj_per_byte, alu_pj;
+    /* rows of SPAD and ACC by index: TU.PREX and TU.MMX; AX_WS only */
+    int indexed;
+    int indexed_read_cycles, indexed_accumulate_cycles; /* more for each row of a TU.PREX, of a TU.MMX */
+    double indexed_read_pj, indexed_accumulate_pj;      /* for each such row */
 } ax_config;
 
 typedef struct ax_machine ax_machine;
@@ -104,6 +108,12 @@ int ax_vop(ax_machine *m, ax_vop_kind op, uint32_t dst, uint32_t a, uint32_t b, 
 int ax_pre(ax_machine *m, uint32_t b, int32_t rows, int32_t cols);
 /* TU.MM: c[rows, C] (+)= a[rows, R] * stationary[R, C]. */
 int ax_mm(ax_machine *m, uint32_t c, uint32_t a, int32_t rows, int accumulate);
+/* TU.PREX: as TU.PRE, row r of the tile being row b + idx[r] of SPAD. idx are unsigned 16-bit little-endian numbers
+ * in the bytes of the rows of SPAD from `index` on, in whole pairs of bytes of each row; LD brings bytes unchanged.
+ * Time depends on them: with AX_NO_DATA they must come by LD or LDG from a buffer that has data. */
+int ax_prex(ax_machine *m, uint32_t b, uint32_t index, int32_t rows, int32_t cols);
+/* TU.MMX: for each r in order, row c + idx[r] of ACC += a[r, R] * stationary[R, C]; a row may be named twice. */
+int ax_mmx(ax_machine *m, uint32_t c, uint32_t a, uint32_t index, int32_t rows);
 /* TU.MMA: c[mm, n] (+)= a[mm, k] * b[k, n]; operands in L0A, L0B, ACC, their column blocks `step` rows apart.
  * Targets without L0A or L0B take the operand from SPAD. */
 int ax_mma(ax_machine *m, uint32_t c, int32_t c_step, uint32_t a, int32_t a_step, uint32_t b, int32_t b_step,

@@ -6,7 +6,8 @@
 
 const char *const axi_op_name[AXI_OPS] = {"LD",      "LDG",     "ST",       "STS",       "MV",
                                           "FILL",    "VOP.ADD", "VOP.MUL",  "VOP.MAX",   "VOP.RELU",
-                                          "VOP.SCALE", "TU.PRE", "TU.MM",   "TU.MMA",    "FENCE"};
+                                          "VOP.SCALE", "TU.PRE", "TU.MM",   "TU.PREX",   "TU.MMX",
+                                          "TU.MMA",  "FENCE"};
 const char *const axi_type_name[] = {"i8", "f16", "bf16", "f32", "i32"};
 
 const char *axi_memory_name(uint32_t address)
@@ -113,6 +114,17 @@ void axi_describe(const ax_machine *m, const axi_insn *i, char *out, size_t size
         put_address(&t, "c", i->address[0]);
         put_address(&t, ", a", i->address[1]);
         put(&t, ", rows=%d, accumulate=%d", (int)i->rows, i->flag);
+        break;
+    case AXI_OP_PREX:
+        put_address(&t, "b", i->address[0]);
+        put_address(&t, ", index", i->address[1]);
+        put(&t, ", rows=%d, cols=%d", (int)i->rows, (int)i->cols);
+        break;
+    case AXI_OP_MMX:
+        put_address(&t, "c", i->address[0]);
+        put_address(&t, ", a", i->address[1]);
+        put_address(&t, ", index", i->address[2]);
+        put(&t, ", rows=%d", (int)i->rows);
         break;
     case AXI_OP_MMA:
         put_stepped(&t, "c", i->address[0], i->step[0]);

@@ -43,7 +43,7 @@ typedef enum {
 typedef enum {
     AXI_OP_LD, AXI_OP_LDG, AXI_OP_ST, AXI_OP_STS, AXI_OP_MV, AXI_OP_FILL,
     AXI_OP_ADD, AXI_OP_MUL, AXI_OP_MAX, AXI_OP_RELU, AXI_OP_SCALE, /* in the order of ax_vop_kind */
-    AXI_OP_PRE, AXI_OP_MM, AXI_OP_MMA, AXI_OP_FENCE, AXI_OPS
+    AXI_OP_PRE, AXI_OP_MM, AXI_OP_PREX, AXI_OP_MMX, AXI_OP_MMA, AXI_OP_FENCE, AXI_OPS
 } axi_op;
 
 /* An instruction with its operands, for messages and the trace. Fields an operation lacks are 0. */
@@ -72,6 +72,7 @@ typedef struct {
     size_t pitch;      /* bytes of a row here: f16 and bf16 are kept as f32, and rows are padded */
     unsigned char *data;
     unsigned char *written; /* per row */
+    unsigned char *known;   /* per row, where only SPAD's indices have values: it holds what LD brought; else NULL */
     int64_t written_before; /* all rows before this one were written: the usual case, and quickly seen */
     axi_line *lines;
     int64_t peak_rows, bytes_read, bytes_written;
@@ -149,6 +150,7 @@ struct ax_machine {
     /* counters */
     int64_t issued, count[AXI_OPS];
     int64_t dram_read, dram_written, reg_written, macs, alu;
+    int64_t indexed_read, indexed_accumulated; /* rows */
     int64_t int32_overflow, output_saturation;
 
     axi_event *events;

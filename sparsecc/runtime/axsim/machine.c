@@ -125,9 +125,17 @@ static void check_config(ax_machine *m)
         {"l0_pj_per_byte", c->l0_pj_per_byte, 0},
         {"dram_pj_per_byte", c->dram_pj_per_byte, 0},
         {"alu_pj", c->alu_pj, 0},
+        {"indexed_read_cycles", c->indexed_read_cycles, 0},
+        {"indexed_accumulate_cycles", c->indexed_accumulate_cycles, 0},
+        {"indexed_read_pj", c->indexed_read_pj, 0},
+        {"indexed_accumulate_pj", c->indexed_accumulate_pj, 0},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         check_at_least(m, numbers[i].key, numbers[i].value, numbers[i].least);
+    if (c->indexed && c->kind != AX_WS)
+        fail_config(m, "indexed needs kind AX_WS, found AX_MMA");
+    if (c->indexed && axi_type_bytes(c->in) * (c->rows > c->cols ? c->rows : c->cols) < 2)
+        fail_config(m, "indexed needs scratchpad rows of at least 2 bytes, found 1");
     if (!(c->dma_bytes_per_cycle > 0))
         fail_config(m, "dma_bytes_per_cycle must be positive, found %g", c->dma_bytes_per_cycle);
     if (!(c->move_bytes_per_cycle > 0))
@@ -152,9 +160,14 @@ static bool open_memory(ax_machine *m, int which, int64_t bytes)
         return true;
     memory->written = calloc((size_t)memory->rows, 1);
     memory->lines = calloc((size_t)axi_ceil_div(memory->rows, c->line_rows), sizeof *memory->lines);
-    if (axi_with_data(m))
+    /* Time depends on indices, and SPAD holds them. */
+    const bool only_known = !axi_with_data(m) && which == AXI_SPAD && c->indexed;
+    if (only_known)
+        memory->known = calloc((size_t)memory->rows, 1);
+    if (axi_with_data(m) || only_known)
         memory->data = calloc((size_t)memory->rows, memory->pitch);
-    return memory->written && memory->lines && (memory->data || !axi_with_data(m));
+    return memory->written && memory->lines && (memory->data || !axi_with_data(m)) &&
+           (!only_known || (memory->known && memory->data));
 }
 
 static bool open_parts(ax_machine *m)
@@ -211,6 +224,7 @@ void ax_close(ax_machine *m)
     for (int i = 0; i < AXI_MEMORIES; i++) {
         free(m->memory[i].data);
         free(m->memory[i].written);
+        free(m->memory[i].known);
         free(m->memory[i].lines);
     }
     for (int q = 0; q < AXI_QUEUES; q++)

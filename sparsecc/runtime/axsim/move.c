@@ -127,7 +127,11 @@ static int load(ax_machine *m, const axi_insn *insn, bool indexed)
     axi_count_written(&to);
     m->dram_read += insn->rows * (row_bytes + (indexed ? 4 : 0));
 
-    if (!axi_with_data(m))
+    const bool known = memory->known && buffer->data && (!index || index->data);
+    if (memory->known)
+        for (int64_t b = 0; b < to.blocks; b++)
+            memset(memory->known + to.row + b * to.step, known, (size_t)to.rows);
+    if (!axi_with_data(m) && !known)
         return 0;
     const size_t size = axi_kept_bytes(memory->type);
     if (!indexed && in_one_piece(insn, memory)) {

@@ -6,7 +6,7 @@
 static const char *const stall_name[AXI_STALLS] = {"issue", "queue_full", "fence", "raw", "war", "waw", "weights"};
 
 typedef struct {
-    double mac, reg, spad, acc, l0, dram, alu, total;
+    double mac, reg, spad, acc, l0, dram, alu, index, total;
 } energy;
 
 static double touched(const axi_memory *memory)
@@ -25,8 +25,10 @@ static energy energy_of(const ax_machine *m)
         .l0 = (touched(&m->memory[AXI_L0A]) + touched(&m->memory[AXI_L0B])) * c->l0_pj_per_byte,
         .dram = (double)(m->dram_read + m->dram_written) * c->dram_pj_per_byte,
         .alu = (double)m->alu * c->alu_pj,
+        .index = (double)m->indexed_read * c->indexed_read_pj +
+                 (double)m->indexed_accumulated * c->indexed_accumulate_pj,
     };
-    e.total = e.mac + e.reg + e.spad + e.acc + e.l0 + e.dram + e.alu;
+    e.total = e.mac + e.reg + e.spad + e.acc + e.l0 + e.dram + e.alu + e.index;
     return e;
 }
 
@@ -124,8 +126,10 @@ void ax_report_json(const ax_machine *m, FILE *out)
             utilization(m), (long long)m->alu);
     fprintf(out,
             "  \"energy_pj\": {\"total\": %.17g, \"mac\": %.17g, \"reg\": %.17g, \"spad\": %.17g, \"acc\": %.17g, "
-            "\"l0\": %.17g, \"dram\": %.17g, \"alu\": %.17g},\n",
-            e.total, e.mac, e.reg, e.spad, e.acc, e.l0, e.dram, e.alu);
+            "\"l0\": %.17g, \"dram\": %.17g, \"alu\": %.17g, \"index\": %.17g},\n",
+            e.total, e.mac, e.reg, e.spad, e.acc, e.l0, e.dram, e.alu, e.index);
+    const counter indexed[] = {{"read", m->indexed_read}, {"accumulated", m->indexed_accumulated}};
+    put_counters(out, "indexed_rows", indexed, 2);
     const counter peaks[] = {{"spad", m->memory[AXI_SPAD].peak_rows},
                              {"acc", m->memory[AXI_ACC].peak_rows},
                              {"l0a", m->memory[AXI_L0A].peak_rows},
@@ -182,6 +186,9 @@ void ax_report_text(const ax_machine *m, FILE *out)
     for (int i = 0; i < BYTES; i++)
         if (bytes[i].value)
             fprintf(out, "  %-22s %14lld\n", bytes[i].name, (long long)bytes[i].value);
+    if (m->config.indexed)
+        fprintf(out, "\nrows by index\n  %-22s %14lld\n  %-22s %14lld\n", "read", (long long)m->indexed_read,
+                "accumulated", (long long)m->indexed_accumulated);
     fputs("\nmemory, rows used at most\n", out);
     for (int i = 0; i < AXI_MEMORIES; i++)
         if (m->memory[i].rows)
@@ -195,6 +202,7 @@ void ax_report_text(const ax_machine *m, FILE *out)
     put_energy(out, "L0", e.l0, e.total);
     put_energy(out, "off-chip memory", e.dram, e.total);
     put_energy(out, "vector unit", e.alu, e.total);
+    put_energy(out, "addressing by index", e.index, e.total);
     fprintf(out, "\nwarnings: %lld int32 overflows, %lld saturated outputs\n", (long long)m->int32_overflow,
             (long long)m->output_saturation);
     const int count = notes_of(m, notes);
