@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, MetaOps, expand
+from sparsecc.cover.metaops import (
+    K0,
+    K_MAP,
+    M0,
+    M_MAP,
+    Int32,
+    Int64,
+    K,
+    M,
+    MetaOps,
+    distinct_axes,
+    expand,
+)
 
 # Points of the plane looked at together: bounds the memory to about 20 bytes each.
 CHUNK = 1 << 22
@@ -46,12 +58,71 @@ class Places:
     twice: tuple[int, int, int, int] | None
 
 
-def locate(metaops: MetaOps, pattern: Pattern) -> Places:
-    """Find every nonzero of the pattern in the meta-ops. O(area of the meta-ops + nonzeros)."""
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """The plane of the matrix with one line for all rows in a run that lie in the same meta-ops.
+
+    An *entry* is a meta-op on a line, in the order of lines, then meta-ops.
+    """
+
+    of_row: Int64
+    """Line of each row."""
+    head: Int64
+    """First row of each line, and M."""
+    entry_line: Int64
+    entry_metaop: Int64
+    entry_slot: Int64
+    """Which of the row sets that hold the row is the meta-op's."""
+    slot_first: Int64
+    """Of each row, the first entry in slot_place."""
+    slot_place: Int32
+    """Place of each row in each of the row sets that hold it."""
+
+
+def _lines(metaops: MetaOps, pattern: Pattern) -> _Lines:
+    """Row sets occur in many meta-ops, and rows in many of the same row sets: each is looked at once."""
     t = metaops.table
-    nonzero_row = pattern.row_of()
+    first, which = distinct_axes(t[:, M0], t[:, M], t[:, M_MAP])
+    row_set, row, place = expand(t[first, M0], t[first, M], t[first, M_MAP], metaops.index)
+    by_row = np.argsort(row, kind="stable")
+    row_set, row, place = row_set[by_row], row[by_row], place[by_row]
+    slot_first = np.searchsorted(row, np.arange(pattern.m + 1))
+    count = np.diff(slot_first)
+    # Rows that neither a meta-op nor a nonzero is in belong to no line; between two others they change nothing.
+    live = np.flatnonzero((count > 0) | (np.diff(pattern.indptr) > 0))
+    before = np.arange(len(row)) - count[row]
+    differs = np.bincount(row[row_set != row_set[np.maximum(before, 0)]], minlength=pattern.m)[live] > 0
+    is_head = differs | (np.diff(count[live], prepend=-1) != 0)
+    is_head[:1] = True
+    of_row = np.zeros(pattern.m, np.int64)
+    of_row[live] = np.cumsum(is_head) - 1
+    head = live[is_head]
+
+    # The meta-ops of each row set, one set after another; from them, those of each line.
+    members = np.argsort(which, kind="stable")
+    members_count = np.bincount(which, minlength=len(first))
+    members_first = np.cumsum(members_count) - members_count
+    lines, slots, slot = expand(slot_first[head], count[head], np.full(len(head), -1), metaops.index)
+    sets = row_set[slots]
+    pair, member, _ = expand(members_first[sets], members_count[sets], np.full(len(sets), -1), metaops.index)
+    line, metaop = lines[pair], members[member]
+    order = np.lexsort((metaop, line)) if (slot > 0).any() else slice(None)
+    return _Lines(
+        of_row,
+        np.append(head, pattern.m),
+        line[order],
+        metaop[order],
+        slot[pair][order],
+        slot_first[:-1],
+        place,
+    )
+
+
+def locate(metaops: MetaOps, pattern: Pattern) -> Places:
+    """Find every nonzero of the pattern in the meta-ops. O(nonzeros + columns of the meta-ops on all lines)."""
+    t = metaops.table
     if len(t) == 1 and t[0, M_MAP] < 0 and t[0, K_MAP] < 0:
-        row, column = nonzero_row - t[0, M0], pattern.indices - t[0, K0]
+        row, column = pattern.row_of() - t[0, M0], pattern.indices - t[0, K0]
         inside = (row >= 0) & (row < t[0, M]) & (column >= 0) & (column < t[0, K])
         return Places(np.where(inside, 0, -1).astype(np.int32), row, column, None)
 
@@ -59,38 +130,40 @@ def locate(metaops: MetaOps, pattern: Pattern) -> Places:
     local_row = np.zeros(pattern.nnz, np.int32)
     local_column = np.zeros(pattern.nnz, np.int32)
     twice: tuple[int, int, int, int] | None = None
-    # One entry for each (meta-op, row); taken in the order of rows, so that a band of rows is a slice.
-    pair_owner, pair_row, pair_place = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)
-    by_row = np.argsort(pair_row, kind="stable")
-    pair_owner, pair_row, pair_place = pair_owner[by_row], pair_row[by_row], pair_place[by_row]
-    width = t[pair_owner, K].astype(np.int64)
+    lines = _lines(metaops, pattern)
     free = (t[:, M_MAP] >= 0) & (t[:, K_MAP] >= 0)
-    band_rows = max(1, CHUNK // max(1, pattern.k))
-    for first in range(0, pattern.m, band_rows):
-        last = min(first + band_rows, pattern.m)
-        a, b = np.searchsorted(pair_row, [first, last])
-        lo, hi = int(pattern.indptr[first]), int(pattern.indptr[last])
-        plane = np.full((last - first) * pattern.k, -1, np.int32)  # number of a point, from 0 in this band
+    width = t[lines.entry_metaop, K].astype(np.int64)
+    row_nonzeros = np.diff(pattern.indptr)
+    height = max(1, CHUNK // max(1, pattern.k))
+    for first in range(0, len(lines.head) - 1, height):
+        last = min(first + height, len(lines.head) - 1)
+        a, b = np.searchsorted(lines.entry_line, [first, last])
+        plane = np.full((last - first) * pattern.k, -1, np.int32)  # number of a point, from 0 in this chunk
         # An unsound cover may hold points many times over; it is cut short.
         if not free.any() and width[a:b].sum() > 4 * plane.size:
             b = a + int(np.searchsorted(np.cumsum(width[a:b]), 4 * plane.size))
-        pairs = slice(a, b)
-        who = pair_owner[pairs]
-        point_pair, point_column, point_place = expand(t[who, K0], t[who, K], t[who, K_MAP], metaops.index)
-        at = (pair_row[pairs][point_pair] - first).astype(np.int64) * pattern.k + point_column
+        metaop = lines.entry_metaop[a:b]
+        entry, column, place = expand(t[metaop, K0], t[metaop, K], t[metaop, K_MAP], metaops.index)
+        at = np.repeat((lines.entry_line[a:b] - first) * pattern.k, width[a:b]) + column
         number = np.arange(len(at), dtype=np.int32)
         plane[at[::-1]] = number[::-1]  # the first meta-op that holds a point owns it
-        if twice is None and (clash := np.flatnonzero((plane[at] != number) & ~free[who[point_pair]])).size:
-            i, j = int(clash[0]), int(plane[at[clash[0]]])
-            row = int(pair_row[pairs][point_pair[i]])
-            twice = int(who[point_pair[i]]), int(who[point_pair[j]]), row, int(point_column[i])
-        point = plane[(nonzero_row[lo:hi] - first).astype(np.int64) * pattern.k + pattern.indices[lo:hi]]
-        found = point >= 0
-        pair = point_pair[point[found]]
-        here = np.flatnonzero(found) + lo
-        owner[here] = who[pair]
-        local_row[here] = pair_place[pairs][pair]
-        local_column[here] = point_place[point[found]]
+        if twice is None and (clash := np.flatnonzero((plane[at] != number) & ~free[metaop[entry]])).size:
+            i = int(clash[0])
+            holders = int(metaop[entry[i]]), int(metaop[entry[plane[at[i]]]])
+            twice = *holders, int(lines.head[lines.entry_line[a + entry[i]]]), int(column[i])
+
+        rows = slice(int(lines.head[first]), int(lines.head[last]))
+        here = slice(int(pattern.indptr[rows.start]), int(pattern.indptr[rows.stop]))
+        start = np.repeat((lines.of_row[rows] - first) * pattern.k, row_nonzeros[rows])
+        point = plane[start + pattern.indices[here]]
+        slots = np.repeat(lines.slot_first[rows], row_nonzeros[rows])
+        if not (found := point >= 0).all():
+            here = np.flatnonzero(found) + here.start
+            point, slots = point[found], slots[found]
+        of_point = entry[point]
+        owner[here] = metaop[of_point]
+        local_row[here] = lines.slot_place[slots + lines.entry_slot[a:b][of_point]]
+        local_column[here] = place[point]
     return Places(owner, local_row, local_column, twice)
 
 
@@ -105,19 +178,21 @@ def broken_cover_law(metaops: MetaOps, pattern: Pattern, n: int) -> str | None:
         ("columns", "column", K0, K, K_MAP, pattern.k),
     ):
         t = metaops.table
-        owner, value, _ = expand(t[:, start], t[:, size], t[:, at], metaops.index)
         if (t[:, size] <= 0).any():
             return f"meta-op {int(np.argmax(t[:, size] <= 0))} has no {axis}"
+        # Many meta-ops have the same rows, or columns; the first of them is named, as it is the first to fail.
+        metaop = np.sort(distinct_axes(t[:, start], t[:, size], t[:, at])[0])
+        owner, value, _ = expand(t[metaop, start], t[metaop, size], t[metaop, at], metaops.index)
         if (bad := np.flatnonzero((value < 0) | (value >= bound))).size:
             i = int(bad[0])
-            return f"meta-op {owner[i]} has {name} {value[i]}, outside 0..{bound - 1}"
-        listed = t[:, at] >= 0
+            return f"meta-op {metaop[owner[i]]} has {name} {value[i]}, outside 0..{bound - 1}"
+        listed = t[metaop, at] >= 0
         if listed.any():
             inside = listed[owner]
             key = np.sort(owner[inside] * bound + value[inside])
             if (same := np.flatnonzero(np.diff(key) == 0)).size:
                 i, v = divmod(int(key[same[0]]), bound)
-                return f"meta-op {i} lists {name} {v} twice"
+                return f"meta-op {metaop[i]} lists {name} {v} twice"
     full = (metaops.table[:, 2] == 0) & (metaops.table[:, 3] == n)
     if not full.all():
         i = int(np.argmin(full))

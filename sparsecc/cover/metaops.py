@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
+Indices = NDArray[np.integer]
 
 # Columns of the table.
 M0, M, N0, N, K0, K, M_MAP, K_MAP = range(8)
@@ -109,7 +110,7 @@ class MetaOps:
         return hash((self.table.tobytes(), self.index.tobytes()))
 
 
-def expand(starts: Int32, sizes: Int32, maps: Int32, index: Int32) -> tuple[Int64, Int32, Int32]:
+def expand(starts: Indices, sizes: Indices, maps: Indices, index: Int32) -> tuple[Int64, Int32, Int32]:
     """All indices of many axes, one after another.
 
     Returns (axis number, index, place inside its axis), each of length sizes.sum().
@@ -122,14 +123,24 @@ def expand(starts: Int32, sizes: Int32, maps: Int32, index: Int32) -> tuple[Int6
     owner = np.repeat(np.arange(len(sizes)), sizes)
     place = (number - np.repeat(first, sizes)).astype(np.int32, copy=False)
     listed = maps >= 0
-    if not listed.any():
-        return owner, np.repeat(starts, sizes) + place, place
+    value = (np.repeat(np.where(listed, maps, starts), sizes) + place).astype(np.int32, copy=False)
     if listed.all():
-        return owner, index[np.repeat(maps - first, sizes) + number], place
-    value = np.repeat(np.where(listed, maps, starts), sizes) + place
-    mapped = np.repeat(listed, sizes)
-    value[mapped] = index[value[mapped]]
+        value = index[value]
+    elif listed.any():
+        mapped = np.repeat(listed, sizes)
+        value[mapped] = index[value[mapped]]
     return owner, value, place
+
+
+def distinct_axes(starts: Indices, sizes: Indices, maps: Indices) -> tuple[Int64, Int64]:
+    """The different ones among many axes: where each stands first, and which of them each axis is.
+
+    A range and a list are different, and so are lists at different places of the index pool.
+    """
+    begin = np.where(maps >= 0, maps + np.int64(1 << 31), starts)
+    key = begin * (int(sizes.max(initial=0)) + 1) + sizes
+    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    return first, which
 
 
 def concatenate(parts: Sequence[MetaOps]) -> MetaOps:
