@@ -1,0 +1,77 @@
+"""What every program for a tensor unit has in common: its constants, its buffers, its place in the module."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp, StringAttr, i32, i64
+from xdsl.ir import Block, Region, TypeAttribute
+
+from sparsecc.codegen.loops import Loops
+from sparsecc.dialects import tu
+from sparsecc.dialects.sparse import SpmmOp
+from sparsecc.target import Target
+
+
+class ProgramWriter(ABC):
+    """Writes one program into a module, in place of the function it computes."""
+
+    def __init__(
+        self,
+        function: func.FuncOp,
+        spmm: SpmmOp,
+        target: Target,
+        program: object,
+        weights: NDArray[np.generic],
+        tables: Iterable[str],
+    ):
+        self.function, self.target, self.array = function, target, target.array
+        (self.m, self.k), self.n = spmm.weight.shape, spmm.positions
+        self.nnz = spmm.weight.nnz.data
+        element, result = spmm.weight.element_type, cast(TypeAttribute, spmm.res.type.element_type)
+        self.x_type = tu.BufferType((self.k, self.n), element)
+        self.y_type = tu.BufferType((self.m, self.n), result)
+        self.weights = tu.ConstantOp("weights", weights, element)
+        self.tables = {
+            name: tu.ConstantOp(name, cast("NDArray[np.generic]", getattr(program, name)), i32)
+            for name in tables
+        }
+        name = function.sym_name.data
+        self.fetch_name = "fetch" if name == "main" else f"{name}_fetch"
+
+    @abstractmethod
+    def functions(self) -> list[func.FuncOp]:
+        """The program: private functions, and the one that takes the place of the operator's."""
+
+    def emit(self, module: ModuleOp) -> None:
+        """Replace the function; constants that the program does not use are left out."""
+        functions = self.functions()
+        used: set[str] = set()
+        for op in (op for f in functions for op in f.walk()):
+            if isinstance(op, tu.LookupOp):
+                used.add(op.table.string_value())
+            elif isinstance(op, tu.BufferOp):
+                used.add(op.constant_name.string_value())
+        constants = [c for c in (self.weights, *self.tables.values()) if c.sym_name.data in used]
+        module.body.block.insert_ops_before([*constants, *functions], self.function)
+        self.function.detach()
+        self.function.erase()
+
+    def entry(self, block: Block, loops: Loops, spad_rows: int, acc_rows: int) -> func.FuncOp:
+        """The function of a block that takes X and Y; it needs so many rows of the memories."""
+        loops.insert(func.ReturnOp())
+        function_type = FunctionType.from_lists(block.arg_types, ())
+        entry = func.FuncOp(self.function.sym_name.data, function_type, Region(block))
+        entry.attributes["tu.target"] = StringAttr(self.target.name)
+        needs = (self.array.rows, self.array.cols, spad_rows, acc_rows)
+        entry.attributes["tu.needs"] = ArrayAttr(IntegerAttr(v, i64) for v in needs)
+        entry.attributes["tu.title"] = StringAttr(
+            f"C[{self.m}, {self.n}] = W[{self.m}, {self.k}] X[{self.k}, {self.n}], {self.nnz} nonzeros in W, "
+            f"on {self.target.name}"
+        )
+        return entry

@@ -1,0 +1,244 @@
+"""Programs that keep tiles of X in the scratchpad and bands of rows in the accumulators."""
+
+from __future__ import annotations
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import FunctionType, IndexType
+from xdsl.ir import Attribute, Block, Region, SSAValue
+
+from sparsecc.codegen.loops import Index, Loops
+from sparsecc.codegen.program import ProgramWriter
+from sparsecc.dialects import tu
+from sparsecc.dialects.sparse import SpmmOp
+from sparsecc.schedule.tables import Program
+from sparsecc.target import Target
+
+SPAD, ACC, L0A, L0B = tu.Memory.SPAD, tu.Memory.ACC, tu.Memory.L0A, tu.Memory.L0B
+TABLES = (
+    "gather", "scatter", "block_first", "block_row", "block_rows", "zero_first", "zero_row", "zero_rows",
+    "step_first", "fetch_first", "step_row", "step_rows", "step_weight", "step_band_start", "tile_x",
+    "tile_rows", "load_x", "load_row", "load_rows", "load_listed",
+)  # fmt: skip
+
+
+class TiledWriter(ProgramWriter):
+    """Loops over panels, blocks of rows, steps, tiles of X and column tiles."""
+
+    def __init__(self, function: func.FuncOp, spmm: SpmmOp, target: Target, program: Program):
+        super().__init__(function, spmm, target, program, program.weights, TABLES)
+        self.program, self.knobs = program, program.knobs
+        self.gather = self.tables["gather"] if len(program.gather) else None
+        self.scatter = self.tables["scatter"] if len(program.scatter) else None
+        self.listed = program.load_listed
+
+    def functions(self) -> list[func.FuncOp]:
+        return [self._fetch(), self._infer()] if self.program.steps else [self._infer()]
+
+    def _buffers(self, x: SSAValue, loops: Loops) -> list[SSAValue]:
+        """What a fetch reads: X, the weights, the gather lists."""
+        buffers = [
+            x,
+            *(loops.builder.insert(tu.BufferOp(c)).buffer for c in (self.weights, self.gather) if c),
+        ]
+        for buffer, name in zip(buffers, ("x", "w", "g"), strict=False):
+            buffer.name_hint = name
+        return buffers
+
+    def _fetch(self) -> func.FuncOp:
+        """Load the weights of one step, and the tiles of X it is the first to need."""
+        p, c = self.program, self.array.cols
+        types: list[Attribute] = [self.x_type, self.weights.type]
+        types += [self.gather.type] if self.gather else []
+        block = Block(arg_types=[*types, IndexType(), IndexType(), IndexType()])
+        for value, name in zip(block.args[-3:], ("step", "column", "columns"), strict=True):
+            value.name_hint = name
+        for value, name in zip(block.args, ("x", "w", "g")[: len(types)], strict=False):
+            value.name_hint = name
+        x, w = block.args[0], block.args[1]
+        step, column, columns = block.args[-3:]
+        code, t = Loops(block), self.tables
+        tiles = code.named(
+            "tiles",
+            code.sub(code.lookup(t["step_first"], code.add(step, 1)), code.lookup(t["step_first"], step)),
+        )
+        slot = code.mul(code.rem(step, self.knobs.ring), self.knobs.weight_rows)
+        code.instruction(
+            tu.LdOp, code.address(SPAD, slot), 0, w, code.mul(code.lookup(t["step_weight"], step), c), c,
+            code.mul(tiles, code.lookup(t["step_rows"], step)), c, comment="weights of this step",
+        )  # fmt: skip
+
+        def load(i: Index) -> None:
+            dst = code.address(SPAD, code.lookup(t["load_x"], i))
+            rows, at = code.lookup(t["load_rows"], i), code.lookup(t["load_row"], i)
+            height = self.array.rows
+
+            def by_range() -> None:
+                offset = code.add(code.mul(at, p.n), column)
+                code.instruction(tu.LdOp, dst, height, x, offset, p.n, rows, columns, comment="rows of X")
+
+            def by_list() -> None:
+                g = block.args[2]
+                code.instruction(
+                    tu.LdgOp, dst, height, x, column, p.n, g, at, rows, columns, comment="gathered rows of X"
+                )
+
+            if not self.listed.any():
+                by_range()
+            elif self.listed.all():
+                by_list()
+            else:
+                code.when(code.less(0, code.lookup(t["load_listed"], i)), by_list, by_range)
+
+        first, end = code.lookup(t["fetch_first"], step), code.lookup(t["fetch_first"], code.add(step, 1))
+        code.loop(first, end, "i", load)
+        code.insert(func.ReturnOp())
+        return func.FuncOp(
+            self.fetch_name, FunctionType.from_lists(block.arg_types, ()), Region(block), "private"
+        )
+
+    def _infer(self) -> func.FuncOp:
+        p, knobs, c = self.program, self.knobs, self.array.cols
+        block = Block(arg_types=[self.x_type, self.y_type])
+        x, y = block.args
+        x.name_hint, y.name_hint = "x", "y"
+        code, t = Loops(block), self.tables
+        buffers = self._buffers(x, code) if p.steps else []
+        scatter = code.builder.insert(tu.BufferOp(self.scatter)).buffer if self.scatter else None
+        width = knobs.panel_tiles * c
+        panels = -(-p.n // width)
+        slot = knobs.block_rows * knobs.panel_tiles
+
+        def panel(number: Index) -> None:
+            column = code.named("column", code.mul(number, width))
+            columns = p.n if panels == 1 else code.named("columns", code.min(width, code.sub(p.n, column)))
+            column_tiles = code.named("column_tiles", code.div(code.add(columns, c - 1), c))
+
+            def fetch(step: Index) -> None:
+                arguments = [*buffers, *(code.value(v) for v in (step, column, columns))]
+                code.insert(func.CallOp(self.fetch_name, arguments, ()))
+
+            def block_of_rows(b: Index) -> None:
+                base = code.named("base", code.mul(code.rem(b, knobs.acc_slots), slot))
+
+                def zeros(z: Index) -> None:
+                    def fill(j: Index) -> None:
+                        row = code.add(
+                            code.add(base, code.mul(j, knobs.block_rows)), code.lookup(t["zero_row"], z)
+                        )
+                        code.instruction(
+                            tu.FillOp,
+                            code.address(ACC, row),
+                            code.lookup(t["zero_rows"], z),
+                            0,
+                            comment="rows nobody writes",
+                        )
+
+                    code.loop(0, column_tiles, "j", fill)
+
+                def step(s: Index) -> None:
+                    if isinstance(s, int):
+                        if s + knobs.ahead < p.steps:
+                            fetch(s + knobs.ahead)
+                    elif knobs.ahead < p.steps:
+                        ahead = code.named("ahead", code.add(s, knobs.ahead))
+                        code.when(code.less(ahead, p.steps), lambda: fetch(ahead))
+                    self._compute(code, s, base, columns, column_tiles)
+
+                if p.zero_first[-1]:
+                    code.loop(
+                        code.lookup(t["zero_first"], b),
+                        code.lookup(t["zero_first"], code.add(b, 1)),
+                        "z",
+                        zeros,
+                    )
+                if p.steps:
+                    code.loop(
+                        code.lookup(t["block_first"], b),
+                        code.lookup(t["block_first"], code.add(b, 1)),
+                        "s",
+                        step,
+                    )
+                row, rows = code.lookup(t["block_row"], b), code.lookup(t["block_rows"], b)
+                src = code.address(ACC, base)
+                if scatter is None:
+                    offset = code.add(code.mul(row, p.n), column)
+                    code.instruction(
+                        tu.StOp,
+                        y,
+                        offset,
+                        p.n,
+                        src,
+                        knobs.block_rows,
+                        rows,
+                        columns,
+                        0,
+                        comment="store the block",
+                    )
+                else:
+                    code.instruction(
+                        tu.StsOp, y, column, p.n, scatter, row, src, knobs.block_rows, rows, columns, 0, 0,
+                        comment="scatter the block",
+                    )  # fmt: skip
+
+            code.loop(0, min(knobs.ahead, p.steps), "s", fetch)
+            code.loop(0, p.blocks, "b", block_of_rows)
+
+        code.loop(0, panels, "p", panel)
+        used = knobs.ring * knobs.weight_rows + knobs.x_slots * self.array.rows * knobs.panel_tiles
+        return self.entry(block, code, used, knobs.acc_slots * slot)
+
+    def _compute(self, code: Loops, s: Index, base: Index, columns: Index, column_tiles: Index) -> None:
+        """Multiply one step's weights by its tiles, for all column tiles of the panel."""
+        knobs, c, t = self.knobs, self.array.cols, self.tables
+        rows = code.lookup(t["step_rows"], s)
+        first, end = code.lookup(t["step_first"], s), code.lookup(t["step_first"], code.add(s, 1))
+        weights = code.named("slot", code.mul(code.rem(s, knobs.ring), knobs.weight_rows))
+        out = code.named("out", code.add(base, code.lookup(t["step_row"], s)))
+        continues = code.named("continues", code.sub(1, code.lookup(t["step_band_start"], s)))
+
+        def accumulate(tile: Index) -> Index:
+            """1 but for the first tile of a band."""
+            if isinstance(continues, int) and continues:
+                return 1
+            later = code.flag(code.less(first, tile))
+            if isinstance(continues, int):
+                return code.named("accumulate", later)
+            return code.named("accumulate", code.flag(code.less(0, code.add(continues, later))))
+
+        def systolic(tile: Index) -> None:
+            a = code.named("a", code.add(weights, code.mul(code.sub(tile, first), rows)))
+            x, x_rows = code.lookup(t["tile_x"], tile), code.lookup(t["tile_rows"], tile)
+            adds = accumulate(tile)
+
+            def column_tile(j: Index) -> None:
+                width = code.min(c, code.sub(columns, code.mul(j, c))) if self.program.n % c else c
+                b = code.address(SPAD, code.add(x, code.mul(j, self.array.rows)))
+                code.instruction(tu.PreOp, b, x_rows, width, comment="a tile of X stays")
+                acc = code.address(ACC, code.add(out, code.mul(j, knobs.block_rows)))
+                code.instruction(tu.MmOp, acc, code.address(SPAD, a), rows, adds, comment="rows of W stream")
+
+            code.loop(0, column_tiles, "j", column_tile)
+
+        def fragments(tile: Index) -> None:
+            a = code.named("a", code.add(a_base, code.mul(code.sub(tile, first), rows)))
+            x, x_rows = code.lookup(t["tile_x"], tile), code.lookup(t["tile_rows"], tile)
+            adds = accumulate(tile)
+            b = code.address(L0B, code.mul(code.rem(tile, 2), self.target.l0b_rows // 2))
+            height = self.array.rows
+            code.instruction(
+                tu.MvOp, b, height, code.address(SPAD, x), height, x_rows, column_tiles, comment="a tile of X"
+            )
+            code.instruction(
+                tu.MmaOp, code.address(ACC, out), knobs.block_rows, code.address(L0A, a), 0, b, height, rows,
+                columns, x_rows, adds,
+            )  # fmt: skip
+
+        if self.array.kind == "ws":
+            code.loop(first, end, "t", systolic)
+            return
+        a_base = code.named("a_base", code.mul(code.rem(s, 2), self.target.l0a_rows // 2))
+        count = code.mul(code.sub(end, first), rows)
+        code.instruction(
+            tu.MvOp, code.address(L0A, a_base), 0, code.address(SPAD, weights), 0, count, 1, comment="weights"
+        )
+        code.loop(first, end, "t", fragments)
