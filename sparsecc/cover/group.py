@@ -7,7 +7,7 @@ import heapq
 import numpy as np
 
 from sparsecc.cover.lift import first_listed, in_order
-from sparsecc.cover.metaops import M0, M_MAP, Int32, M, MetaOps, expand
+from sparsecc.cover.metaops import M0, M_MAP, Int32, M, MetaOps, distinct_axes, expand
 from sparsecc.cover.rows import has_bicliques
 
 
@@ -36,10 +36,10 @@ def colours(metaops: MetaOps) -> Int32:
 
 def equal_or_disjoint(metaops: MetaOps) -> bool:
     """Whether any two row sets are the same or have no row in common."""
-    t = metaops.table
+    t = metaops.table[distinct_axes(*(metaops.table[:, c] for c in (M0, M, M_MAP)))[0]]
     owner, row, place = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)
     bound = int(row.max()) + 1
-    # They are iff for each row, all meta-ops that hold it agree on its place, their first row and their size.
+    # They are iff for each row, all row sets that hold it agree on its place, their first row and their size.
     first = np.zeros(len(t), np.int64)
     first[owner[place == 0]] = row[place == 0]
     key = (first[owner] * (int(t[:, M].max()) + 1) + t[owner, M]) * bound + place

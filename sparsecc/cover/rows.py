@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.cover.metaops import M0, M_MAP, Int32, M, MetaOps, expand
+from sparsecc.cover.metaops import M0, M_MAP, Int32, M, MetaOps, distinct_axes, expand
 
 
 def has_bicliques(metaops: MetaOps) -> bool:
@@ -17,7 +17,7 @@ def in_chains(metaops: MetaOps) -> bool:
     """Whether there is an order of the rows in which the rows of every meta-op are consecutive and in order."""
     if not len(metaops):
         return True
-    t = metaops.table
+    t = metaops.table[distinct_axes(*(metaops.table[:, c] for c in (M0, M, M_MAP)))[0]]
     owner, row, _ = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)
     return chains(owner, row, int(row.max()) + 1) is not None
 

@@ -136,7 +136,7 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
         instructions = (2.0 * len(tiles.band) + steps) * passes
 
     panel_bytes = min(n, knobs.panel_tiles * array.cols) * in_bytes
-    distinct = len(np.unique(tiles.source))
+    distinct = tiles.distinct
     uses = len(tiles.source)
     misses = distinct + (uses - distinct) * max(0.0, 1 - knobs.x_slots / max(distinct, 1))
     gathered = bool((metaops.table[:, K_MAP] >= 0).any())
@@ -193,6 +193,16 @@ def _knobs(target: Target, panel_tiles: int, block_rows: int, ring: int) -> Knob
     return Knobs(panel_tiles, block_rows, ring, weight_rows, x_slots, step_tiles, acc_slots)
 
 
+def _choices(target: Target, block_rows: int, n: int) -> list[Knobs]:
+    """Knobs for each width of a panel that the memories hold, with as many slots for weights as possible."""
+    choices: list[Knobs] = []
+    for panel_tiles in _powers(1, -(-n // target.array.cols)):
+        shares = (_knobs(target, panel_tiles, block_rows, ring) for ring in RINGS)
+        if (knobs := next((k for k in shares if k is not None), None)) is not None:
+            choices.append(knobs)
+    return choices
+
+
 def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
     """The schedule of least estimated cycles for a cover. Raises UserError when none fits the memories."""
     array = target.array
@@ -200,16 +210,15 @@ def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
     unit_rows = target.unit[0]
     best: Plan | None = None
     for block_rows in _powers(unit_rows, -(-m // unit_rows) * unit_rows):
+        # Cutting a large cover takes longer than all the rest: not for blocks that no memory holds.
+        if not (choices := _choices(target, block_rows, n)):
+            continue
         bands = cut_to_bands(metaops, order, block_rows, array.rows)
         tiles = cut_to_tiles(metaops, bands, array.rows)
-        for panel_tiles in _powers(1, -(-n // array.cols)):
-            for ring in RINGS:
-                if (knobs := _knobs(target, panel_tiles, block_rows, ring)) is None:
-                    continue
-                found = estimate(metaops, order, bands, tiles, m, n, target, knobs)
-                if best is None or found.score < best.estimate.score:
-                    best = Plan(metaops, order, bands, tiles, knobs, found)
-                break
+        for knobs in choices:
+            found = estimate(metaops, order, bands, tiles, m, n, target, knobs)
+            if best is None or found.score < best.estimate.score:
+                best = Plan(metaops, order, bands, tiles, knobs, found)
     if best is None:
         raise UserError(
             f"target {target.name}: its memories ({target.spad_rows} scratchpad rows, "

@@ -8,6 +8,7 @@ partial results add up in the same accumulators.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -117,6 +118,11 @@ class Tiles:
     """Which rows of X: equal for equal tiles. A first row, or LISTED + a place in the index pool."""
     rows: Int64
     """Rows of X in the tile, at most R."""
+
+    @cached_property
+    def distinct(self) -> int:
+        """Tiles of X that differ."""
+        return len(np.unique(self.source))
 
 
 def cut_to_tiles(metaops: MetaOps, bands: Bands, tile: int) -> Tiles:

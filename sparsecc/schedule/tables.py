@@ -183,13 +183,13 @@ def _pack(
     places = locate(plan.metaops, pattern)
     assert (places.owner >= 0).all(), "a cover without some nonzero reached the schedule"
     row = plan.order.first[places.owner].astype(np.int64) + places.row
-    # Pieces by (meta-op, first row): the piece of a nonzero is the last one that begins at or before its row.
-    piece_first = bands.first[bands.piece_band]
-    by_metaop = np.lexsort((piece_first, bands.piece_metaop))
-    key = bands.piece_metaop[by_metaop] * (pattern.m + 1) + piece_first[by_metaop]
-    found = np.searchsorted(key, places.owner.astype(np.int64) * (pattern.m + 1) + row, side="right") - 1
-    piece = by_metaop[found]
-    first_tile = _starts(bands.piece_tiles)[:-1]
-    at = first_tile[piece] + places.column // tile
-    packed[tile_weight[at] + row - piece_first[piece], places.column % tile] = data
+    # A meta-op has a piece in every band from that of its first row on: the piece of a nonzero is as many pieces
+    # after the meta-op's first as its band is after the meta-op's first band.
+    band_of = np.searchsorted(bands.first, np.arange(pattern.m), side="right") - 1
+    by_metaop = np.argsort(bands.piece_metaop, kind="stable")
+    pieces_before = _starts(np.bincount(bands.piece_metaop, minlength=len(plan.metaops)))[:-1]
+    first_piece = (pieces_before - band_of[plan.order.first])[places.owner]
+    piece = by_metaop[first_piece + band_of[row]]
+    at = _starts(bands.piece_tiles)[piece] + places.column // tile
+    packed[tile_weight[at] + row - bands.first[bands.piece_band[piece]], places.column % tile] = data
     return packed
