@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from measure import ROOT, output_of, processor
+
 SOURCES = ROOT / "sparsecc" / "runtime" / "axsim"
 
 # What is measured: unit, and the goal in millions of it per second, where there is one.
@@ -27,20 +28,6 @@ CASES: dict[str, tuple[str, float | None]] = {
     "f16_tiles": ("16x16x16 f16 tiles: TU.PRE and TU.MM", None),
     "f32_tiles": ("16x16x16 f32 tiles: TU.PRE and TU.MM", None),
 }
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def output_of(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def measure(cc: str, repeats: int, seconds: float) -> dict[str, Any]:

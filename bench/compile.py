@@ -14,9 +14,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from measure import DATA, ROOT, Usage, figure, machine, output_of, run
+from measure import DATA, ROOT, Usage, figure, machine, output_of, run, versions
 
 LAYER = Path("matrices") / "dlmc" / "tf_mag90_enc0_ffn1.smtx.gz"
 DIGITS = ROOT / "examples" / "digits" / "digits_blocks.safetensors"
@@ -72,12 +72,13 @@ def _part_generate(kind: str, rows: str, columns: str, path: str) -> dict[str, A
     """Write a seeded matrix as scipy's .npz."""
     import scipy.sparse  # pyright: ignore[reportMissingTypeStubs]
 
+    save = cast(Any, scipy.sparse).save_npz
     matrix = (
         _checkerboard(int(rows), int(columns))
         if kind == "checkerboard"
         else _seeded(int(rows), int(columns), DENSITY)
     )
-    scipy.sparse.save_npz(path, matrix, compressed=False)
+    save(path, matrix, compressed=False)
     return {}
 
 
@@ -289,18 +290,11 @@ def measured(quick: bool, repeats: int, cc: str, data: Path) -> dict[str, Any]:
         "benchmark": "compile",
         "machine": machine(),
         "versions": {**versions(), "cc": output_of(cc, "--version").splitlines()[0]},
-        "times": "processor seconds of the process and all it started; median of the runs is held to the goal",
+        "times": "processor seconds of a process and all it started; the median is held to the goal",
         "quick": quick,
         "skipped": skipped,
         "results": results,
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what is measured and what it rests on."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("sparsecc", "xdsl", "numpy", "scipy")}
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what is measured and what it rests on."""
+    return {name: version(name) for name in ("sparsecc", "xdsl", "numpy", "scipy")}
 
 
 @dataclass(frozen=True)

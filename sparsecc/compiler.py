@@ -178,7 +178,7 @@ class Artifact:
             f"nonzeros, {self.plan} plan, {self.target.name}, {self.operator.in_type}"
         )
 
-    @property
+    @cached_property
     def spmm(self) -> SpmmOp:
         """The operator as the last pass of the Sparse IR left it."""
         found = [spmm for stage in self.stages if (spmm := stage.spmm) is not None]
@@ -204,7 +204,7 @@ class Artifact:
         """The same operator as one dense meta-op: this one, where it is that."""
         return self if self.is_dense else self.compile_dense()
 
-    @property
+    @cached_property
     def cover(self) -> MetaOps:
         return self.spmm.cover()
 

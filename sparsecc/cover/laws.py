@@ -47,8 +47,8 @@ class Pattern:
 class Places:
     """For each nonzero: the meta-op that owns it (-1: none) and the row and column inside that meta-op.
 
-    The first meta-op that holds a point owns it. Only bicliques (rows and columns both listed) may hold a point that
-    another one owns, which is zero in them; `twice` is the first point for which this is broken, as (meta-op,
+    The first meta-op that holds a point owns it. Only bicliques (rows and columns both listed) may hold a point
+    that another one owns, which is zero in them; `twice` is the first point for which this is broken, as (meta-op,
     owner, row, column), or None.
     """
 
@@ -71,7 +71,7 @@ class _Lines:
     """First row of each line, and M."""
     entry_line: Int64
     entry_metaop: Int64
-    entry_slot: Int64
+    entry_slot: Int32
     """Which of the row sets that hold the row is the meta-op's."""
     slot_first: Int64
     """Of each row, the first entry in slot_place."""
@@ -88,7 +88,7 @@ def _lines(metaops: MetaOps, pattern: Pattern) -> _Lines:
     row_set, row, place = row_set[by_row], row[by_row], place[by_row]
     slot_first = np.searchsorted(row, np.arange(pattern.m + 1))
     count = np.diff(slot_first)
-    # Rows that neither a meta-op nor a nonzero is in belong to no line; between two others they change nothing.
+    # Rows without meta-ops and nonzeros belong to no line; between two others they change nothing.
     live = np.flatnonzero((count > 0) | (np.diff(pattern.indptr) > 0))
     before = np.arange(len(row)) - count[row]
     differs = np.bincount(row[row_set != row_set[np.maximum(before, 0)]], minlength=pattern.m)[live] > 0
@@ -119,7 +119,7 @@ def _lines(metaops: MetaOps, pattern: Pattern) -> _Lines:
 
 
 def locate(metaops: MetaOps, pattern: Pattern) -> Places:
-    """Find every nonzero of the pattern in the meta-ops. O(nonzeros + columns of the meta-ops on all lines)."""
+    """Find every nonzero of the pattern in the meta-ops. O(nonzeros + columns of meta-ops on all lines)."""
     t = metaops.table
     if len(t) == 1 and t[0, M_MAP] < 0 and t[0, K_MAP] < 0:
         row, column = pattern.row_of() - t[0, M0], pattern.indices - t[0, K0]
@@ -168,7 +168,7 @@ def locate(metaops: MetaOps, pattern: Pattern) -> Places:
 
 
 def broken_cover_law(metaops: MetaOps, pattern: Pattern, n: int) -> str | None:
-    """Law 1: every nonzero owned by exactly one meta-op, no point in two but for bicliques, none without a nonzero.
+    """Law 1: every nonzero owned by one meta-op, no point in two but for bicliques, none without a nonzero.
 
     Returns None when the law holds, else a sentence that names the meta-op. A whole-space meta-op may be
     empty: it is the dense plan of an operator without nonzeros.
@@ -180,7 +180,7 @@ def broken_cover_law(metaops: MetaOps, pattern: Pattern, n: int) -> str | None:
         t = metaops.table
         if (t[:, size] <= 0).any():
             return f"meta-op {int(np.argmax(t[:, size] <= 0))} has no {axis}"
-        # Many meta-ops have the same rows, or columns; the first of them is named, as it is the first to fail.
+        # Of meta-ops with the same rows, or columns, the first is looked at: it is the first to fail.
         metaop = np.sort(distinct_axes(t[:, start], t[:, size], t[:, at])[0])
         owner, value, _ = expand(t[metaop, start], t[metaop, size], t[metaop, at], metaops.index)
         if (bad := np.flatnonzero((value < 0) | (value >= bound))).size:
