@@ -47,9 +47,9 @@ class Pattern:
 class Places:
     """For each nonzero: the meta-op that owns it (-1: none) and the row and column inside that meta-op.
 
-    The first meta-op that holds a point owns it. Only bicliques (rows and columns both listed) may hold a point
-    that another one owns, which is zero in them; `twice` is the first point for which this is broken, as (meta-op,
-    owner, row, column), or None.
+    The first meta-op that holds a point owns it. Only bicliques (rows and columns both listed) may hold a
+    point that another one owns, which is zero in them; `twice` is the first point for which this is broken, as
+    (meta-op, owner, row, column), or None.
     """
 
     owner: Int32

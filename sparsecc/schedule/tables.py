@@ -183,8 +183,8 @@ def _pack(
     places = locate(plan.metaops, pattern)
     assert (places.owner >= 0).all(), "a cover without some nonzero reached the schedule"
     row = plan.order.first[places.owner].astype(np.int64) + places.row
-    # A meta-op has a piece in every band from that of its first row on: the piece of a nonzero is as many pieces
-    # after the meta-op's first as its band is after the meta-op's first band.
+    # A meta-op has a piece in every band from that of its first row on: the piece of a nonzero comes as many
+    # pieces after the meta-op's first as its band comes after the meta-op's first band.
     band_of = np.searchsorted(bands.first, np.arange(pattern.m), side="right") - 1
     by_metaop = np.argsort(bands.piece_metaop, kind="stable")
     pieces_before = _starts(np.bincount(bands.piece_metaop, minlength=len(plan.metaops)))[:-1]
