@@ -87,8 +87,10 @@ def _why_dense(best: Candidate, dense: Candidate, total: int) -> str:
 
 
 def _why_sparse(best: Candidate, dense: Candidate, total: int) -> str:
+    if not best.cells:
+        return f"{best.name}: all {total} unit cells refused, W has no nonzero; the result is zeros"
     gain = dense.plan.estimate.cycles / best.plan.estimate.cycles
-    allowed = total / best.cells if best.cells else float("inf")
+    allowed = total / best.cells
     return (
         f"{best.name}: {total - best.cells} of {total} unit cells refused ({allowed:.1f}x less work), "
         f"{gain:.2f}x faster than dense by the model; bound by {best.plan.estimate.bound}"

@@ -8,6 +8,7 @@ searched against it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,12 +174,21 @@ def _powers(first: int, last: int) -> list[int]:
     return [*values, last]
 
 
-def _knobs(target: Target, panel_tiles: int, block_rows: int, ring: int) -> Knobs | None:
+def _rings_and_steps(target: Target, panel_tiles: int) -> Iterator[tuple[int, int]]:
+    """(slots for weights, tiles of a step), the better ones first; the last ones need little memory."""
+    step_tiles = -(-STEP_CYCLES // (panel_tiles * target.array.rows))
+    for ring in RINGS:
+        yield ring, step_tiles
+    while step_tiles > 1:
+        step_tiles //= 2
+        yield RINGS[-1], step_tiles
+
+
+def _knobs(target: Target, panel_tiles: int, block_rows: int, ring: int, step_tiles: int) -> Knobs | None:
     """The memories shared out, or None where they are too small."""
     array = target.array
     if 2 * block_rows * panel_tiles > target.acc_rows:
         return None
-    step_tiles = -(-STEP_CYCLES // (panel_tiles * array.rows))
     weight_rows = step_tiles * block_rows
     if array.kind == "mma" and (
         # Two steps of weights, and two tiles of X, lie in L0 at once.
@@ -197,7 +207,8 @@ def _choices(target: Target, block_rows: int, n: int) -> list[Knobs]:
     """Knobs for each width of a panel that the memories hold, with as many slots for weights as possible."""
     choices: list[Knobs] = []
     for panel_tiles in _powers(1, -(-n // target.array.cols)):
-        shares = (_knobs(target, panel_tiles, block_rows, ring) for ring in RINGS)
+        splits = _rings_and_steps(target, panel_tiles)
+        shares = (_knobs(target, panel_tiles, block_rows, *split) for split in splits)
         if (knobs := next((k for k in shares if k is not None), None)) is not None:
             choices.append(knobs)
     return choices
@@ -220,10 +231,11 @@ def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
             if best is None or found.score < best.estimate.score:
                 best = Plan(metaops, order, bands, tiles, knobs, found)
     if best is None:
+        needed = RINGS[-1] * (unit_rows + max(unit_rows, array.rows))
         raise UserError(
-            f"target {target.name}: its memories ({target.spad_rows} scratchpad rows, "
-            f"{target.acc_rows} accumulator rows) do not hold two blocks of {unit_rows} output rows; "
-            "give it larger ones in its TOML file"
+            f"target {target.name}: has {target.spad_rows} scratchpad rows and {target.acc_rows} accumulator "
+            f"rows; the smallest schedule needs {needed} and {2 * unit_rows}; give it larger memories in its "
+            "TOML file"
         )
     return best
 
