@@ -1,0 +1,176 @@
+"""Local search: two rows of different panels change places while the panels together get narrower.
+
+The cost of panels is the sum, over panels and columns, of rows * f(count), where count says how many rows of
+the panel use the column. For the columns that a panel gathers, f is 0 for 0 and 1 for any other count: then a
+row counts only where it is the last of its panel to use a column, and the search soon finds nothing to do. So
+it begins with a softer f, which rewards columns used by few rows for becoming fewer still, and ends with the
+true one (graduated non-convexity, Blake and Zisserman 1987). All numbers are whole, so that the result
+depends on no rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecc.cover.laws import Pattern
+from sparsecc.cover.metaops import Int64
+from sparsecc.cover.panels import Order, count_panels, panel_points, selected_rows
+
+Floats = NDArray[np.float32]
+
+# f(1), and so the resolution of f. Sums are exact in a float while columns * height * SCALE < 2^24.
+SCALE = 16
+# Rows of a panel that are looked at for each other panel, and pairs of panels in a round for each panel.
+ROWS_TRIED, PAIRS_TRIED = 3, 4
+# Larger than any cost: no row.
+NONE = 1 << 40
+# Beyond this the rows are kept sparse.
+DENSE = 1 << 24
+# Entries of panels x columns and of rows x panels that a search may hold.
+TABLE = 1 << 24
+
+
+def prices(height: int, softness: float) -> Floats:
+    """f(0), ..., f(height): what a column costs that so many rows of a panel use.
+
+    Each further row costs `softness` times the one before; 0 is the true cost.
+    """
+    steps = SCALE * softness ** np.arange(height)
+    return np.concatenate(([0], np.round(np.cumsum(steps)))).astype(np.float32)
+
+
+def round_work(pattern: Pattern, rows: int, height: int) -> int:
+    """Elementary steps of one round, about: what a budget is counted in."""
+    panels = -(-rows // height)
+    return panels * (rows + pattern.k) + pattern.nnz
+
+
+def exchange(order: Order, pattern: Pattern, height: int, softness: tuple[float, ...], budget: int) -> Order:
+    """The order after exchanges between panels of `height` rows, with each softness in turn.
+
+    budget bounds the work (see round_work) of all stages together. The result is never worse than the order.
+    """
+    panels = count_panels(order, height)
+    if panels < 2 or panels * (len(order) + pattern.k) > TABLE:
+        return order
+    rounds = budget // round_work(pattern, len(order), height) // max(len(softness), 1)
+    state = _Panels(order, pattern, height)
+    for part in softness:
+        state.improve(prices(height, part), rounds)
+    found = state.order()
+    better = panel_points(found, pattern, height) < panel_points(order, pattern, height)
+    return found if better else order
+
+
+class _Panels:
+    """Panels of rows under exchange. Rows are known by their place in the order at the beginning."""
+
+    def __init__(self, order: Order, pattern: Pattern, height: int) -> None:
+        from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
+
+        self.start = order
+        self.pattern = selected_rows(pattern, order)
+        rows, columns = self.pattern.m, self.pattern.k
+        panels = count_panels(order, height)
+        ones = np.ones(self.pattern.nnz, np.float32)
+        self.sparse: Any = csr_array((ones, self.pattern.indices, self.pattern.indptr), shape=(rows, columns))
+        # What multiplies the prices of the panels; dense is faster for all but very sparse rows.
+        is_dense = rows * columns <= DENSE and 64 * self.pattern.nnz > rows * columns
+        self.rows: Any = self.sparse.toarray() if is_dense else self.sparse
+        self.row_of = self.pattern.row_of()
+        self.panel = np.arange(rows) // height
+        self.heights = np.bincount(self.panel).astype(np.float32)
+        slot = np.full(panels * height, -1)
+        slot[:rows] = np.arange(rows)
+        self.slot = slot.reshape(panels, height)
+        """Row in each place of each panel, -1 in places that the last panel lacks, [panels, height]."""
+        self.count = np.zeros((panels, columns), np.int32)
+        """Rows of the panel that use the column."""
+        np.add.at(self.count, (self.panel[self.row_of], self.pattern.indices), 1)
+
+    def order(self) -> Order:
+        """The rows panel by panel, those of each panel rising."""
+        parts = [np.sort(self.start[row[row >= 0]]) for row in self.slot]
+        return np.concatenate(parts).astype(np.int32)
+
+    def improve(self, price: Floats, rounds: int) -> None:
+        """Rounds of exchanges that lower the cost by these prices, until none does."""
+        panels = len(self.slot)
+        steps = np.diff(price)
+        more = np.append(steps, 0)  # what one row more costs, by count; a full panel takes none
+        less = np.concatenate(([0], steps))  # what one row less saves
+        enter = np.zeros((len(self.start), panels), np.float32)
+        """What each row costs in each panel."""
+        changed = np.arange(panels)
+        for _ in range(rounds):
+            enter[:, changed] = self.rows @ (more[self.count[changed]] * self.heights[changed, None]).T
+            own = self.panel[self.row_of]
+            leave = np.bincount(self.row_of, less[self.count[own, self.pattern.indices]], len(self.start))
+            move = enter.astype(np.int64) - (leave * self.heights[self.panel]).astype(np.int64)[:, None]
+            changed = self._exchange(move, less - more)
+            if not len(changed):
+                return
+
+    def _exchange(self, move: Int64, shared: NDArray[np.floating]) -> Int64:
+        """Exchange between disjoint pairs of panels, the best pairs first; the panels that changed.
+
+        move: what the cost rises if a row goes to a panel, [rows, panels], but for its partner coming back;
+        shared: by count, what is due on top for each column that both rows of an exchange use.
+        """
+        panels, height = len(self.slot), self.slot.size // len(self.slot)
+        # Cost and place in one number: equal costs are told apart by place.
+        key = np.full((panels * height, panels), NONE * height)
+        key[: len(move)] = move[self.slot.ravel()[: len(move)]] * height
+        key = key.reshape(panels, height, panels) + np.arange(height)[:, None]
+        tried = min(ROWS_TRIED, height)
+        cost, place = np.divmod(np.sort(np.partition(key, tried - 1, axis=1)[:, :tried], axis=1), height)
+        # The least that any exchange between two panels can cost; columns in common only add to it.
+        least = cost.min(axis=1)
+        left, right = np.triu_indices(panels, 1)
+        bound = (least + least.T)[left, right]
+        pair = np.flatnonzero(bound < 0)
+        pair = pair[np.argsort(bound[pair], kind="stable")[: PAIRS_TRIED * panels]]
+        left, right = left[pair], right[pair]
+
+        shape = (len(pair), tried, tried)
+        rise = cost[left, :, right][:, :, None] + cost[right, :, left][:, None, :]
+        gone = np.broadcast_to(place[left, :, right][:, :, None], shape)
+        come = np.broadcast_to(place[right, :, left][:, None, :], shape)
+        row = self.slot[left[:, None, None], gone]
+        other = self.slot[right[:, None, None], come]
+        real = (rise < 0) & (row >= 0) & (other >= 0)
+        which = np.nonzero(real)[0]
+        both: Any = self.sparse[row[real]].multiply(self.sparse[other[real]]).tocsr()
+        at = np.repeat(np.arange(len(which)), np.diff(both.indptr))
+        due = np.zeros(len(at), np.float64)
+        for side in (left[which[at]], right[which[at]]):
+            due += shared[self.count[side, both.indices]] * self.heights[side]
+        rise = np.where(real, rise, NONE)
+        rise[real] += np.bincount(at, due, len(which)).astype(np.int64)
+
+        flat = rise.reshape(len(pair), tried * tried)
+        best = flat.argmin(axis=1) if len(pair) else np.zeros(0, np.int64)
+        value = flat[np.arange(len(pair)), best]
+        busy = np.zeros(panels, bool)
+        for i in np.argsort(value, kind="stable").tolist():
+            a, b = int(left[i]), int(right[i])
+            if value[i] >= 0:
+                break
+            if not (busy[a] or busy[b]):
+                busy[a] = busy[b] = True
+                mine, its = divmod(int(best[i]), tried)
+                self._swap(a, int(place[a, mine, b]), b, int(place[b, its, a]))
+        return np.flatnonzero(busy)
+
+    def _swap(self, a: int, at: int, b: int, there: int) -> None:
+        """The rows in these places of two panels change places."""
+        row, other = int(self.slot[a, at]), int(self.slot[b, there])
+        self.slot[a, at], self.slot[b, there] = other, row
+        self.panel[row], self.panel[other] = b, a
+        for moved, source, target in ((row, a, b), (other, b, a)):
+            columns = self.pattern.indices[self.pattern.indptr[moved] : self.pattern.indptr[moved + 1]]
+            self.count[source, columns] -= 1
+            self.count[target, columns] += 1
