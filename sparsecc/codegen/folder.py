@@ -224,15 +224,10 @@ def write_folder(
     """
     blobs = _blobs(module, target, check)
     offsets: list[int] = []
-    contents: dict[str, list[bytes]] = {}
     sizes: dict[str, int] = {}
     for blob in blobs:
-        at = sizes.get(blob.file, 0)
-        offsets.append(at)
-        data = blob.data.tobytes()
-        padding = -len(data) % 64
-        contents.setdefault(blob.file, []).append(data + bytes(padding))
-        sizes[blob.file] = at + len(data) + padding
+        offsets.append(sizes.get(blob.file, 0))
+        sizes[blob.file] = offsets[-1] + blob.data.nbytes + _padding(blob)
     texts = {
         "model.c": model_c(module),
         "model.h": _model_h(title, shape, target, blobs),
@@ -252,8 +247,12 @@ def write_folder(
             for name, text in texts.items():
                 (new / name).parent.mkdir(parents=True, exist_ok=True)
                 (new / name).write_text(text)
-            for name, parts in contents.items():
-                (new / name).write_bytes(b"".join(parts))
+            for name in sizes:
+                with (new / name).open("wb") as file:
+                    for blob in blobs:
+                        if blob.file == name:
+                            file.write(np.ascontiguousarray(blob.data).data)
+                            file.write(bytes(_padding(blob)))
             for path in simulator_sources() + simulator_headers():
                 shutil.copyfile(path, new / "axsim" / path.name)
             for path in sorted(PROGRAM.iterdir()):
@@ -263,6 +262,11 @@ def write_folder(
             os.rename(new, folder)
     except OSError as e:
         raise UserError(f"{folder}: cannot be written: {e.strerror}; name a folder you may write to") from e
+
+
+def _padding(blob: _Blob) -> int:
+    """Bytes after a blob in its file, for the next one to begin at a multiple of 64."""
+    return -blob.data.nbytes % 64
 
 
 def _is_ours(folder: Path) -> bool:

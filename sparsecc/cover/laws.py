@@ -21,8 +21,8 @@ from sparsecc.cover.metaops import (
     expand,
 )
 
-# Points of the plane looked at together: bounds the memory to about 20 bytes each.
-CHUNK = 1 << 22
+# Points of the plane looked at together, some 20 bytes each: few enough to stay in the processor's caches.
+CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Places:
     """For each nonzero: the meta-op that owns it (-1: none) and the row and column inside that meta-op.
 
     The first meta-op that holds a point owns it. Only bicliques (rows and columns both listed) may hold a
-    point that another one owns, which is zero in them; `twice` is the first point for which this is broken, as
-    (meta-op, owner, row, column), or None.
+    point that another one owns, which is zero in them; `twice` is the first point for which this is broken,
+    as (meta-op, owner, row, column), or None.
     """
 
     owner: Int32

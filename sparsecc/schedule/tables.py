@@ -182,14 +182,15 @@ def _pack(
     bands = plan.bands
     places = locate(plan.metaops, pattern)
     assert (places.owner >= 0).all(), "a cover without some nonzero reached the schedule"
-    row = plan.order.first[places.owner].astype(np.int64) + places.row
+    row = plan.order.first[places.owner] + places.row
     # A meta-op has a piece in every band from that of its first row on: the piece of a nonzero comes as many
     # pieces after the meta-op's first as its band comes after the meta-op's first band.
     band_of = np.searchsorted(bands.first, np.arange(pattern.m), side="right") - 1
     by_metaop = np.argsort(bands.piece_metaop, kind="stable")
     pieces_before = _starts(np.bincount(bands.piece_metaop, minlength=len(plan.metaops)))[:-1]
-    first_piece = (pieces_before - band_of[plan.order.first])[places.owner]
-    piece = by_metaop[first_piece + band_of[row]]
-    at = _starts(bands.piece_tiles)[piece] + places.column // tile
-    packed[tile_weight[at] + row - bands.first[bands.piece_band[piece]], places.column % tile] = data
+    piece = (pieces_before - band_of[plan.order.first])[places.owner] + band_of[row]
+    at = _starts(bands.piece_tiles)[by_metaop][piece] + places.column // tile
+    # Packed row of each tile's row 0 of the row order.
+    origin = tile_weight[:-1] - np.repeat(bands.first[bands.piece_band], bands.piece_tiles)
+    packed.reshape(-1)[(origin[at] + row) * cols + places.column % tile] = data
     return packed
