@@ -34,27 +34,31 @@ static ax_config target(ax_array_kind kind, ax_type in)
 
 static int bytes_of(ax_type type) { return type == AX_I8 ? 1 : type == AX_F32 || type == AX_I32 ? 4 : 2; }
 
+/* Element i of an array, as off-chip. */
+static void put_number(unsigned char *array, ax_type type, int i, int value)
+{
+    static const uint16_t half[] = {0x0000, 0x3c00, 0x4000, 0x4200}, brain[] = {0x0000, 0x3f80, 0x4000, 0x4040};
+    const float as_float = (float)value;
+    unsigned char *to = array + i * bytes_of(type);
+    if (type == AX_I8)
+        *to = (unsigned char)value;
+    else if (type == AX_F32)
+        memcpy(to, &as_float, 4);
+    else
+        memcpy(to, type == AX_F16 ? &half[value] : &brain[value], 2);
+}
+
 /* x[M, K] * w[K, N] by tiles of the stationary array, or in one TU.MMA; small numbers, the same in every type. */
 static void product(ax_array_kind kind, ax_type in)
 {
-    static const uint16_t half[] = {0x0000, 0x3c00, 0x4000, 0x4200}, brain[] = {0x0000, 0x3f80, 0x4000, 0x4040};
     const ax_config config = target(kind, in);
     const int size = bytes_of(in);
     unsigned char *x = malloc((size_t)(M * K * size)), *w = malloc((size_t)(K * N * size));
     int32_t *index = malloc(M * sizeof *index);
     void *y = calloc(M * N, 4), *z = calloc(M * N, 1);
     int failed = 0;
-    for (int i = 0; i < M * K + K * N; i++) {
-        const int value = i * 7 % 4;
-        const float as_float = (float)value;
-        unsigned char *to = i < M * K ? x + i * size : w + (i - M * K) * size;
-        if (in == AX_I8)
-            *to = (unsigned char)value;
-        else if (in == AX_F32)
-            memcpy(to, &as_float, 4);
-        else
-            memcpy(to, in == AX_F16 ? &half[value] : &brain[value], 2);
-    }
+    for (int i = 0; i < M * K + K * N; i++)
+        put_number(i < M * K ? x : w, in, i < M * K ? i : i - M * K, i * 7 % 4);
     for (int i = 0; i < M; i++)
         index[i] = M - 1 - i;
 
@@ -115,6 +119,66 @@ static void product(ax_array_kind kind, ax_type in)
     free(z);
 }
 
+/* A list of rows as off-chip: numbers of two bytes, as many as fit in each row. */
+static void put_list(unsigned char *to, ax_type in, const int *numbers, int count)
+{
+    const int row_bytes = COLS * bytes_of(in), each = row_bytes / 2;
+    for (int i = 0; i < count; i++) {
+        to[i / each * row_bytes + i % each * 2] = (unsigned char)(numbers[i] & 255);
+        to[i / each * row_bytes + i % each * 2 + 1] = (unsigned char)(numbers[i] >> 8);
+    }
+}
+
+/* Rows of x as the tile and sums by index, with rows named twice, and the last row of each memory. */
+static void product_by_index(ax_type in, unsigned flags)
+{
+    enum { ADDED = 40, LIST = 40 / 3 + 1, SUMS = (1 << 13) / (4 * COLS) };
+    ax_config config = target(AX_WS, in);
+    config.indexed = 1;
+    config.indexed_read_cycles = config.indexed_accumulate_cycles = 1;
+    config.indexed_read_pj = config.indexed_accumulate_pj = 0.5;
+    const int size = bytes_of(in), last = (1 << 13) / (COLS * size) - 1;
+    const int named[ROWS] = {last, 1, 3, 1, 0};
+    int added[ADDED];
+    unsigned char *x = malloc((size_t)(ADDED * COLS * size));
+    unsigned char *lists = calloc(2 * LIST, (size_t)(COLS * size));
+    void *y = calloc(SUMS * COLS, 4);
+    int failed = 0;
+    for (int i = 0; i < ADDED * COLS; i++)
+        put_number(x, in, i, i * 7 % 4);
+    for (int i = 0; i < ADDED; i++)
+        added[i] = i % 7 == 0 ? SUMS - 1 : i * 5 % 11;
+    put_list(lists, in, named, ROWS);
+    put_list(lists + LIST * COLS * size, in, added, ADDED);
+
+    ax_machine *m = ax_open(&config, AX_TRACE | flags);
+    const int bx = ax_buffer(m, "x", x, ADDED * COLS, in), bl = ax_buffer(m, "lists", lists, 2 * LIST * COLS, in);
+    const int by = ax_buffer(m, "y", y, SUMS * COLS, config.acc);
+    failed |= ax_ld(m, AX_SPAD(0), 0, bx, 0, COLS, ADDED, COLS);
+    failed |= ax_ld(m, AX_SPAD(ADDED), 0, bl, 0, COLS, 2 * LIST, COLS);
+    failed |= ax_ld(m, AX_SPAD(last), 0, bx, 2 * COLS, COLS, 1, COLS);
+    failed |= ax_fill(m, AX_ACC(0), SUMS, 1);
+    failed |= ax_prex(m, AX_SPAD(0), AX_SPAD(ADDED), ROWS, COLS - 1);
+    failed |= ax_mmx(m, AX_ACC(0), AX_SPAD(0), AX_SPAD(ADDED + LIST), ADDED);
+    failed |= ax_st(m, by, 0, COLS, AX_ACC(0), 0, SUMS, COLS, 0);
+    expect(!failed, ax_error(m) ? ax_error(m) : "an instruction by index");
+    for (int c = 0; c < SUMS && !(flags & AX_NO_DATA); c++)
+        for (int n = 0; n < COLS; n++) {
+            int sum = 1;
+            for (int r = 0; r < ADDED; r++)
+                for (int k = 0; k < ROWS && added[r] == c && n < COLS - 1; k++)
+                    sum += (r * COLS + k) * 7 % 4 * (((named[k] == last ? 2 : named[k]) * COLS + n) * 7 % 4);
+            const double found = in == AX_I8 ? ((int32_t *)y)[c * COLS + n] : (double)((float *)y)[c * COLS + n];
+            expect(found == sum, "a sum by index");
+        }
+    expect(ax_write_trace(m, "/dev/null") == 0, "the trace of rows by index");
+    expect(ax_prex(m, AX_SPAD(1), AX_SPAD(ADDED), ROWS, COLS) == -1, "a row beyond SPAD by index");
+    ax_close(m);
+    free(x);
+    free(lists);
+    free(y);
+}
+
 static void bad_config(void)
 {
     const ax_config config = {.name = NULL};
@@ -128,9 +192,10 @@ static void bad_config(void)
 /* Each wrong call on a machine of its own, so that it is the first. */
 static void wrong_calls(void)
 {
-    enum { CASES = 14 };
+    enum { CASES = 18 };
     for (int i = 0; i < CASES; i++) {
-        const ax_config config = target(AX_WS, AX_I8);
+        ax_config config = target(AX_WS, AX_I8);
+        config.indexed = i > 13;
         int8_t data[8] = {0};
         int32_t index[2] = {-1, INT32_MAX};
         ax_machine *m = ax_open(&config, 0);
@@ -150,6 +215,13 @@ static void wrong_calls(void)
         case 10: result = ax_vop(m, (ax_vop_kind)77, AX_ACC(0), AX_ACC(0), AX_ACC(0), 1, 0); break;
         case 11: result = ax_st(m, b, 0, 1, AX_SPAD(0), 0, 1, 1, 7); break;
         case 12: result = ax_mma(m, AX_ACC(0), 0, AX_L0A(0), 0, AX_L0B(0), 0, 1, 1, 1, 0); break;
+        case 13: result = ax_mmx(m, AX_ACC(0), AX_SPAD(0), AX_SPAD(0), 1); break;
+        case 14: result = ax_mmx(m, AX_ACC(0), AX_SPAD(0), AX_SPAD(0), INT32_MAX); break;
+        case 15: result = ax_prex(m, AX_SPAD(0), AX_SPAD(0x3fffffff), ROWS, COLS); break;
+        case 16:
+            ax_fill(m, AX_SPAD(0), 2, -1);
+            result = ax_prex(m, AX_SPAD(0), AX_SPAD(0), ROWS, COLS);
+            break;
         default: result = ax_ld(m, AX_SPAD(0), 0, -1, 0, 1, 1, 1); break;
         }
         expect(result == -1 && ax_error(m) && strlen(ax_error(m)) > 40, "an error of its own");
@@ -163,6 +235,8 @@ int main(void)
     for (int i = 0; i < 4; i++) {
         product(AX_WS, types[i]);
         product(AX_MMA, types[i]);
+        product_by_index(types[i], 0);
+        product_by_index(types[i], AX_NO_DATA);
     }
     bad_config();
     wrong_calls();

@@ -380,6 +380,10 @@ def test_latency_is_pipelined(library: ctypes.CDLL) -> None:
         assert machine.cycles() == 4 * 16 + 100
 
 
+# Two lists, 2 rows each: the first 16 rows from the last on; and the same but for one row of the next 16.
+LISTS = np.array([*range(15, -1, -1), *range(15, 3, -1), 20, 2, 1, 0], "<u2").view(np.int8)
+
+
 def stalls_of(
     library: ctypes.CDLL, calls: Sequence[tuple[Any, ...]], **config: Any
 ) -> dict[str, dict[str, int]]:
@@ -387,6 +391,7 @@ def stalls_of(
     with Machine(library, NO_DATA, **config) as machine:
         machine.absent("x", 10000, I8)
         machine.absent("y", 10000, I32)
+        machine.buffer("lists", LISTS, I8)
         for call in calls:
             machine.call(*call)
         report = machine.report()
@@ -481,6 +486,164 @@ def test_sums_follow_each_other(library: ctypes.CDLL) -> None:
     assert "raw" not in stalls_of(library, calls, **QUIET)["MAT"]
     stalls = stalls_of(library, [*calls[:2], ("fill", acc(0), 16, 0.0), calls[3]], vector_lanes=1, **QUIET)
     assert stalls["MAT"] == {"raw": 2 * (256 + 4)}
+
+
+LD_LIST = ("ld", spad(64), 0, 2, 0, 16, 2, 16)
+LD_FAR_LIST = ("ld", spad(64), 0, 2, 32, 16, 2, 16)
+PREX = ("prex", spad(0), spad(64), 16, 16)
+FILL_ACC, FILL_FAR = ("fill", acc(0), 16, 0.0), ("fill", acc(16), 16, 0.0)
+MMX = ("mmx", acc(0), spad(0), spad(64), 16)
+MMX_READY = [FILL_ACC, LD_A, LD_LIST, PRE_A]  # at 20, 16, 18; the tile is there at 32
+RUN_UP = {"WPORT": {"raw": 16}, "MAT": {"weights": 32}}
+
+
+@pytest.mark.parametrize(
+    ("engine", "calls", "config", "expected"),
+    [
+        ("WPORT", [("prex", spad(0), spad(64), 5, 3)], {}, 16),
+        ("WPORT", [("prex", spad(0), spad(64), 5, 3)], {"indexed_read_cycles": 3}, 16 + 5 * 3),
+        ("MAT", [("prex", spad(0), spad(64), 5, 3)], {"indexed_read_cycles": 3, "pe_double_buffer": 0}, 31),
+        ("MAT", [PREX, ("mmx", acc(0), spad(0), spad(64), 9)], {}, 9),
+        ("MAT", [PREX, ("mmx", acc(0), spad(0), spad(64), 9)], {"min_rows": 12}, 12),
+        (
+            "MAT",
+            [PREX, ("mmx", acc(0), spad(0), spad(64), 9)],
+            {"min_rows": 12, "indexed_accumulate_cycles": 2},
+            12 + 9 * 2,
+        ),
+        (
+            "MAT",
+            [PREX, ("mmx", acc(0), spad(0), spad(64), 9)],
+            {"fill_in_occupancy": 1, "indexed_accumulate_cycles": 2},
+            9 + 9 * 2 + 30,
+        ),
+    ],
+)
+def test_occupancy_by_index(
+    library: ctypes.CDLL, engine: str, calls: list[tuple[Any, ...]], config: dict[str, Any], expected: int
+) -> None:
+    with Machine(library, NO_DATA, indexed=1, **(QUIET | config)) as machine:
+        machine.absent("x", 10000, I8)
+        machine.absent("y", 10000, I32)
+        machine.buffer("lists", LISTS, I8)
+        before: list[tuple[Any, ...]] = [LD_A, LD_LIST, FILL_ACC]
+        for call in [*before, *calls]:
+            machine.call(*call)
+        assert machine.report()["engines"][engine]["busy"] == expected
+
+
+@pytest.mark.parametrize(
+    ("calls", "config", "expected"),
+    [
+        # TU.PREX waits for its list ...
+        ([LD_A, LD_LIST, PREX], {}, {"WPORT": {"raw": 18}}),
+        # ... and for the rows it names, but for no others
+        ([LD_LIST, LD_A, PREX], {}, {"WPORT": {"raw": 18}}),
+        ([LD_LIST, LD_A, LD_B, PREX], {}, {"WPORT": {"raw": 18}}),
+        ([LD_FAR_LIST, LD_A, LD_B, PREX], {}, {"WPORT": {"raw": 34}}),
+        # an LD of the list or of a named row waits until it is over, one of another row does not
+        ([LD_A, LD_LIST, PREX, LD_LIST], {}, {"WPORT": {"raw": 18}, "LOAD": {"war": 16}}),
+        ([LD_A, LD_LIST, PREX, LD_A], {}, {"WPORT": {"raw": 18}, "LOAD": {"war": 16}}),
+        (
+            [LD_A, LD_LIST, PREX, LD_A],
+            {"indexed_read_cycles": 2},
+            {"WPORT": {"raw": 18}, "LOAD": {"war": 16 + 32}},
+        ),
+        ([LD_A, LD_LIST, PREX, LD_B], {}, {"WPORT": {"raw": 18}}),
+        # TU.MM waits for the tile
+        (
+            [LD_A, LD_LIST, PREX, MM_A],
+            {"indexed_read_cycles": 2},
+            {"WPORT": {"raw": 18}, "MAT": {"weights": 18 + 48}},
+        ),
+        # a third tile waits until the second is in use
+        (
+            [FILL_ACC, LD_A, LD_LIST, PREX, MMX, PREX, MMX, PREX],
+            {"indexed_accumulate_cycles": 1},
+            {"WPORT": {"raw": 18, "weights": 16}, "MAT": {"weights": 34}},
+        ),
+        # TU.MMX waits for its tile, its list, its rows and the sums it adds to
+        ([*MMX_READY, MMX], {}, RUN_UP),
+        ([FILL_ACC, LD_A, PRE_A, LD_B, LD_LIST, MMX], {}, {"WPORT": {"raw": 16}, "MAT": {"raw": 34}}),
+        (
+            [FILL_ACC, LD_A, PRE_A, LD_LIST, LD_B, ("mmx", acc(0), spad(16), spad(64), 16)],
+            {},
+            {"WPORT": {"raw": 16}, "MAT": {"raw": 34}},
+        ),
+        (
+            [LD_A, LD_LIST, PRE_A, FILL_ACC, MMX],
+            {"vector_lanes": 1},
+            {"WPORT": {"raw": 16}, "MAT": {"raw": 260}},
+        ),
+        # but not for sums that its list does not name
+        (
+            [LD_A, LD_LIST, PRE_A, FILL_ACC, FILL_FAR, MMX],
+            {"vector_lanes": 4},
+            {"WPORT": {"raw": 16}, "MAT": {"raw": 68}},
+        ),
+        (
+            [LD_A, LD_FAR_LIST, PRE_A, FILL_ACC, FILL_FAR, MMX],
+            {"vector_lanes": 4},
+            {"WPORT": {"raw": 16}, "MAT": {"raw": 136}},
+        ),
+        # nor for sums on their way to the same rows, whichever instruction made them
+        ([*MMX_READY, MMX, MMX], {}, RUN_UP),
+        ([*MMX_READY, MM_A, MMX, ("mm", acc(0), spad(0), 16, 1)], {}, RUN_UP),
+        # ST reads what was there before: 20 + 64
+        (
+            [*MMX_READY, ST_ACC, MMX],
+            {},
+            {"WPORT": {"raw": 16}, "STORE": {"raw": 20}, "MAT": {"war": 84}},
+        ),
+        # ST after it waits for the last sum, and so does an LD of what it read
+        ([*MMX_READY, MMX, ST_ACC], {}, RUN_UP | {"STORE": {"raw": 32 + 16 + 30}}),
+        (
+            [*MMX_READY, MMX, ST_ACC],
+            {"indexed_accumulate_cycles": 1},
+            RUN_UP | {"STORE": {"raw": 32 + 32 + 30}},
+        ),
+        (
+            [*MMX_READY, FILL_FAR, MMX, ("st", 1, 0, 16, acc(16), 0, 16, 16, 0)],
+            {},
+            RUN_UP | {"STORE": {"raw": 40}},
+        ),
+        ([*MMX_READY, MMX, LD_A], {}, RUN_UP | {"LOAD": {"war": 48 - 18}}),
+        ([*MMX_READY, MMX, LD_LIST], {}, RUN_UP | {"LOAD": {"war": 48 - 18}}),
+        ([*MMX_READY, MMX, FILL_ACC], {}, RUN_UP | {"VEC": {"waw": 78 - 20}}),
+    ],
+)
+def test_stalls_by_index(
+    library: ctypes.CDLL,
+    calls: list[tuple[Any, ...]],
+    config: dict[str, Any],
+    expected: dict[str, dict[str, int]],
+) -> None:
+    assert stalls_of(library, calls, indexed=1, **(QUIET | config)) == expected
+
+
+def test_bytes_and_energy_by_index(library: ctypes.CDLL) -> None:
+    """Whole rows of the list, a row of SPAD for each one named, and a sum read and written for each."""
+    with Machine(library, indexed=1) as machine:
+        machine.buffer("lists", LISTS, I8)
+        machine.call("fill", spad(0), 16, 1.0)
+        machine.call("fill", acc(0), 16, 1.0)
+        machine.call("ld", spad(64), 0, 0, 0, 16, 2, 16)
+        before = machine.report()
+        machine.call("prex", spad(0), spad(64), 9, 16)
+        machine.call("mmx", acc(0), spad(0), spad(64), 5)
+        after = machine.report()
+        assert "addressing by index" in machine.text()
+    check_conservation(after)
+    moved = {key: count - before["bytes"][key] for key, count in after["bytes"].items()}
+    assert {key: count for key, count in moved.items() if count} == {
+        "spad_read": (2 + 9) * 16 + (1 + 5) * 16,
+        "acc_read": 5 * 64,
+        "acc_write": 5 * 64,
+        "reg_write": 256,
+    }
+    assert after["indexed_rows"] == {"read": 9, "accumulated": 5}
+    assert after["energy_pj"]["index"] == 9 * 2.0 + 5 * 3.0
+    assert after["peak_rows"] == {"spad": 66, "acc": 16, "l0a": 0, "l0b": 0}
 
 
 # --- Values: an independent model in numpy ------------------------------------------------------------------
@@ -680,6 +843,28 @@ class Model:
         self.tile[:] = 0
         self.tile[:rows, :cols] = self.memory["spad"][b : b + rows, :cols]
 
+    def _list(self, index: int, count: int) -> list[int]:
+        """Numbers of two bytes from rows of SPAD on; a byte too many in a row is left out."""
+        memory, row, kind = self._at(index)
+        each = memory.shape[1] * BYTES[kind] // 2
+        rows = memory[row : row + math.ceil(count / each)]
+        raw = np.ascontiguousarray(narrow(rows, kind)[0] if kind in (F16, BF16) else rows).view(np.uint8)
+        pairs = raw[:, : 2 * each].reshape(-1, 2).astype(int)
+        return [int(number) for number in (pairs[:, 0] + 256 * pairs[:, 1])[:count]]
+
+    def prex(self, b: int, index: int, rows: int, cols: int) -> None:
+        self.tile[:] = 0
+        for r, number in enumerate(self._list(index, rows)):
+            self.tile[r, :cols] = self.memory["spad"][b + number, :cols]
+
+    def mmx(self, c: int, a: int, index: int, rows: int) -> None:
+        _, row, _ = self._at(c)
+        for r, number in enumerate(self._list(index, rows)):
+            sums = self.memory["acc"][row + number : row + number + 1]
+            sums[:] = self._accumulate(
+                sums, self.memory["spad"][a + r : a + r + 1, : self.rows], self.tile, 1
+            )
+
     def _accumulate(self, c: Array, a: Array, b: Array, accumulate: int) -> Array:
         if c.dtype == np.int32:
             total = a.astype(np.int64) @ b.astype(np.int64) + (c.astype(np.int64) if accumulate else 0)
@@ -721,6 +906,19 @@ class Model:
         """Nothing to do: the model knows no time."""
 
 
+def packed(numbers: Array, width: int, kind: int) -> Array:
+    """Numbers of two bytes each in rows of so many elements; a byte too many in a row stays 0."""
+    each = width * BYTES[kind] // 2
+    if each == 0:
+        return np.zeros((1, width), NUMPY[kind])
+    rows = math.ceil(len(numbers) / each)
+    filled = np.zeros(rows * each, "<u2")
+    filled[: len(numbers)] = numbers
+    raw = np.zeros((rows, width * BYTES[kind]), np.uint8)
+    raw[:, : 2 * each] = filled.view(np.uint8).reshape(rows, 2 * each)
+    return raw.view(NUMPY[kind])
+
+
 class Program:
     """A random program that keeps all rules, over buffers of random numbers."""
 
@@ -754,6 +952,10 @@ class Program:
             "queue_store": int(rng.integers(1, 3)),
             "issue_gap": int(rng.integers(3)),
         }
+        self.indexed = array == WS and width * BYTES[kind] >= 2
+        self.config |= {"indexed": int(self.indexed)}
+        if self.indexed:
+            self.config |= {f"indexed_{name}_cycles": int(rng.integers(3)) for name in ("read", "accumulate")}
         self.widths = {"spad": width, "acc": cols, "l0a": cols, "l0b": cols}
         self.memories = MEMORIES if array == MMA else MEMORIES[:2]
         self.elements = 600
@@ -761,6 +963,9 @@ class Program:
         self.kinds = [I32, kind, acc_kind, int(rng.choice([I8, F16, BF16, F32, I32]))]
         self.buffers = [(index, I32)] + [(self._numbers(k), k) for k in self.kinds[1:]]
         self.outputs = [(k, float(rng.choice([1, 0.5, 0.37, 1e6])), int(rng.integers(2))) for k in self.kinds]
+        self.kinds.append(kind)  # lists of 20 rows, most of them named twice
+        self.lists = np.concatenate([packed(rng.integers(0, 13, 20), width, kind) for _ in range(8)])
+        self.buffers.append((self.lists.reshape(-1), kind))
         self.calls: list[tuple[Any, ...]] = []
         for name in self.memories:
             self.calls.append(("fill", self._address(name, 0), self.size, float(rng.integers(-3, 4))))
@@ -768,6 +973,7 @@ class Program:
             self.calls.append(("pre", 0, rows, cols))
         choices = ["ld", "ldg", "st", "sts", "mv", "vop", "fill", "fence"]
         choices += ["pre", "mm", "mm", "mm"] if array == WS else ["mma", "mma"]
+        choices += ["prex", "mmx", "mmx"] if self.indexed else []
         for choice in rng.choice(choices, count):
             self.calls.append(getattr(self, "_" + choice)())
         self.calls += [("st", 2, 0, cols, acc(0), 0, min(self.size, self.elements // cols), cols, 0)]
@@ -913,6 +1119,22 @@ class Program:
             self._int(0, 1),
         )
 
+    def _load_list(self) -> int:
+        """Loads a list before the call that is to use it; returns where it is."""
+        rows, width = len(self.lists) // 8, self.lists.shape[1]
+        where = self._int(0, self.size - rows)
+        first = self._int(0, 7) * rows * width
+        self.calls.append(("ld", where, 0, len(self.buffers) - 1, first, width, rows, width))
+        return where
+
+    def _prex(self) -> tuple[Any, ...]:
+        where, rows = self._load_list(), self._int(1, self.config["rows"])
+        return ("prex", self._int(0, self.size - 13), where, rows, self._int(1, self.config["cols"]))
+
+    def _mmx(self) -> tuple[Any, ...]:
+        where, rows = self._load_list(), self._int(1, 20)
+        return ("mmx", acc(self._int(0, self.size - 13)), spad(self._int(0, self.size - rows)), where, rows)
+
     def _mma(self) -> tuple[Any, ...]:
         width = self.config["cols"]
         m, n, k = self._int(1, 16), self._int(1, 3 * width), self._int(1, min(3 * width, 16))
@@ -980,7 +1202,16 @@ def test_time_does_not_depend_on_values(library: ctypes.CDLL, program: Program) 
     full, _ = program.run(library)
     timed, data = program.run(library, NO_DATA)
     assert all((found == before).all() for found, (before, _) in zip(data, program.buffers, strict=True))
-    for key in ("cycles", "engines", "bytes", "energy_pj", "instructions", "peak_rows", "macs"):
+    for key in (
+        "cycles",
+        "engines",
+        "bytes",
+        "energy_pj",
+        "instructions",
+        "peak_rows",
+        "macs",
+        "indexed_rows",
+    ):
         assert timed[key] == full[key]
 
 
@@ -1002,6 +1233,8 @@ def test_time_does_not_depend_on_values(library: ctypes.CDLL, program: Program) 
             {"min_rows": 0},
             {"mma_interval": 1},
             {"fill_in_occupancy": 0},
+            {"indexed_read_cycles": 0},
+            {"indexed_accumulate_cycles": 0},
             {"line_rows": 1},
         ]
     ),
@@ -1030,13 +1263,20 @@ def test_counters_are_those_of_the_program(library: ctypes.CDLL, program: Progra
             written += size
             read += 4 * a[7] + (size if a[10] else 0)
     macs = sum(a[2] * config["rows"] * config["cols"] for name, *a in calls if name == "mm")
+    macs += sum(a[3] * config["rows"] * config["cols"] for name, *a in calls if name == "mmx")
     for name, *a in calls:
         if name == "mma":
             macs += math.prod(math.ceil(x / u) * u for x, u in zip(a[6:9], (4, 8, 2), strict=True))
     counted = report["bytes"]
     assert (counted["dram_read"], counted["dram_write"], report["macs"]) == (read, written, macs)
     assert sum(report["instructions"].values()) == len(calls)
+    indexed = {
+        "read": sum(a[2] for name, *a in calls if name == "prex"),
+        "accumulated": sum(a[3] for name, *a in calls if name == "mmx"),
+    }
+    assert report["indexed_rows"] == indexed
     energy = report["energy_pj"]
+    assert energy["index"] == indexed["read"] * 2.0 + indexed["accumulated"] * 3.0
     assert energy["mac"] == macs * 0.25
     assert energy["dram"] == (read + written) * 64.0
     assert energy["spad"] == (counted["spad_read"] + counted["spad_write"]) * 1.25
@@ -1057,6 +1297,79 @@ def test_every_half_and_bfloat_survives(library: ctypes.CDLL) -> None:
             machine.call("ld", spad(0), 0, x, 0, 16, 4096, 16)
             machine.call("st", y, 0, 16, spad(0), 0, 4096, 16, 0)
         assert (target.view(np.uint16) == patterns).all()
+
+
+@pytest.mark.parametrize("kind", [I8, F16, BF16, F32])
+def test_every_index_survives(library: ctypes.CDLL, kind: int) -> None:
+    """All 65536 row numbers in the bytes of every input type, which are often no numbers of that type."""
+    count = 65536
+    numbers = np.random.default_rng(kind).permutation(count)
+    ones = narrow(np.ones(4, np.float32), kind)[0]
+    values = np.tile(narrow(np.arange(1, 9, dtype=np.float32), kind)[0], count // 4)
+    lists = packed(numbers, 2, kind)
+    acc_kind = I32 if kind == I8 else F32
+    found = np.zeros((count, 2), NUMPY[acc_kind])
+    size = (4 + count + len(lists)) * 2 * BYTES[kind]
+    config: dict[str, Any] = {"rows": 2, "cols": 2, "in": kind, "acc": acc_kind, "line_rows": 1}
+    with Machine(library, spad_bytes=size, acc_bytes=count * 8, indexed=1, **config) as machine:
+        x, one, table = (
+            machine.buffer(name, np.ascontiguousarray(data.reshape(-1)), kind)
+            for name, data in (("x", values), ("one", ones), ("lists", lists))
+        )
+        y = machine.buffer("y", found.reshape(-1), acc_kind)
+        machine.call("ld", spad(0), 0, one, 0, 2, 2, 2)
+        machine.call("ld", spad(4), 0, x, 0, 2, count, 2)
+        machine.call("ld", spad(4 + count), 0, table, 0, 2, len(lists), 2)
+        machine.call("fill", acc(0), count, 0.0)
+        machine.call("pre", spad(0), 2, 2)
+        machine.call("mmx", acc(0), spad(4), spad(4 + count), count)
+        machine.call("st", y, 0, 2, acc(0), 0, count, 2, 0)
+    expected = np.zeros_like(found)
+    expected[numbers] = np.tile([3, 7, 11, 15], count // 4)[:, None]
+    assert (found == expected).all()
+
+
+def test_rows_named_twice_are_added_in_order(library: ctypes.CDLL) -> None:
+    """In f32, where the order shows: (0 + 2^24) + 1 + 1 is 2^24, and 0 + 1 + 1 + 2^24 is not."""
+    found = np.zeros((2, 2), np.float32)
+    values = np.array([[2**24, 0], [1, 0], [1, 0], [1, 0], [1, 0], [2**24, 0]], np.float32)
+    lists = packed(np.array([0, 0, 0, 1, 1, 1]), 2, F32)
+    config: dict[str, Any] = {"rows": 2, "cols": 2, "in": F32, "acc": F32, "indexed": 1}
+    with Machine(library, **config) as machine:
+        x = machine.buffer("x", values.reshape(-1), F32)
+        table = machine.buffer("lists", lists.reshape(-1), F32)
+        y = machine.buffer("y", found.reshape(-1), F32)
+        machine.call("ld", spad(0), 0, x, 0, 2, 6, 2)
+        machine.call("ld", spad(16), 0, table, 0, 2, len(lists), 2)
+        machine.call("fill", acc(0), 2, 0.0)
+        machine.call("fill", spad(32), 2, 1.0)
+        machine.call("pre", spad(32), 2, 2)
+        machine.call("mmx", acc(0), spad(0), spad(16), 6)
+        machine.call("st", y, 0, 2, acc(0), 0, 2, 2, 0)
+    assert found.tolist() == [[2**24] * 2, [2**24 + 2] * 2]
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [("ld", spad(64), 0, 0, 0, 16, 2, 16)],
+        [LD_LIST, ("fill", spad(65), 1, 0.0)],
+        [LD_LIST, ("mv", spad(64), 0, spad(0), 0, 1, 1)],
+        [LD_LIST, ("ldg", spad(64), 0, 2, 0, 16, 3, 0, 2, 16)],
+    ],
+    ids=["no data", "filled", "moved", "index without data"],
+)
+def test_only_time_needs_the_indices_all_the_same(library: ctypes.CDLL, calls: list[tuple[Any, ...]]) -> None:
+    with Machine(library, NO_DATA, indexed=1) as machine:
+        machine.absent("x", 1000, I8)
+        machine.absent("y", 1000, I32)
+        machine.buffer("lists", LISTS, I8)
+        machine.absent("index", 10, I32)
+        machine.call("ld", spad(0), 0, 0, 0, 16, 32, 16)
+        for call in calls:
+            machine.call(*call)
+        with pytest.raises(AxError, match="of SPAD are not known: with AX_NO_DATA an LD of them needed"):
+            machine.call(*PREX)
 
 
 @settings(deadline=None, max_examples=50)
@@ -1106,6 +1419,8 @@ def test_an_overflow_is_counted(library: ctypes.CDLL) -> None:
 
 FILLED = ("fill", spad(0), 64, 0.0)
 FILLED_ACC = ("fill", acc(0), 64, 0.0)
+FILL_257 = ("fill", spad(64), 2, 1.0)  # both bytes of each index are 1
+INDEXED = {"indexed": 1}
 
 
 @pytest.mark.parametrize(
@@ -1190,6 +1505,56 @@ FILLED_ACC = ("fill", acc(0), 64, 0.0)
         ({}, [FILLED, PRE_A, ("mm", spad(5), spad(0), 1, 1)], "operand c cannot be in SPAD: ACC needed"),
         ({}, [FILLED, ("pre", spad(0), 17, 16)], "a tile of 1 x 1 to 16 x 16 needed, found 17 x 16"),
         ({}, [FILLED, ("pre", spad(0), 16, 0)], "a tile of 1 x 1 to 16 x 16 needed, found 16 x 0"),
+        (
+            {},
+            [FILLED, PREX],
+            "TU.PREX (b=SPAD[0], index=SPAD[64], rows=16, cols=16), instruction 2, in 'layer fc1': target "
+            "'test16' cannot address rows by index (its description has no [indexed])",
+        ),
+        ({}, [FILLED, PRE_A, MMX], "target 'test16' cannot address rows by index"),
+        (CUBE, [FILLED, PREX], "target 'test16' has no stationary array (it computes with TU.MMA)"),
+        (
+            INDEXED,
+            [FILLED, ("prex", spad(0), spad(0), 17, 16)],
+            "a tile of 1 x 1 to 16 x 16 needed, found 17",
+        ),
+        (INDEXED, [FILLED, ("prex", acc(0), spad(0), 1, 1)], "operand b cannot be in ACC: SPAD needed"),
+        (INDEXED, [FILLED, ("prex", spad(0), acc(0), 1, 1)], "operand index cannot be in ACC: SPAD needed"),
+        (
+            INDEXED,
+            [FILLED, ("prex", spad(0), spad(4095), 16, 1)],
+            "operand index reaches row 4096 of SPAD, which has 4096 rows",
+        ),
+        (INDEXED, [FILLED, PREX], "operand index reads row 64 of SPAD, which was never written"),
+        (
+            INDEXED,
+            [FILLED, FILL_257, PREX],
+            "index 0 is 257: operand b reads row 257 of SPAD, which was never written",
+        ),
+        (
+            INDEXED,
+            [FILLED, ("fill", spad(64), 2, -1.0), PREX],
+            "index 0 is 65535: operand b reaches row 65535 of SPAD, which has 4096 rows",
+        ),
+        (INDEXED, [FILLED, ("mmx", acc(0), spad(0), spad(0), 1)], "the array is empty: a TU.PRE before"),
+        (
+            INDEXED,
+            [FILLED, FILL_257, PRE_A, MMX],
+            "TU.MMX (c=ACC[0], a=SPAD[0], index=SPAD[64], rows=16), instruction 4, in 'layer fc1': index 0 "
+            "is 257: operand c reads row 257 of ACC, which was never written",
+        ),
+        (
+            INDEXED,
+            [FILLED, FILL_257, PRE_A, ("mmx", acc(1000), spad(0), spad(64), 1)],
+            "index 0 is 257: operand c reaches row 1257 of ACC, which has 1024 rows",
+        ),
+        (INDEXED, [FILLED, PRE_A, ("mmx", spad(0), spad(0), spad(0), 1)], "operand c cannot be in SPAD: ACC"),
+        (INDEXED, [FILLED, PRE_A, ("mmx", acc(0), spad(0), spad(0), 0)], "operand a needs at least 1 row"),
+        (
+            INDEXED,
+            [FILLED, PRE_A, ("mmx", acc(0), spad(60), spad(0), 8)],
+            "operand a reads row 64 of SPAD, which was never written",
+        ),
         (CUBE, [FILLED, PRE_A], "target 'test16' has no stationary array (it computes with TU.MMA)"),
         (CUBE, [FILLED, MM_A], "target 'test16' has no stationary array (it computes with TU.MMA)"),
         (
@@ -1276,6 +1641,10 @@ def test_errors(
         ({"kind": MMA, "mma_k": 0}, "mma_k must be at least 1, found 0"),
         ({"dma_bytes_per_cycle": 0.0}, "dma_bytes_per_cycle must be positive, found 0"),
         ({"move_bytes_per_cycle": -1.0}, "move_bytes_per_cycle must be positive, found -1"),
+        ({"indexed": 1, **CUBE}, "indexed needs kind AX_WS, found AX_MMA"),
+        ({"indexed": 1, "rows": 1, "cols": 1}, "indexed needs scratchpad rows of at least 2 bytes, found 1"),
+        ({"indexed_read_cycles": -1}, "indexed_read_cycles must be at least 0, found -1"),
+        ({"indexed_accumulate_pj": math.nan}, "indexed_accumulate_pj must be at least 0, found nan"),
         ({"mac_pj": math.nan}, "mac_pj must be at least 0, found nan"),
     ],
 )

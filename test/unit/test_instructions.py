@@ -38,6 +38,7 @@ from sparsecc.target.instructions import (
     pack_indices,
     round_bf16,
     spad,
+    unpack_indices,
 )
 
 AXSIM = Path(__file__).resolve().parents[2] / "sparsecc" / "runtime" / "axsim"
@@ -401,6 +402,7 @@ def test_addresses():
 GEMMINI = Target.load("gemmini16")
 SCALESIM = Target.load("scalesim-ws32")
 ASCEND = Target.load("ascend910")
+INDEXED = indexed("scalesim-ws32", "i8", Indexed(2, 3, 1.5, 2.5))
 
 
 @pytest.mark.parametrize(
@@ -418,6 +420,10 @@ ASCEND = Target.load("ascend910")
         (GEMMINI, "TU.MM", (acc(0), spad(0), 2, 0), 4),
         (GEMMINI, "TU.MM", (acc(0), spad(0), 100, 1), 100),
         (SCALESIM, "TU.MM", (acc(0), spad(0), 100, 1), 100 + 32 + 32 - 2),
+        (Target.load("gemmini16x"), "TU.PREX", (spad(0), spad(64), 3, 3), 16),
+        (Target.load("gemmini16x"), "TU.MMX", (acc(0), spad(0), spad(64), 2), 4),
+        (INDEXED, "TU.PREX", (spad(0), spad(64), 3, 3), 32 + 3 * 2),
+        (INDEXED, "TU.MMX", (acc(0), spad(0), spad(64), 10), 10 + 3 * 10 + 32 + 32 - 2),
         (SCALESIM, "LD", (spad(0), 0, 0, 0, 64, 16, 16), 0),
         (ASCEND, "TU.MMA", (acc(0), 0, l0a(0), 16, l0b(0), 0, 17, 16, 64, 0), 2 * 1 * 4),
         (ASCEND, "FENCE", (), 0),
@@ -433,6 +439,48 @@ def test_store_costs_what_it_writes():
     assert store.cycles(GEMMINI, *operands, off_chip="i8") == 16
     saved = store.energy(GEMMINI, *operands) - store.energy(GEMMINI, *operands, off_chip="i8")
     assert saved == pytest.approx(3 * 256 * GEMMINI.energy.dram_pj_per_byte)
+
+
+def test_a_list_costs_its_whole_rows():
+    prex, mmx = INSTRUCTIONS["TU.PREX"], INSTRUCTIONS["TU.MMX"]
+    row_pj = INDEXED.row_bytes * INDEXED.energy.spad_pj_per_byte
+    for rows, list_rows in ((1, 1), (16, 1), (17, 2), (32, 2)):
+        more = prex.energy(INDEXED, spad(0), spad(64), rows, 32)
+        more -= INSTRUCTIONS["TU.PRE"].energy(INDEXED, spad(0), rows, 32)
+        assert more == pytest.approx(list_rows * row_pj + rows * 1.5)
+        more = mmx.energy(INDEXED, acc(0), spad(0), spad(64), rows)
+        more -= INSTRUCTIONS["TU.MM"].energy(INDEXED, acc(0), spad(0), rows, 1)
+        assert more == pytest.approx(list_rows * row_pj + rows * 2.5)
+
+
+@pytest.mark.parametrize("name", ["TU.PREX", "TU.MMX"])
+def test_rows_by_index_cost_nothing_where_there_are_none(name: str):
+    for cost in (INSTRUCTIONS[name].cycles, INSTRUCTIONS[name].energy):
+        with pytest.raises(UserError, match=r"target gemmini16 cannot address rows by index; .*\[indexed\]"):
+            cost(GEMMINI, spad(0), spad(0), spad(0), 1)
+
+
+@pytest.mark.parametrize("in_type", ["i8", "f16", "bf16", "f32"])
+def test_lists_are_packed_in_bytes(in_type: str):
+    """Every number there is, in elements that LD takes, survives; bytes are little-endian."""
+    target = SCALESIM.with_type(in_type)
+    numbers = np.random.default_rng(0).permutation(2**16)[:60001]
+    packed = pack_indices(target, numbers)
+    assert packed.dtype == DTYPES[in_type]
+    assert packed.shape == (-(-len(numbers) // target.indices_per_row), 32)
+    assert (unpack_indices(target, packed, len(numbers)) == numbers).all()
+    state = State(target)
+    handle = state.buffer(packed.reshape(-1), in_type)
+    INSTRUCTIONS["LD"].reference(state, spad(0), 0, handle, 0, 32, len(packed), 32)
+    assert (unpack_indices(target, state.read(spad(0), len(packed)), len(numbers)) == numbers).all()
+    assert pack_indices(target, []).shape == (0, 32)
+    for wrong in ([-1], [2**16]):
+        with pytest.raises(UserError, match="needed 0 to 65535"):
+            pack_indices(target, wrong)
+
+
+def test_the_bytes_of_a_list():
+    assert pack_indices(GEMMINI, [1, 0x203]).view(np.uint8).tolist() == [[1, 0, 3, 2] + 12 * [0]]
 
 
 def test_only_one_register_for_weights_means_the_array_itself_loads():
@@ -528,6 +576,8 @@ def test_convert_to_i8(value: float, expected: int):
         ("TU.PRE", (acc(0), 16, 16), "operand b is in acc, needed in spad"),
         ("TU.MM", (acc(0), spad(0), 16, 0), "needs a TU.PRE before it"),
         ("TU.MMA", (acc(0), 0, l0a(0), 0, l0b(0), 0, 1, 1, 1, 0), "has no TU.MMA"),
+        ("TU.PREX", (spad(0), spad(0), 16, 16), "target gemmini16 cannot address rows by index"),
+        ("TU.MMX", (acc(0), spad(0), spad(0), 16), "target gemmini16 cannot address rows by index"),
     ],
 )
 def test_wrong_operands(mnemonic: str, operands: tuple[Any, ...], needed: str):
@@ -536,4 +586,37 @@ def test_wrong_operands(mnemonic: str, operands: tuple[Any, ...], needed: str):
     state.buffer(np.full(16, -1, np.int32), "i32", "index")
     with pytest.raises(UserError) as error:
         INSTRUCTIONS[mnemonic].reference(state, *operands)
+    assert needed in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("mnemonic", "operands", "needed"),
+    [
+        ("TU.PREX", (spad(0), spad(32), 17, 16), "does not fit the array of 16 x 16"),
+        ("TU.PREX", (acc(0), spad(32), 1, 1), "operand b is in acc, needed in spad"),
+        ("TU.PREX", (spad(0), acc(32), 1, 1), "operand index is in acc, needed in spad"),
+        ("TU.PREX", (spad(0), spad(40), 1, 1), "row 40 of spad is read, but was never written"),
+        ("TU.PREX", (spad(16383), spad(32), 1, 1), "index 0 is 5: row 16388 of spad, which has 16384 rows"),
+        ("TU.PREX", (spad(100), spad(32), 1, 1), "index 0 is 5: row 105 of spad is read, but was never"),
+        ("TU.MMX", (spad(0), spad(0), spad(32), 1), "operand c is in spad, needed in acc"),
+        ("TU.MMX", (acc(0), acc(0), spad(32), 1), "operand a is in acc, needed in spad"),
+        ("TU.MMX", (acc(0), spad(0), acc(0), 1), "operand index is in acc, needed in spad"),
+        ("TU.MMX", (acc(0), spad(0), spad(32), 0), "needed at least one row"),
+        ("TU.MMX", (acc(0), spad(0), spad(32), 2), "index 1 is 770: row 770 of acc is read, but was never"),
+        ("TU.MMX", (acc(1000), spad(0), spad(32), 2), "index 1 is 770: row 1770 of acc, which has 1024 rows"),
+    ],
+)
+def test_wrong_rows_by_index(mnemonic: str, operands: tuple[Any, ...], needed: str):
+    target = Target.load("gemmini16x")
+    state, run = State(target), INSTRUCTIONS
+    lists = state.buffer(pack_indices(target, [5, 770]).reshape(-1), "i8", "lists")
+    run["FILL"].reference(state, spad(0), 32, 0.0)
+    run["FILL"].reference(state, acc(0), 16, 0.0)
+    run["FILL"].reference(state, acc(1005), 1, 0.0)
+    run["LD"].reference(state, spad(32), 0, lists, 0, 16, 1, 16)
+    with pytest.raises(UserError, match=r"needs a TU\.PRE or TU\.PREX before it"):
+        run["TU.MMX"].reference(state, acc(0), spad(0), spad(32), 1)
+    run["TU.PRE"].reference(state, spad(0), 16, 16)
+    with pytest.raises(UserError) as error:
+        run[mnemonic].reference(state, *operands)
     assert needed in str(error.value)

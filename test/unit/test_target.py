@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from sparsecc.errors import UserError
-from sparsecc.target import Array, Memory, Target, TargetError
+from sparsecc.target import Array, Indexed, Memory, Target, TargetError
 from sparsecc.target.header import target_header
 from sparsecc.target.target import PRESETS
 
 AXSIM = Path(__file__).resolve().parents[2] / "sparsecc" / "runtime" / "axsim"
 NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
 GEMMINI = (PRESETS / "gemmini16.toml").read_text()
+GEMMINI_X = (PRESETS / "gemmini16x.toml").read_text()
 ASCEND = (PRESETS / "ascend910.toml").read_text()
+BY_INDEX = GEMMINI_X[GEMMINI_X.index("[indexed]") : GEMMINI_X.index("[queues]")]
 
 
 @pytest.fixture
@@ -80,6 +82,24 @@ def test_presets_are_those_described():
     assert scalesim.timing.count == "last_index"
     # Wide enough for a panel of 4096 columns, and for all accumulators of a product of 4096 x 4096.
     assert Target.load("scalesim-ws16").acc_rows >= 4096 * 4096 // 16
+
+
+def test_gemmini16x_is_gemmini16_with_rows_by_index():
+    plain, target = Target.load("gemmini16"), Target.load("gemmini16x")
+    assert plain.indexed is None
+    assert "indexed" not in str(plain)
+    assert target.indexed
+    assert (target.indexed.read_cycles, target.indexed.accumulate_cycles) == (0, 0)
+    assert target.indices_per_row == 8
+    assert "indexed  read +0 cycles/row" in str(target)
+    assert {key for key in target.assumed if key not in plain.assumed} == {
+        f"indexed.{key}" for key in ("read_cycles", "accumulate_cycles", "read_pj", "accumulate_pj")
+    }
+    assert dataclasses.replace(target, name="gemmini16", indexed=None, sources=plain.sources) == plain
+    assert ".indexed = 0," in target_header(plain)
+    header = target_header(target)
+    assert ".indexed = 1," in header
+    assert f".indexed_read_pj = {target.indexed.read_pj}," in header
 
 
 def test_sources_say_what_is_assumed():
@@ -200,6 +220,33 @@ def replace(old: str, new: str, text: str = GEMMINI) -> str:
             "[memory]",
             "memory.l0b: found nothing, needed for kind 'mma'",
         ),
+        (replace("read_cycles = 0\n", "", GEMMINI_X), "[indexed]", "indexed.read_cycles: found nothing"),
+        (
+            replace("read_cycles = 0", "read_cycles = -1", GEMMINI_X),
+            "read_cycles = -1",
+            "indexed.read_cycles: found -1, needed a whole number at least 0",
+        ),
+        (
+            replace("read_pj = 1.05", "read_pj = -1", GEMMINI_X),
+            "read_pj = -1",
+            "indexed.read_pj: found -1.0, needed a number at least 0",
+        ),
+        (
+            replace("read_pj = 1.05", "read_jp = 1.05", GEMMINI_X),
+            "read_jp",
+            "unknown key, needed one of read_cycles, accumulate_cycles, read_pj, accumulate_pj; did you mean",
+        ),
+        (replace('"indexed.*_pj"', '"indexed.read_pj"', GEMMINI_X), "accumulate_pj", "found no source"),
+        (
+            replace("[dma]", "[indexed]\n[dma]"),
+            "[indexed]",
+            "indexed.read_cycles: found nothing, needed a value; add `read_cycles = ...` to [indexed]",
+        ),
+        (
+            replace("[queues]", f"{BY_INDEX}[queues]", ASCEND) + '"indexed.*" = "assumed"\n',
+            "[indexed]",
+            "indexed: found for kind 'mma', needed only for kind 'ws'; remove the section",
+        ),
         (replace("interval = 1", "interval = 0", ASCEND), "interval = 0", "array.interval: found 0, needed"),
         (replace("interval = 1", "interval = 1\nmin_rows = 4", ASCEND), "min_rows", "needed kind 'ws'"),
     ],
@@ -238,6 +285,9 @@ def test_a_target_made_in_python_is_checked_too():
     array = Array("ws", 32, 16, (("i8", "i32"),), "i8")
     with pytest.raises(TargetError, match=r"array\.rows: found rows = 32 with cols = 16"):
         dataclasses.replace(gemmini, array=array)
+    array = Array("ws", 1, 1, (("i8", "i32"),), "i8")
+    with pytest.raises(TargetError, match=r"indexed: found scratchpad rows of 1 byte, needed 2 bytes for an"):
+        dataclasses.replace(gemmini, array=array, indexed=Indexed(0, 0, 0.0, 0.0))
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, name: str, provide: Callable[[], Any]):

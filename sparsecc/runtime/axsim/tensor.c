@@ -22,7 +22,7 @@ static void wait_for_sums(const ax_machine *m, const axi_area *c, bool accumulat
     }
 }
 
-static int check_tile(ax_machine *m, const axi_insn *insn)
+static inline int check_tile(ax_machine *m, const axi_insn *insn)
 {
     const ax_config *config = &m->config;
     if (insn->rows >= 1 && insn->rows <= config->rows && insn->cols >= 1 && insn->cols <= config->cols)
@@ -32,7 +32,7 @@ static int check_tile(ax_machine *m, const axi_insn *insn)
 }
 
 /* Starts to load a tile; returns when it is there, and its rows are read. */
-static int64_t load_tile(ax_machine *m, const axi_insn *insn, int64_t occupancy, axi_hazards *hazards)
+static inline int64_t load_tile(ax_machine *m, const axi_insn *insn, int64_t occupancy, axi_hazards *hazards)
 {
     const ax_config *config = &m->config;
     /* The shadow registers are free once the tile before has moved on, when its first TU.MM starts. */
@@ -45,7 +45,7 @@ static int64_t load_tile(ax_machine *m, const axi_insn *insn, int64_t occupancy,
     return m->tile_ready;
 }
 
-static void put_tile(ax_machine *m, const unsigned char *source, size_t pitch, int32_t rows, int32_t cols)
+static inline void put_tile(ax_machine *m, const unsigned char *source, size_t pitch, int32_t rows, int32_t cols)
 {
     if (m->config.in == AX_I8) {
         axi_pack_i8(m->tile, m->k_pad, m->n_pad, (const int8_t *)source, pitch, rows, cols);
@@ -75,8 +75,8 @@ int ax_pre(ax_machine *m, uint32_t b, int32_t rows, int32_t cols)
 }
 
 /* Starts to stream rows, which takes so many cycles; sums are there once the last has gone through, too. */
-static int64_t stream(ax_machine *m, const axi_insn *insn, int64_t streaming, int64_t through,
-                      const axi_hazards *hazards)
+static inline int64_t stream(ax_machine *m, const axi_insn *insn, int64_t streaming, int64_t through,
+                             const axi_hazards *hazards)
 {
     const bool fill = m->config.fill_in_occupancy;
     const int64_t start =
@@ -89,7 +89,8 @@ static int64_t stream(ax_machine *m, const axi_insn *insn, int64_t streaming, in
 }
 
 /* Rows of a times the stationary tile, put or added to rows of accumulators that follow each other. */
-static void put_products(ax_machine *m, unsigned char *to, const unsigned char *a, int64_t rows, bool accumulate)
+static inline void put_products(ax_machine *m, unsigned char *to, const unsigned char *a, int64_t rows,
+                                bool accumulate)
 {
     const ax_config *config = &m->config;
     const size_t to_pitch = m->memory[AXI_ACC].pitch, a_pitch = m->memory[AXI_SPAD].pitch;
@@ -179,26 +180,26 @@ static const uint16_t *read_list(ax_machine *m, const axi_insn *insn, uint32_t a
     return numbers;
 }
 
-/* The row that index r of a list names, as an area; it must exist and be written. */
+/* The row that lies `index` rows beyond an address. */
+static inline axi_area named(ax_machine *m, uint32_t base, uint16_t index)
+{
+    return (axi_area){&m->memory[base >> 30], (int64_t)(base & AXI_ADDRESS_MASK) + index, 0, 1, 1};
+}
+
+/* The row that index r of a list names; it must exist and be written. */
 static int place_named(ax_machine *m, const axi_insn *insn, const char *operand, uint32_t base, const uint16_t *list,
                        int64_t r, axi_area *area)
 {
-    axi_memory *memory = &m->memory[base >> 30];
-    const int64_t row = (int64_t)(base & AXI_ADDRESS_MASK) + list[r];
-    if (row >= memory->rows)
+    *area = named(m, base, list[r]);
+    const axi_memory *memory = area->memory;
+    if (area->row >= memory->rows)
         return axi_fail(m, insn, "index %lld is %d: operand %s reaches row %lld of %s, which has %lld rows",
-                        (long long)r, (int)list[r], operand, (long long)row, memory->name, (long long)memory->rows);
-    if (!memory->written[row])
+                        (long long)r, (int)list[r], operand, (long long)area->row, memory->name,
+                        (long long)memory->rows);
+    if (!memory->written[area->row])
         return axi_fail(m, insn, "index %lld is %d: operand %s reads row %lld of %s, which was never written",
-                        (long long)r, (int)list[r], operand, (long long)row, memory->name);
-    memory->peak_rows = axi_max(memory->peak_rows, row + 1);
-    *area = (axi_area){memory, row, 0, 1, 1};
+                        (long long)r, (int)list[r], operand, (long long)area->row, memory->name);
     return 0;
-}
-
-static axi_area named(ax_machine *m, uint32_t base, uint16_t index)
-{
-    return (axi_area){&m->memory[base >> 30], (int64_t)(base & AXI_ADDRESS_MASK) + index, 0, 1, 1};
 }
 
 int ax_prex(ax_machine *m, uint32_t b, uint32_t index, int32_t rows, int32_t cols)
