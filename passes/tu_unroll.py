@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from xdsl.context import Context
 from xdsl.dialects import func
-from xdsl.dialects.builtin import ModuleOp, StringAttr
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr
+from xdsl.ir import Block, Operation, Region, SSAValue
 
 from sparsecc.codegen.loops import Loops
 from sparsecc.dialects import tu
@@ -69,12 +69,23 @@ def _write_out(
     loops.insert(func.ReturnOp())
     new_function = func.FuncOp(function.sym_name.data, function.function_type, Region(block))
     new_function.attributes |= function.attributes
-    used = {o.constant_name.string_value() for o in block.walk() if isinstance(o, tu.BufferOp)}
-    for op in list(module.ops):
-        is_unused = isinstance(op, tu.ConstantOp) and op.sym_name.data not in used
-        if is_unused or (isinstance(op, func.FuncOp) and op.sym_visibility is not None):
-            op.detach()
-            op.erase(safe_erase=False)
     module.body.block.insert_op_before(new_function, function)
     function.detach()
     function.erase()
+    _drop_unused(module)
+
+
+def _drop_unused(module: ModuleOp) -> None:
+    """Remove private functions and constants that nothing refers to any more."""
+    for kind in (func.FuncOp, tu.ConstantOp):  # in this order: what a function leaves behind goes, too
+        used = {symbol.string_value() for op in module.walk() for symbol in _symbols(op)}
+        for op in [op for op in module.ops if isinstance(op, kind)]:
+            is_private = isinstance(op, tu.ConstantOp) or op.sym_visibility is not None
+            if is_private and op.sym_name.data not in used:
+                op.detach()
+                op.erase()
+
+
+def _symbols(op: Operation) -> list[SymbolRefAttr]:
+    """What an operation refers to by name."""
+    return [attribute for attribute in op.properties.values() if isinstance(attribute, SymbolRefAttr)]

@@ -36,13 +36,14 @@ class ProgramWriter(ABC):
         element, result = spmm.weight.element_type, cast(TypeAttribute, spmm.res.type.element_type)
         self.x_type = tu.BufferType((self.k, self.n), element)
         self.y_type = tu.BufferType((self.m, self.n), result)
-        self.weights = tu.ConstantOp("weights", weights, element)
+        # Functions of one module have tables of their own.
+        prefix = "" if function.sym_name.data == "main" else f"{function.sym_name.data}_"
+        self.weights = tu.ConstantOp(f"{prefix}weights", weights, element)
         self.tables = {
-            name: tu.ConstantOp(name, cast("NDArray[np.generic]", getattr(program, name)), i32)
+            name: tu.ConstantOp(f"{prefix}{name}", cast("NDArray[np.generic]", getattr(program, name)), i32)
             for name in tables
         }
-        name = function.sym_name.data
-        self.fetch_name = "fetch" if name == "main" else f"{name}_fetch"
+        self.fetch_name = f"{prefix}fetch"
 
     @abstractmethod
     def functions(self) -> list[func.FuncOp]:
