@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.cover.laws import Pattern, locate
+from sparsecc.cover.laws import CHUNK, Pattern, locate
 from sparsecc.cover.metaops import Int32, Int64
 from sparsecc.schedule.cost import Knobs, Plan
 from sparsecc.schedule.geometry import LISTED
@@ -182,15 +182,21 @@ def _pack(
     bands = plan.bands
     places = locate(plan.metaops, pattern)
     assert (places.owner >= 0).all(), "a cover without some nonzero reached the schedule"
-    row = plan.order.first[places.owner] + places.row
     # A meta-op has a piece in every band from that of its first row on: the piece of a nonzero comes as many
     # pieces after the meta-op's first as its band comes after the meta-op's first band.
     band_of = np.searchsorted(bands.first, np.arange(pattern.m), side="right") - 1
     by_metaop = np.argsort(bands.piece_metaop, kind="stable")
     pieces_before = _starts(np.bincount(bands.piece_metaop, minlength=len(plan.metaops)))[:-1]
-    piece = (pieces_before - band_of[plan.order.first])[places.owner] + band_of[row]
-    at = _starts(bands.piece_tiles)[by_metaop][piece] + places.column // tile
+    first_piece = pieces_before - band_of[plan.order.first]
+    first_tile = _starts(bands.piece_tiles)[by_metaop]
     # Packed row of each tile's row 0 of the row order.
     origin = tile_weight[:-1] - np.repeat(bands.first[bands.piece_band], bands.piece_tiles)
-    packed.reshape(-1)[(origin[at] + row) * cols + places.column % tile] = data
+    flat = packed.reshape(-1)
+    # Some at a time, so that what is computed on the way stays in the processor's caches.
+    for start in range(0, pattern.nnz, CHUNK):
+        some = slice(start, start + CHUNK)
+        owner, column = places.owner[some], places.column[some]
+        row = plan.order.first[owner] + places.row[some]
+        at = first_tile[first_piece[owner] + band_of[row]] + column // tile
+        flat[(origin[at] + row) * cols + column % tile] = data[some]
     return packed
