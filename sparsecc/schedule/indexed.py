@@ -17,11 +17,11 @@ from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, Met
 from sparsecc.errors import UserError
 from sparsecc.schedule.cost import Estimate
 from sparsecc.target import Target
+from sparsecc.target.instructions import pack_indices
 
 # Steps fetched ahead of the one that is computed.
 AHEAD = 8
 # Numbers of an index list are 16 bits wide.
-INDEX_BYTES = 2
 MAX_INDEX = 1 << 16
 
 
@@ -58,7 +58,7 @@ class IndexedPlan:
 def step_rows(target: Target) -> tuple[int, int]:
     """(scratchpad rows of the weights of a step, rows of each of its two index lists)."""
     rows = target.array.rows
-    return rows, -(-INDEX_BYTES * rows // target.row_bytes)
+    return rows, -(-rows // target.indices_per_row)
 
 
 def cut_columns(metaops: MetaOps, rows: int, columns: int) -> MetaOps:
@@ -253,18 +253,11 @@ class IndexedProgram:
         return len(self.block_rows)
 
 
-def _index_rows(
-    lists: Int64, rows: int, dtype: np.dtype[np.generic], cols: int, element: str
-) -> NDArray[np.generic]:
-    """Index lists [steps, R] as bytes in rows of the element type, [steps, rows, C]."""
-    packed = np.zeros((len(lists), rows * cols * np.dtype(dtype).itemsize // INDEX_BYTES), np.uint16)
-    if element == "bf16":
-        # bf16 is held as the f32 it equals: its bits are the upper half.
-        wide = np.zeros((len(lists), rows * cols), np.uint32)
-        wide[:, : lists.shape[1]] = lists.astype(np.uint32) << 16
-        return wide.view(np.float32).reshape(len(lists), rows, cols)
-    packed[:, : lists.shape[1]] = lists
-    return packed.view(dtype).reshape(len(lists), rows, cols)
+def _index_rows(lists: Int64, rows: int, target: Target) -> NDArray[np.generic]:
+    """Index lists [steps, R] as elements of the input type, each list in whole rows: [steps, rows, C]."""
+    padded = np.zeros((len(lists), rows * target.indices_per_row), np.int64)
+    padded[:, : lists.shape[1]] = lists
+    return pack_indices(target, padded.reshape(-1)).reshape(len(lists), rows, target.array.cols)
 
 
 def build_indexed(
@@ -288,9 +281,7 @@ def build_indexed(
         rank[rows] = np.arange(len(rows))
     owner, row, place = expand(t[:, M0], t[:, M], t[:, M_MAP], cells.index)
     y_lists[owner, place] = rank[row]
-    lists = [
-        _index_rows(found, index_rows, data.dtype, array.cols, target.in_type) for found in (x_lists, y_lists)
-    ]
+    lists = [_index_rows(found, index_rows, target) for found in (x_lists, y_lists)]
     sizes = np.array([len(rows) for rows in plan.blocks], np.int64)
     return IndexedProgram(
         m=pattern.m,
