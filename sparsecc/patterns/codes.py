@@ -1,8 +1,9 @@
 """Lengths of codes, in bits: how many are needed to name one of so many masks.
 
-The recogniser compares patterns by them (minimum description length, Rissanen 1978). Whatever the code, at most
-one in 2^b of all masks of a shape and a number of nonzeros gets a word b bits shorter than log2 of how many such
-masks there are (Kraft), so random sparsity looks like a pattern that saves b bits no more often than that.
+The recogniser compares patterns by them (minimum description length, Rissanen 1978). Whatever the code, at
+most one in 2^b of all masks of a shape and a number of nonzeros gets a word b bits shorter than log2 of how
+many such masks there are (Kraft), so random sparsity looks like a pattern that saves b bits no more often
+than that.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Which sparsity pattern a matrix has: the one that holds and needs the fewest bits to write the matrix down.
 
 Two kinds of patterns. A *support* names the places where nonzeros may stand: rows, columns, blocks, vectors,
-BCR. It holds as far as the places it names are nonzero. A *count* says how many nonzeros each group of columns
-has: N:M, banks, V:N:M. It holds as far as the groups obey it. A support that is not filled may have another
-pattern inside: that is a hierarchical one. Each is a code for the matrix (see `codes`), and so is "unstructured";
-random sparsity cannot be written shorter than that, so nothing is found in it.
+BCR. It holds as far as the places it names are nonzero. A *count* says how many nonzeros each group of
+columns has: N:M, banks, V:N:M. It holds as far as the groups obey it. A support that is not filled may have
+another pattern inside: that is a hierarchical one. Each is a code for the matrix (see `codes`), and so is
+"unstructured"; random sparsity cannot be written shorter than that, so nothing is found in it.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def _inside(support: _Support, found: _Found) -> _Found:
 
 
 class _Groups:
-    """How many nonzeros each group of so many columns of a row has, from those of groups of half the width."""
+    """Nonzeros of each group of so many columns of a row, from those of groups of half the width."""
 
     def __init__(self, pattern: Pattern):
         self.pattern = pattern
