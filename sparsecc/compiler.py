@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -229,13 +231,11 @@ class Artifact:
             return np.load(result)
 
     @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="sparsecc-")
-
-    @cached_property
     def _program(self) -> Path:
         """The compiled program, in a folder that lives as long as the artifact."""
-        folder = Path(self._folder.name) / "model"
+        work = tempfile.mkdtemp(prefix="sparsecc-")
+        weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
+        folder = Path(work) / "model"
         self._write(folder, {})
         self.progress("compiling the C")
         return build_program(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +94,7 @@ class Report:
             energy_pj=run.energy_pj if run else None,
             dense_energy_pj=dense.energy_pj if dense else None,
             dram_bytes=_dram_bytes(run) if run else None,
-            utilization=nnz * n / (run.cycles * _peak(artifact)) if run and run.cycles else None,
+            utilization=nnz * n / max(1.0, run.cycles * _peak(artifact)) if run else None,
             max_error=check["max_error"] if check else None,
             error_bound=check["error_bound"] if check else None,
             exact=check["wrong"] == 0 if check else None,
@@ -140,7 +139,7 @@ class Report:
         rows += [
             ("cycles", f"{self.cycles} (predicted {self.predicted_cycles}), bound by {self.bound_by}"),
             ("cycles, dense plan", str(self.dense_cycles)),
-            ("speed-up over dense", f"{self.speedup or math.nan:.2f} x"),
+            ("speed-up over dense", f"{self.speedup:.2f} x" if self.speedup else "no cycle is left"),
             ("energy", f"{_si(self.energy_pj)}J (dense {_si(self.dense_energy_pj)}J)"),
             ("off-chip traffic", f"{self.dram_bytes} bytes"),
             (

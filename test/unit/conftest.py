@@ -1,0 +1,25 @@
+"""What all tests share: where built simulators are kept, and how goldens are written again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-goldens", action="store_true", help="write test/goldens again instead of comparing"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def simulator_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """The simulator is built once for all tests, and the user's cache stays as it is."""
+    if "SPARSECC_CACHE" in os.environ:
+        yield
+        return
+    os.environ["SPARSECC_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    del os.environ["SPARSECC_CACHE"]
