@@ -40,7 +40,7 @@ class Plan:
     @property
     def error(self) -> float:
         """Relative error of the prediction, signed: above 0 where the plan is faster than predicted."""
-        return self.predicted / self.simulated - 1
+        return (self.predicted - self.simulated) / max(self.simulated, 1)
 
 
 def matrices(data: Path, quick: bool) -> list[Path]:
@@ -94,7 +94,7 @@ def choices(plans: list[Plan]) -> dict[str, Any]:
         pairs.setdefault(plan.matrix, {})[plan.plan] = plan
     both = [pair for pair in pairs.values() if len(pair) == 2]
     wrong = [pair for pair in both if pair["sparse"].simulated >= pair["dense"].simulated]
-    lost = [pair["sparse"].simulated / pair["dense"].simulated - 1 for pair in wrong]
+    lost = [pair["sparse"].simulated / max(pair["dense"].simulated, 1) - 1 for pair in wrong]
     return {
         "sparse_taken": len(both),
         "dense_taken": len(pairs) - len(both),
