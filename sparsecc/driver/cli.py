@@ -135,8 +135,8 @@ def _run(arguments: argparse.Namespace) -> int:
     import json
 
     x = _read_input(arguments.input) if arguments.input else None
-    if arguments.output:
-        _check_writable(Path(arguments.output))
+    for path in filter(None, (arguments.output, arguments.trace)):
+        _check_writable(Path(path))
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress, x)
         report = artifact.report
