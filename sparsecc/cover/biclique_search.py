@@ -1,0 +1,304 @@
+"""Search for few blocks, of at most um rows and uk columns each, that hold all ones of a boolean plane.
+
+A block owns any rows and any columns: a biclique of the bipartite graph of the plane, if it is full. Finding
+the fullest one is NP-hard, so blocks are grown by alternating maximisation: the best uk columns for these
+rows, the best um rows for these columns, until the weight no longer rises (the large average submatrix
+procedure of Shabalin, Weigman, Perou and Nobel, Annals of Applied Statistics 3, 2009). The fullest of many
+such blocks is taken out of the plane, again and again; then the whole cover is improved block by block, with
+weights that rise on ones which stay uncovered, as weighting local search for set covering does.
+
+Sums of at most um or uk weights stay below 256, resp. 65536, and are kept in the narrowest integers: it is
+what makes numpy fast enough here, and integers give the same result on every machine.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[np.bool_]
+Weights = NDArray[np.unsignedinteger]
+Index = NDArray[np.int64]
+Block = tuple[Index, Index]
+
+# A one in a row and column of average weight counts as BASE; see _weights.
+BASE, HEAVIEST = 8, 15
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to search.
+
+    seeds: blocks that compete at any time. restarts: how many perturbations in a row must fail to improve a
+    block before it is taken. updates: times that a block is fitted anew in the improvement of the whole.
+    """
+
+    seeds: int
+    restarts: int
+    updates: int
+
+
+EFFORTS = (Effort(32, 0, 0), Effort(64, 4, 3000), Effort(128, 16, 30000), Effort(128, 64, 200000))
+
+
+def _weights(plane: Plane, side: int) -> Weights:
+    """The weight of each one: the rarer its row and column are, the more it counts. [m, k]
+
+    Ones of rows and columns with few others cost most to cover in the end, so blocks should take them along.
+    """
+    degrees = [np.add.reduce(plane, axis=axis, dtype=np.int64) for axis in (1, 0)]
+    rows, columns = ((np.maximum(d, 1) / d[d > 0].mean()) ** -0.5 for d in degrees)
+    weights = np.clip(np.rint(BASE * np.outer(rows, columns)), 1, HEAVIEST) * plane
+    return weights.astype(np.uint8 if side * HEAVIEST < 256 else np.uint16)
+
+
+def _heaviest(sums: Weights, count: int) -> tuple[Index, int]:
+    """At most `count` places with the largest sums above zero, and the total of these sums."""
+    n = len(sums)
+    if n > count:
+        where = sums.argpartition(n - count)[n - count :]
+        taken = sums[where]
+    else:
+        where, taken = np.arange(n), sums
+    if not taken.all():
+        where, taken = where[taken > 0], taken[taken > 0]
+    return where, int(np.add.reduce(taken, dtype=np.int64))
+
+
+class _Remainder:
+    """The weights of the ones that no block holds yet, by rows and by columns, and moves of the search."""
+
+    def __init__(self, weights: Weights, um: int, uk: int) -> None:
+        self.um, self.uk = um, uk
+        self.m, self.k = weights.shape
+        self.by_row = weights.copy()
+        self.by_column = np.ascontiguousarray(weights.T)
+        self.flat_row, self.flat_column = self.by_row.reshape(-1), self.by_column.reshape(-1)
+        self.dtype = weights.dtype
+
+    def places(self, rows: Index, columns: Index) -> Index:
+        """Of a block's points, row by row, the places in the flat plane."""
+        return (rows[:, None] * self.k + columns).ravel()
+
+    def set(self, rows: Index, columns: Index, places: Index, values: Weights | int) -> None:
+        """Writes the weights of a block's points, given row by row."""
+        self.flat_row[places] = values
+        self.flat_column[(columns * self.m + rows[:, None]).ravel()] = values
+
+    def weight(self, rows: Index, columns: Index) -> int:
+        return int(np.add.reduce(self.flat_row.take(self.places(rows, columns)), dtype=np.int64))
+
+    def best_columns(self, rows: Index) -> tuple[Index, int]:
+        sums = np.add.reduce(self.by_row.take(rows, 0), axis=0, dtype=self.dtype)
+        return _heaviest(sums, self.uk)
+
+    def best_rows(self, columns: Index, count: int) -> tuple[Index, int]:
+        sums = np.add.reduce(self.by_column.take(columns, 0), axis=0, dtype=self.dtype)
+        return _heaviest(sums, count)
+
+    def alternate(self, rows: Index, rounds: int = 8) -> tuple[int, Index, Index]:
+        """Weight, rows and columns of the block that alternating maximisation from these rows ends at."""
+        best, columns = -1, rows
+        for _ in range(rounds):
+            columns, _ = self.best_columns(rows)
+            rows, weight = self.best_rows(columns, self.um)
+            if weight <= best:
+                break
+            best = weight
+        return best, rows, columns
+
+    def grow(self, row: int) -> tuple[int, Index, Index]:
+        """A block grown from one row: from its few nearest rows to um, columns chosen anew each time."""
+        own: Index = self.by_row[row].nonzero()[0][: 65535 // HEAVIEST]
+        if not len(own):
+            return 0, own, own
+        # The row may have more ones than uk, so that these sums need more bits.
+        sums = np.add.reduce(self.by_column.take(own, 0), axis=0, dtype=np.uint16)
+        rows, _ = _heaviest(sums, max(1, self.um // 8))
+        for count in (self.um // 4, self.um // 2, self.um):
+            rows, _ = self.best_rows(self.best_columns(rows)[0], max(1, count))
+        return self.alternate(rows)
+
+    def heaviest_row(self) -> int:
+        return int(np.add.reduce(self.by_row, axis=1, dtype=np.uint32).argmax())
+
+    def perturb(self, weight: int, block: Block, tries: int, rng: np.random.Generator) -> Block:
+        """Regrows the block from half of its rows until `tries` times in a row it became no heavier."""
+        rows, columns = block
+        failed = 0
+        while failed < tries and len(rows) > 1:
+            kept = rng.permutation(len(rows))[: (len(rows) + 1) // 2]
+            found, new_rows, new_columns = self.alternate(rows[kept])
+            failed = 0 if found > weight else failed + 1
+            if found >= weight:
+                weight, rows, columns = found, new_rows, new_columns
+        return rows, columns
+
+
+def greedy(plane: Plane, um: int, uk: int, effort: Effort, rng: np.random.Generator) -> Iterator[Block]:
+    """Blocks that hold ever less, until every one is held.
+
+    Of `effort.seeds` blocks that overlap as they like, the heaviest is taken. Taking it makes some of the
+    others lighter; these are improved only when they come first (lazy evaluation).
+    """
+    rest = _Remainder(_weights(plane, max(um, uk)), um, uk)
+    queue: list[tuple[int, int, int, Block]] = []
+    number = 0
+
+    def push(row: int, found: tuple[int, Index, Index]) -> None:
+        nonlocal number
+        if found[0] > 0:
+            heapq.heappush(queue, (-found[0], number, row, found[1:]))
+            number += 1
+
+    for row in np.argsort(-plane.sum(axis=1), kind="stable")[: effort.seeds].tolist():
+        push(row, rest.grow(row))
+    while queue:
+        expected, _, row, block = heapq.heappop(queue)
+        weight = rest.weight(*block)
+        if weight < -expected:
+            push(row, rest.alternate(block[0]) if weight else rest.grow(row))
+            continue
+        rows, columns = rest.perturb(weight, block, effort.restarts, rng)
+        rest.set(rows, columns, rest.places(rows, columns), 0)
+        yield rows, columns
+        if not rest.by_row[row].any():
+            row = rest.heaviest_row()
+        push(row, rest.grow(row))
+
+
+def panels(plane: Plane, um: int, uk: int) -> list[Block]:
+    """Groups of um rows, each with all columns it uses, cut to uk columns; the row that adds least joins."""
+    degree: Index = np.add.reduce(plane, axis=1, dtype=np.int64)
+    live = np.flatnonzero(degree)
+    plane, degree = plane[live], degree[live]
+    by_column = np.ascontiguousarray(plane.T)
+    blocks: list[Block] = []
+    taken = np.zeros(len(live), bool)
+    far = plane.shape[1] + 1
+    while not taken.all():
+        used = np.zeros(plane.shape[1], bool)
+        added = np.where(taken, far, degree)
+        chosen = [int(np.where(taken, -1, degree).argmax())]
+        while True:
+            row = chosen[-1]
+            taken[row], added[row] = True, far
+            new = (plane[row] & ~used).nonzero()[0]
+            used[new] = True
+            if len(new):
+                added -= np.where(taken, 0, np.add.reduce(by_column[new], axis=0, dtype=np.int64))
+            # Of the rows that add the fewest columns, the fullest.
+            row = int((added * far - degree).argmin())
+            if len(chosen) == um or taken[row]:
+                break
+            chosen.append(row)
+        columns = used.nonzero()[0]
+        rows = live[np.sort(chosen)]
+        blocks += [(rows, columns[i : i + uk]) for i in range(0, len(columns), uk)]
+    return blocks
+
+
+def shortened(plane: Plane, blocks: list[Block], um: int, uk: int) -> list[Block]:
+    """The blocks, or the first of them and panels for what these leave, whichever are fewer."""
+    best = blocks
+    left = plane.copy()
+    done = 0
+    for count in sorted({int(len(blocks) * part) for part in (0.0, 0.8, 0.85, 0.9, 0.95)}):
+        for rows, columns in blocks[done:count]:
+            left[rows[:, None], columns] = False
+        done = count
+        tail = panels(left, um, uk)
+        if count + len(tail) < len(best):
+            best = blocks[:count] + tail
+    return best
+
+
+class _Cover:
+    """A set of blocks that is changed block by block; knows how many blocks hold each point."""
+
+    def __init__(self, plane: Plane, blocks: list[Block], um: int, uk: int) -> None:
+        side = max(um, uk)
+        self.weights = _weights(plane, side).astype(np.uint16).reshape(-1)
+        self.cap = 65535 // side
+        self.blocks = list(blocks)
+        self.rest = _Remainder(self.weights.reshape(plane.shape), um, uk)
+        self.held = np.zeros(plane.size, np.int32)
+        for block in blocks:
+            self.held[self.rest.places(*block)] += 1
+        self._refresh()
+
+    def _refresh(self) -> None:
+        np.copyto(self.rest.flat_row, np.where(self.held == 0, self.weights, 0))
+        np.copyto(self.rest.by_column, self.rest.by_row.T)
+
+    def add(self, block: Block) -> None:
+        places = self.rest.places(*block)
+        self.held[places] += 1
+        self.rest.set(*block, places, 0)
+
+    def remove(self, block: Block) -> int:
+        """Returns the weight that no other block holds."""
+        places = self.rest.places(*block)
+        held = self.held.take(places) - 1
+        self.held[places] = held
+        free = self.weights.take(places) * (held == 0)
+        self.rest.set(*block, places, free)
+        return int(np.add.reduce(free, dtype=np.int64))
+
+    def raise_weights(self) -> None:
+        """Ones that no block holds count one more from now on."""
+        free = self.rest.flat_row > 0
+        self.weights[free] = np.minimum(self.weights[free] + 1, self.cap)
+        self._refresh()
+
+    def drop_lightest(self, count: int) -> None:
+        alone = [
+            int((self.weights.take(places) * (self.held.take(places) == 1)).sum(dtype=np.int64))
+            for places in (self.rest.places(*block) for block in self.blocks)
+        ]
+        for i in sorted(np.argsort(alone, kind="stable")[:count].tolist(), reverse=True):
+            self.remove(self.blocks.pop(i))
+
+    def fit(self, i: int) -> None:
+        """Puts block i where it holds most of what the others leave."""
+        block = self.blocks[i]
+        if self.remove(block):
+            block = self.rest.alternate(block[0], 2)[1:]
+        else:
+            weight, *grown = self.rest.grow(self.rest.heaviest_row())
+            block = (grown[0], grown[1]) if weight else block
+        self.blocks[i] = block
+        self.add(block)
+
+
+def improve(
+    plane: Plane, blocks: list[Block], um: int, uk: int, updates: int, rng: np.random.Generator
+) -> list[Block]:
+    """Fewer blocks with the same ones, if `updates` fits of single blocks find them.
+
+    Blocks are dropped until some ones are left over; panels for these complete the cover. In each round every
+    block is fitted to what the others leave; ones that stay over get heavier until some block takes them.
+    """
+    best = blocks
+    least = max(-(-int(np.count_nonzero(plane.any(axis=1))) // um), -(-int(plane.any(axis=0).sum()) // uk))
+    least = max(least, -(-int(np.count_nonzero(plane)) // (um * uk)))
+    cover = _Cover(plane, blocks, um, uk)
+    while updates > 0 and cover.blocks and len(best) > least:
+        left = int(np.count_nonzero(cover.rest.flat_row))
+        # More than 8 for each block would not fit into fewer panels than there are blocks to gain.
+        if left <= 8 * len(best):
+            tail = panels(cover.rest.by_row > 0, um, uk)
+            if len(cover.blocks) + len(tail) < len(best):
+                best = cover.blocks + tail
+        if 50 * left <= len(cover.blocks) * um:
+            cover.drop_lightest(max(1, len(cover.blocks) // 100))
+        else:
+            cover.raise_weights()
+        for i in rng.permutation(len(cover.blocks)).tolist():
+            cover.fit(i)
+        updates -= len(cover.blocks) + 1
+    return best
