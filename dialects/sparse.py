@@ -1,8 +1,8 @@
-"""The Sparse IR: an SpMM is a sequence of groups, a group is a set of meta-ops that may run at once.
+"""The Sparse IR: a product is a sequence of groups, a group is a set of meta-ops that may run at once.
 
-`sparse.spmm` computes C[M,N] = W[M,K] X[K,N] for a constant sparse W. Its body says how: it holds
-`sparse.cover` (meta-ops not yet grouped) or a sequence of `sparse.group`. Each of them holds its meta-ops
-as one table over bytes.
+`sparse.spmm` computes C[M,N] = W[M,K] X[K,N] for a constant sparse W; `sparse.sddmm` computes the points of
+C[M,N] = A[M,K] B[K,N] that a constant mask keeps. The body says how: it holds `sparse.cover` (meta-ops not
+yet grouped) or a sequence of `sparse.group`. Each of them holds its meta-ops as one table over bytes.
 
 ```mlir
 %y = sparse.spmm %x, #sparse.weight<"9fb4fec942986d07bd144662926f9e26", 32x64xi8, nnz 220> unit <16, 16, 16> :
@@ -12,23 +12,28 @@ as one table over bytes.
     [(16, 19, 30), 0:32] += k[2, 5, 9, 17]
   }
 }
+%c = sparse.sddmm %a, %b, #sparse.weight<"50cd3f0c6bb7cf2d1f0b2e5c0a3d9e11", 32x48xi8, nnz 96>
+    unit <16, 16, 16> : tensor<32x64xi8>, tensor<64x48xi8> -> tensor<32x48xi32> {
+  sparse.group { // 2 meta-ops
+    [0:16, 0:16] += k[0:64]
+    [16:32, 16:48] += k[0:64]
+  }
+}
 ```
-Rows and columns are a range `first:end` or a list of indices, the gather map. Tables of more than 64 meta-ops
-are printed as a digest and live in a blob beside the module (`sparsecc.blobs`), as the weights always do.
+Rows and columns are a range `first:end` or a list of indices, the gather map; positions are a range.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import ClassVar, Self, cast
 
 import numpy as np
-from numpy.typing import NDArray
-from xdsl.dialects.builtin import IntAttr, StringAttr, TensorType
-from xdsl.ir import Attribute, Block, Data, Dialect, ParametrizedAttribute, Region, SSAValue, TypeAttribute
+from xdsl.dialects.builtin import StringAttr, TensorType
+from xdsl.ir import Attribute, Block, Dialect, Region, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
-    irdl_attr_definition,
     irdl_op_definition,
     operand_def,
     opt_prop_def,
@@ -37,25 +42,50 @@ from xdsl.irdl import (
     result_def,
     traits_def,
 )
-from xdsl.parser import AttrParser, Parser
+from xdsl.parser import Parser, UnresolvedOperand
 from xdsl.printer import Printer
 from xdsl.traits import NoTerminator, Pure
 from xdsl.utils.exceptions import VerifyException
 from xdsl.utils.hints import isa
 
-from sparsecc.blobs import Blob
-from sparsecc.cover.laws import Pattern, broken_alignment, broken_cover_law, conflict
-from sparsecc.cover.metaops import COLUMNS, Axis, MetaOps, concatenate
-from sparsecc.elements import round_to
+from sparsecc.cover.laws import broken_alignment, broken_cover_law, conflict
+from sparsecc.cover.metaops import MetaOps, concatenate
+from sparsecc.cover.plane import Unit, broken_whole_k, exchanged, exchanged_unit
+from sparsecc.dialects.sparse_attributes import (
+    PRINTED_ENTRIES,
+    PRINTED_INDICES,
+    PRINTED_METAOPS,
+    MetaOpsAttr,
+    UnitAttr,
+    WeightAttr,
+    is_large,
+    metaop_text,
+    metaops_blob,
+    numpy_type,
+    parse_metaops,
+    print_metaops,
+)
 
-# Larger tables, and tables with longer index pools, are printed as a digest.
-PRINTED_METAOPS = 64
-PRINTED_INDICES = 1024
-# Weights with more nonzeros are printed as a digest, the others entry by entry.
-PRINTED_ENTRIES = 24
-
-# Blobs of weights written out in text, kept since nothing else refers to them between parsing and use.
-_inline_blobs: dict[str, Blob] = {}
+__all__ = [
+    "PRINTED_ENTRIES",
+    "PRINTED_INDICES",
+    "PRINTED_METAOPS",
+    "RESULT_TYPES",
+    "ConstantOp",
+    "CoverOp",
+    "GroupOp",
+    "MetaOpsAttr",
+    "ProductOp",
+    "SddmmOp",
+    "Sparse",
+    "SpmmOp",
+    "UnitAttr",
+    "WeightAttr",
+    "is_large",
+    "metaop_text",
+    "metaops_blob",
+    "numpy_type",
+]
 
 # What a product of two such elements may be summed up to: the accumulator first, then what it may be
 # rounded to.
@@ -66,310 +96,6 @@ RESULT_TYPES: dict[str, tuple[str, ...]] = {
     "f32": ("f32",),
     "f64": ("f64",),
 }
-
-_NUMPY_TYPES: dict[str, type[np.generic]] = {
-    "i8": np.int8,
-    "i32": np.int32,
-    "f16": np.float16,
-    "bf16": np.float32,
-    "f32": np.float32,
-    "f64": np.float64,
-}
-
-
-def numpy_type(element_type: Attribute) -> type[np.generic]:
-    """How numpy holds elements of this type; bf16 values are kept as the f32 they equal."""
-    if (found := _NUMPY_TYPES.get(str(element_type))) is None:
-        raise VerifyException(f"element type {element_type} is not one of {', '.join(_NUMPY_TYPES)}")
-    return found
-
-
-def _holds(kind: type[np.generic], value: float) -> bool:
-    """Whether elements of this kind can be the number, or a float near it."""
-    if np.dtype(kind).kind == "i":
-        limits = np.iinfo(cast(type[np.int8], kind))
-        return isinstance(value, int) and limits.min <= value <= limits.max
-    return abs(value) <= float(np.finfo(cast(type[np.floating], kind)).max)
-
-
-def _number_text(value: float) -> str:
-    """A number as the parser reads it: a float has digits and a point before its exponent."""
-    text = repr(value)
-    return text.replace("e", ".0e") if "e" in text and "." not in text else text
-
-
-@irdl_attr_definition(init=False)
-class UnitAttr(ParametrizedAttribute):
-    """What one dense instruction computes: rows, positions and columns (m, n, k)."""
-
-    name = "sparse.unit"
-    m: IntAttr
-    n: IntAttr
-    k: IntAttr
-
-    def __init__(self, m: int | IntAttr, n: int | IntAttr, k: int | IntAttr):
-        super().__init__(*(d if isinstance(d, IntAttr) else IntAttr(d) for d in (m, n, k)))
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.m.data, self.n.data, self.k.data
-
-    def verify(self) -> None:
-        if min(self.shape) <= 0:
-            raise VerifyException(f"unit {self.shape} needs positive extents")
-
-    @classmethod
-    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
-        extents = parser.parse_comma_separated_list(parser.Delimiter.ANGLE, parser.parse_integer)
-        if len(extents) != 3:
-            parser.raise_error(f"a unit has 3 extents (m, n, k), found {len(extents)}")
-        return [IntAttr(e) for e in extents]
-
-    def print_parameters(self, printer: Printer) -> None:
-        with printer.in_angle_brackets():
-            printer.print_string(", ".join(map(str, self.shape)))
-
-
-@irdl_attr_definition(init=False)
-class WeightAttr(ParametrizedAttribute):
-    """A constant sparse matrix: CSR arrays in a blob (indptr, indices, data); the text holds the digest.
-
-    A small one may be written out as (row, column, value) entries:
-    `#sparse.weight<2x4xi8, [(0, 1, 5), (1, 3, -2)]>`.
-    """
-
-    name = "sparse.weight"
-    digest: StringAttr
-    rows: IntAttr
-    columns: IntAttr
-    element_type: TypeAttribute
-    nnz: IntAttr
-
-    def __init__(self, blob: Blob, rows: int, columns: int, element_type: TypeAttribute, nnz: int):
-        super().__init__(StringAttr(blob.digest), IntAttr(rows), IntAttr(columns), element_type, IntAttr(nnz))
-        # A strong reference: the blob's arrays live as long as some attribute needs them.
-        object.__setattr__(self, "_blob", blob)
-
-    @classmethod
-    def of(
-        cls,
-        shape: tuple[int, int],
-        indptr: NDArray[np.generic],
-        indices: NDArray[np.generic],
-        data: NDArray[np.generic],
-        element_type: TypeAttribute,
-    ) -> WeightAttr:
-        """The weight of these CSR arrays, columns sorted inside each row."""
-        blob = Blob.of(indptr=indptr.astype(np.int64), indices=indices.astype(np.int32), data=data.copy())
-        return cls(blob, *shape, element_type, len(indices))
-
-    @property
-    def blob(self) -> Blob:
-        if not hasattr(self, "_blob"):
-            object.__setattr__(self, "_blob", Blob.named(self.digest.data))
-        return cast(Blob, getattr(self, "_blob"))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.rows.data, self.columns.data
-
-    @property
-    def tensor_type(self) -> TensorType[Attribute]:
-        return TensorType(self.element_type, list(self.shape))
-
-    @property
-    def pattern(self) -> Pattern:
-        """The nonzero pattern. Raises UserError when the blob cannot be found."""
-        arrays = self.blob.arrays
-        indptr, indices = arrays["indptr"], arrays["indices"]
-        return Pattern(*self.shape, indptr.astype(np.int64, copy=False), indices.astype(np.int32, copy=False))
-
-    @property
-    def data(self) -> NDArray[np.generic]:
-        """Values of the nonzeros, [nnz]."""
-        return self.blob.arrays["data"]
-
-    def dense(self) -> NDArray[np.generic]:
-        """The matrix as an array [rows, columns]."""
-        dense = np.zeros(self.shape, self.data.dtype)
-        dense[self.pattern.row_of(), self.pattern.indices] = self.data
-        return dense
-
-    @classmethod
-    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
-        with parser.in_angle_brackets():
-            digest = parser.parse_optional_str_literal()
-            if digest is not None:
-                parser.parse_punctuation(",")
-            shape, element_type = parser.parse_ranked_shape()
-            if len(shape) != 2:
-                parser.raise_error(f"a weight has 2 dimensions (rows, columns), found {len(shape)}")
-            parser.parse_punctuation(",")
-            if digest is None:
-                blob, nnz = cls._parse_entries(parser, (shape[0], shape[1]), element_type)
-                _inline_blobs[blob.digest] = blob
-                digest = blob.digest
-            else:
-                parser.parse_keyword("nnz")
-                nnz = parser.parse_integer()
-        return [StringAttr(digest), IntAttr(shape[0]), IntAttr(shape[1]), element_type, IntAttr(nnz)]
-
-    @staticmethod
-    def _parse_entries(
-        parser: AttrParser, shape: tuple[int, int], element_type: Attribute
-    ) -> tuple[Blob, int]:
-        kind = numpy_type(element_type)
-
-        def entry() -> tuple[int, int, float]:
-            with parser.in_parens():
-                row = parser.parse_integer(allow_boolean=False, allow_negative=False)
-                parser.parse_punctuation(",")
-                column = parser.parse_integer(allow_boolean=False, allow_negative=False)
-                parser.parse_punctuation(",")
-                value = parser.parse_number(allow_boolean=False)
-            if row >= shape[0] or column >= shape[1]:
-                parser.raise_error(f"entry ({row}, {column}) is outside the {shape[0]}x{shape[1]} weight")
-            if not _holds(kind, value):
-                parser.raise_error(f"entry ({row}, {column}) is {value}, which {element_type} does not hold")
-            if not np.array(value, kind):
-                parser.raise_error(f"entry ({row}, {column}) is zero; leave it out")
-            return row, column, value
-
-        entries = sorted(parser.parse_comma_separated_list(parser.Delimiter.SQUARE, entry))
-        rows = np.array([e[0] for e in entries], np.int64)
-        places = [e[:2] for e in entries]
-        if len(set(places)) != len(places):
-            parser.raise_error("an entry stands twice")
-        blob = Blob.of(
-            indptr=np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int64),
-            indices=np.array([e[1] for e in entries], np.int32),
-            data=round_to(np.array([e[2] for e in entries], kind), element_type),
-        )
-        return blob, len(entries)
-
-    @property
-    def is_written_out(self) -> bool:
-        """Whether text holds the entries: few, in memory, and numbers that text can hold."""
-        few = self.nnz.data <= PRINTED_ENTRIES and self.blob.is_loaded
-        return few and bool(np.isfinite(self.data.astype(np.float64)).all())
-
-    def print_parameters(self, printer: Printer) -> None:
-        with printer.in_angle_brackets():
-            if not self.is_written_out:
-                printer.print_string_literal(self.digest.data)
-                printer.print_string(", ")
-            printer.print_string(f"{self.rows.data}x{self.columns.data}x")
-            printer.print_attribute(self.element_type)
-            if not self.is_written_out:
-                printer.print_string(f", nnz {self.nnz.data}")
-                return
-            rows, columns = self.pattern.row_of().tolist(), self.pattern.indices.tolist()
-            values = cast("list[float]", self.data.tolist())
-            entries = zip(rows, columns, values, strict=True)
-            listed = ", ".join(f"({r}, {c}, {_number_text(v)})" for r, c, v in entries)
-            printer.print_string(f", [{listed}]")
-
-
-@irdl_attr_definition
-class MetaOpsAttr(Data[MetaOps]):
-    """A table of meta-ops."""
-
-    name = "sparse.metaops"
-
-    @classmethod
-    def parse_parameter(cls, parser: AttrParser) -> MetaOps:
-        with parser.in_angle_brackets():
-            metaops = _parse_metaops(parser)
-        return metaops
-
-    def print_parameter(self, printer: Printer) -> None:
-        with printer.in_angle_brackets():
-            _print_metaops(printer, self.data, ", ")
-
-
-def _parse_axis(parser: AttrParser) -> Axis:
-    """`first:end`, or a list of indices (brackets already open)."""
-    first = parser.parse_integer(allow_boolean=False, allow_negative=False)
-    if parser.parse_optional_punctuation(":"):
-        end = parser.parse_integer(allow_boolean=False, allow_negative=False)
-        if end <= first:
-            parser.raise_error(f"range {first}:{end} is empty")
-        return range(first, end)
-    indices = [first]
-    while parser.parse_optional_punctuation(","):
-        indices.append(parser.parse_integer(allow_boolean=False, allow_negative=False))
-    return indices
-
-
-def _parse_metaop(parser: AttrParser) -> tuple[Axis, range, Axis]:
-    if parser.parse_optional_punctuation("("):
-        rows = _parse_axis(parser)
-        parser.parse_punctuation(")")
-    else:
-        rows = _parse_axis(parser)
-    parser.parse_punctuation(",")
-    positions = _parse_axis(parser)
-    if not isinstance(rows, range | list) or not isinstance(positions, range):
-        parser.raise_error("positions must be a range first:end")
-    parser.parse_punctuation("]")
-    parser.parse_punctuation("+")
-    parser.parse_punctuation("=")
-    parser.parse_keyword("k")
-    parser.parse_punctuation("[")
-    columns = _parse_axis(parser)
-    parser.parse_punctuation("]")
-    return rows, positions, columns
-
-
-def _parse_metaops(parser: AttrParser) -> MetaOps:
-    """Either `"digest", COUNT meta_ops` or any number of meta-ops, commas between them allowed."""
-    if (digest := parser.parse_optional_str_literal()) is not None:
-        parser.parse_punctuation(",")
-        count = parser.parse_integer()
-        parser.parse_keyword("meta_ops")
-        arrays = Blob.named(digest).arrays
-        table, index = arrays["table"], arrays["index"]
-        if table.shape != (count, COLUMNS):
-            parser.raise_error(f"blob {digest} holds {table.shape[0]} meta-ops, the text says {count}")
-        return MetaOps(table.astype(np.int32, copy=False), index.astype(np.int32, copy=False))
-    metaops: list[tuple[Axis, range, Axis]] = []
-    while parser.parse_optional_punctuation("["):
-        metaops.append(_parse_metaop(parser))
-        parser.parse_optional_punctuation(",")
-    return MetaOps.of(metaops)
-
-
-def _axis_text(axis: Axis) -> str:
-    return f"{axis.start}:{axis.stop}" if isinstance(axis, range) else ", ".join(str(int(i)) for i in axis)
-
-
-def metaop_text(metaops: MetaOps, i: int) -> str:
-    """Meta-op i as the IR shows it."""
-    rows = metaops.rows(i)
-    listed = _axis_text(rows) if isinstance(rows, range) else f"({_axis_text(rows)})"
-    return f"[{listed}, {_axis_text(metaops.positions(i))}] += k[{_axis_text(metaops.columns(i))}]"
-
-
-def is_large(metaops: MetaOps) -> bool:
-    """Whether the table is printed as a digest."""
-    return len(metaops) > PRINTED_METAOPS or len(metaops.index) > PRINTED_INDICES
-
-
-def metaops_blob(metaops: MetaOps) -> Blob:
-    """The blob that holds a large table. The table keeps it alive."""
-    if "blob" not in metaops.__dict__:
-        metaops.__dict__["blob"] = Blob.of(table=metaops.table, index=metaops.index)
-    return cast(Blob, metaops.__dict__["blob"])
-
-
-def _print_metaops(printer: Printer, metaops: MetaOps, separator: str) -> None:
-    if is_large(metaops):
-        printer.print_string_literal(metaops_blob(metaops).digest)
-        printer.print_string(f", {len(metaops)} meta_ops")
-        return
-    for i in range(len(metaops)):
-        printer.print_string(separator if i else "")
-        printer.print_string(metaop_text(metaops, i))
 
 
 class _MetaOpsHolder(IRDLOperation):
@@ -385,7 +111,7 @@ class _MetaOpsHolder(IRDLOperation):
     @classmethod
     def parse(cls, parser: Parser):
         with parser.in_braces():
-            metaops = _parse_metaops(parser)
+            metaops = parse_metaops(parser)
         op = cls(metaops)
         op.attributes |= parser.parse_optional_attr_dict()
         return op
@@ -395,7 +121,7 @@ class _MetaOpsHolder(IRDLOperation):
         printer.print_string(" {")
         if is_large(metaops):
             printer.print_string(" ")
-            _print_metaops(printer, metaops, "")
+            print_metaops(printer, metaops, "")
             printer.print_string(" }")
         else:
             printer.print_string(f" // {len(metaops)} meta-op{'s' * (len(metaops) != 1)}")
@@ -448,16 +174,13 @@ class ConstantOp(IRDLOperation):
             raise VerifyException(f"the weight is {self.weight.tensor_type}, the result {self.res.type}")
 
 
-@irdl_op_definition
-class SpmmOp(IRDLOperation):
-    """C[M,N] = W[M,K] X[K,N] for a constant sparse W, computed as the body says.
+class ProductOp(IRDLOperation, ABC):
+    """What the products have in common: a constant sparse matrix, a unit, and a body that says how.
 
     `plan` is "dense" when the operator was judged better off as one dense meta-op, `reason` says why a plan
     was taken.
     """
 
-    name = "sparse.spmm"
-    x = operand_def(TensorType)
     weight = prop_def(WeightAttr)
     unit = prop_def(UnitAttr)
     plan = opt_prop_def(StringAttr)
@@ -467,10 +190,12 @@ class SpmmOp(IRDLOperation):
     traits = traits_def(NoTerminator(), Pure())
 
     PLANS: ClassVar = ("dense", "sparse")
+    FACTORS: ClassVar[int]
+    """Operands: the factors that are not constant."""
 
     def __init__(
         self,
-        x: SSAValue,
+        factors: Sequence[SSAValue],
         weight: WeightAttr,
         unit: UnitAttr,
         result_type: TensorType[Attribute],
@@ -479,15 +204,40 @@ class SpmmOp(IRDLOperation):
         reason: StringAttr | None = None,
     ):
         super().__init__(
-            operands=[x],
+            operands=list(factors),
             properties={"weight": weight, "unit": unit, "plan": plan, "reason": reason},
             result_types=[result_type],
             regions=[Region(Block(body))],
         )
 
     @property
+    @abstractmethod
+    def space(self) -> tuple[int, int, int]:
+        """Extents (M, N, K) of the computing space."""
+
+    @abstractmethod
+    def plane(self, metaops: MetaOps) -> MetaOps:
+        """Meta-ops with the plane of the sparse matrix where the cover mathematics looks for it: (M, K).
+
+        It is its own inverse.
+        """
+
+    @property
+    @abstractmethod
+    def plane_unit(self) -> Unit:
+        """The unit, likewise."""
+
+    @abstractmethod
+    def broken_types(self) -> str | None:
+        """What is wrong with the operands and the result, if anything is."""
+
+    @abstractmethod
+    def broken_cover(self, cover: MetaOps) -> str | None:
+        """Law 1: what is wrong with the cover, if anything is."""
+
+    @property
     def positions(self) -> int:
-        """N, the columns of X and C."""
+        """N, the columns of the result."""
         return self.res.type.get_shape()[1]
 
     @property
@@ -504,8 +254,7 @@ class SpmmOp(IRDLOperation):
         sets = self.sets
         if len(sets) != 1 or not isinstance(sets[0], CoverOp):
             return False
-        (m, k), n = self.weight.shape, self.positions
-        return np.array_equal(sets[0].table.table, MetaOps.whole(m, n, k).table)
+        return np.array_equal(sets[0].table.table, MetaOps.whole(*self.space).table)
 
     @property
     def is_dense(self) -> bool:
@@ -516,32 +265,21 @@ class SpmmOp(IRDLOperation):
         sets = self.sets
         return sets[0].table if len(sets) == 1 else concatenate([s.table for s in sets])
 
-    def with_body(self, body: Sequence[CoverOp | GroupOp]) -> SpmmOp:
+    def with_body(self, body: Sequence[CoverOp | GroupOp]) -> Self:
         """The same operator computed in another way."""
-        new = SpmmOp(self.x, self.weight, self.unit, self.res.type, body, self.plan, self.reason)
-        new.attributes |= self.attributes
+        new = type(self).create(
+            operands=list(self.operands),
+            properties=dict(self.properties),
+            result_types=[self.res.type],
+            regions=[Region(Block(body))],
+            attributes=dict(self.attributes),
+        )
         new.location = self.location
         return new
 
     def verify_(self) -> None:
-        x, y = self.x.type, self.res.type
-        assert isa(x, TensorType)
-        assert isa(y, TensorType)
-        m, k = self.weight.shape
-        x_shape, y_shape = x.get_shape(), y.get_shape()
-        if len(x_shape) != 2 or len(y_shape) != 2 or x_shape[0] != k or y_shape != (m, x_shape[1]):
-            raise VerifyException(
-                f"W is {m}x{k}, X {'x'.join(map(str, x_shape))}, the result {'x'.join(map(str, y_shape))}; "
-                f"needed: X {k}xN and result {m}xN"
-            )
-        if self.weight.element_type != x.element_type:
-            raise VerifyException(f"W holds {self.weight.element_type}, X {x.element_type}; they must agree")
-        results = RESULT_TYPES.get(str(x.element_type), ())
-        if str(y.element_type) not in results:
-            raise VerifyException(
-                f"X holds {x.element_type}, the result {y.element_type}; needed: "
-                + (f"result {' or '.join(results)}" if results else f"X of {', '.join(RESULT_TYPES)}")
-            )
+        if (broken := self.broken_types()) is not None:
+            raise VerifyException(broken)
         if self.plan is not None and self.plan.data not in self.PLANS:
             raise VerifyException(f"plan {self.plan.data!r} is not one of {', '.join(self.PLANS)}")
         for op in self.body.block.ops:
@@ -555,19 +293,18 @@ class SpmmOp(IRDLOperation):
                 "needed: one cover, or groups"
             )
         cover = self.cover()
-        broken = broken_cover_law(cover, self.weight.pattern, y_shape[1])
+        broken = self.broken_cover(cover)
         if broken is None and not self.is_dense:
-            broken = self._broken_alignment(cover)
+            broken = broken_alignment(self.plane(cover), self.plane_unit, self.weight.pattern)
         if broken is not None:
             raise VerifyException(broken)
 
-    def _broken_alignment(self, cover: MetaOps) -> str | None:
-        return broken_alignment(cover, self.unit.shape, self.weight.pattern)
-
     @classmethod
-    def parse(cls, parser: Parser) -> SpmmOp:
-        x = parser.parse_unresolved_operand()
-        parser.parse_punctuation(",")
+    def parse(cls, parser: Parser) -> Self:
+        factors: list[UnresolvedOperand] = []
+        for _ in range(cls.FACTORS):
+            factors.append(parser.parse_unresolved_operand())
+            parser.parse_punctuation(",")
         weight = parser.parse_attribute()
         if not isinstance(weight, WeightAttr):
             parser.raise_error("expected a #sparse.weight attribute")
@@ -580,7 +317,9 @@ class SpmmOp(IRDLOperation):
             reason = StringAttr(parser.parse_str_literal())
         attributes = parser.parse_optional_attr_dict_with_keyword()
         parser.parse_punctuation(":")
-        x_type = parser.parse_type()
+        types = [parser.parse_type()]
+        while parser.parse_optional_punctuation(","):
+            types.append(parser.parse_type())
         parser.parse_punctuation("->")
         result_type = parser.parse_type()
         if not isa(result_type, TensorType):
@@ -589,9 +328,8 @@ class SpmmOp(IRDLOperation):
         # Text does not tell an empty block from none.
         if not region.blocks:
             region.add_block(Block())
-        operand = parser.resolve_operand(x, x_type)
-        op = cls.create(
-            operands=[operand],
+        return cls.create(
+            operands=parser.resolve_operands(factors, types, parser.pos),
             properties={
                 name: value
                 for name, value in (("weight", weight), ("unit", unit), ("plan", plan), ("reason", reason))
@@ -601,11 +339,10 @@ class SpmmOp(IRDLOperation):
             regions=[region],
             attributes=dict(attributes.data) if attributes else {},
         )
-        return op
 
     def print(self, printer: Printer) -> None:
         printer.print_string(" ")
-        printer.print_ssa_value(self.x)
+        printer.print_list(self.operands, printer.print_ssa_value)
         printer.print_string(", ")
         printer.print_attribute(self.weight)
         printer.print_string(" unit ")
@@ -616,11 +353,140 @@ class SpmmOp(IRDLOperation):
                 printer.print_string_literal(value.data)
         printer.print_op_attributes(self.attributes, print_keyword=True)
         printer.print_string(" : ")
-        printer.print_attribute(self.x.type)
+        printer.print_list(self.operands, lambda factor: printer.print_attribute(factor.type))
         printer.print_string(" -> ")
         printer.print_attribute(self.res.type)
         printer.print_string(" ")
         printer.print_region(self.body, print_empty_block=False)
 
 
-Sparse = Dialect("sparse", [ConstantOp, CoverOp, GroupOp, SpmmOp], [MetaOpsAttr, UnitAttr, WeightAttr])
+@irdl_op_definition
+class SpmmOp(ProductOp):
+    """C[M,N] = W[M,K] X[K,N] for a constant sparse W, computed as the body says."""
+
+    name = "sparse.spmm"
+    x = operand_def(TensorType)
+
+    FACTORS: ClassVar = 1
+
+    def __init__(
+        self,
+        x: SSAValue,
+        weight: WeightAttr,
+        unit: UnitAttr,
+        result_type: TensorType[Attribute],
+        body: Sequence[CoverOp | GroupOp],
+        plan: StringAttr | None = None,
+        reason: StringAttr | None = None,
+    ):
+        super().__init__([x], weight, unit, result_type, body, plan, reason)
+
+    @property
+    def space(self) -> tuple[int, int, int]:
+        m, k = self.weight.shape
+        return m, self.positions, k
+
+    def plane(self, metaops: MetaOps) -> MetaOps:
+        return metaops
+
+    @property
+    def plane_unit(self) -> Unit:
+        return self.unit.shape
+
+    def broken_types(self) -> str | None:
+        x, y = cast("TensorType[Attribute]", self.x.type), self.res.type
+        m, k = self.weight.shape
+        x_shape, y_shape = x.get_shape(), y.get_shape()
+        if len(x_shape) != 2 or len(y_shape) != 2 or x_shape[0] != k or y_shape != (m, x_shape[1]):
+            return (
+                f"W is {m}x{k}, X {_shape_text(x)}, the result {_shape_text(y)}; "
+                f"needed: X {k}xN and result {m}xN"
+            )
+        if self.weight.element_type != x.element_type:
+            return f"W holds {self.weight.element_type}, X {x.element_type}; they must agree"
+        return _broken_result(x, y, "X")
+
+    def broken_cover(self, cover: MetaOps) -> str | None:
+        return broken_cover_law(cover, self.weight.pattern, self.positions)
+
+
+@irdl_op_definition
+class SddmmOp(ProductOp):
+    """The points of C[M,N] = A[M,K] B[K,N] that a constant mask keeps, computed as the body says.
+
+    `weight` is the mask: i8, 1 where a point is needed. What the other points of the result hold is left
+    open: 0, or whatever a meta-op over them computes.
+    """
+
+    name = "sparse.sddmm"
+    a = operand_def(TensorType)
+    b = operand_def(TensorType)
+
+    FACTORS: ClassVar = 2
+
+    def __init__(
+        self,
+        a: SSAValue,
+        b: SSAValue,
+        weight: WeightAttr,
+        unit: UnitAttr,
+        result_type: TensorType[Attribute],
+        body: Sequence[CoverOp | GroupOp],
+        plan: StringAttr | None = None,
+        reason: StringAttr | None = None,
+    ):
+        super().__init__([a, b], weight, unit, result_type, body, plan, reason)
+
+    @property
+    def space(self) -> tuple[int, int, int]:
+        m, n = self.weight.shape
+        return m, n, cast("TensorType[Attribute]", self.a.type).get_shape()[1]
+
+    @property
+    def element_type(self) -> Attribute:
+        """Of A and B."""
+        return cast("TensorType[Attribute]", self.a.type).element_type
+
+    def plane(self, metaops: MetaOps) -> MetaOps:
+        return exchanged(metaops)
+
+    @property
+    def plane_unit(self) -> Unit:
+        return exchanged_unit(self.unit.shape)
+
+    def broken_types(self) -> str | None:
+        a, b, c = (cast("TensorType[Attribute]", t) for t in (self.a.type, self.b.type, self.res.type))
+        m, n = self.weight.shape
+        k = b.get_shape()[0]
+        if (a.get_shape(), b.get_shape(), c.get_shape()) != ((m, k), (k, n), (m, n)):
+            return (
+                f"the mask is {m}x{n}, A {_shape_text(a)}, B {_shape_text(b)}, the result {_shape_text(c)}; "
+                f"needed: A {m}xK, B Kx{n} and result {m}x{n}"
+            )
+        if a.element_type != b.element_type:
+            return f"A holds {a.element_type}, B {b.element_type}; they must agree"
+        if str(self.weight.element_type) != "i8" or (self.weight.data != 1).any():
+            return "the mask holds something other than the i8 number 1; needed: 1 at each point to compute"
+        return _broken_result(a, c, "A")
+
+    def broken_cover(self, cover: MetaOps) -> str | None:
+        k = self.space[2]
+        return broken_whole_k(cover, k) or broken_cover_law(exchanged(cover), self.weight.pattern, k)
+
+
+def _shape_text(matrix_type: TensorType[Attribute]) -> str:
+    return "x".join(map(str, matrix_type.get_shape()))
+
+
+def _broken_result(factor: TensorType[Attribute], result: TensorType[Attribute], name: str) -> str | None:
+    """What is wrong with the result's element type, if anything is."""
+    results = RESULT_TYPES.get(str(factor.element_type), ())
+    if str(result.element_type) in results:
+        return None
+    needed = f"result {' or '.join(results)}" if results else f"{name} of {', '.join(RESULT_TYPES)}"
+    return f"{name} holds {factor.element_type}, the result {result.element_type}; needed: {needed}"
+
+
+Sparse = Dialect(
+    "sparse", [ConstantOp, CoverOp, GroupOp, SddmmOp, SpmmOp], [MetaOpsAttr, UnitAttr, WeightAttr]
+)

@@ -13,7 +13,7 @@ from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
-from sparsecc.dialects.sparse import SpmmOp
+from sparsecc.dialects.sparse import ProductOp, SpmmOp
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,20 @@ class SparsePass(ModulePass, ABC):
     """What it does not take, in one line."""
     option_help: ClassVar[dict[str, str]] = {}
     """One line for each option."""
+
+
+@dataclass(frozen=True)
+class ProductPass(SparsePass):
+    """A pass that looks at each `sparse.spmm` and `sparse.sddmm` on its own."""
+
+    @abstractmethod
+    def rewrite(self, op: ProductOp) -> ProductOp | None:
+        """The operator computed in another way; None to leave it alone."""
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        for product in [found for found in op.walk() if isinstance(found, ProductOp)]:
+            if (new := self.rewrite(product)) is not None:
+                Rewriter.replace_op(product, new)
 
 
 @dataclass(frozen=True)

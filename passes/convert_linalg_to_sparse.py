@@ -14,35 +14,22 @@ multiplies.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from xdsl.context import Context
-from xdsl.dialects import arith, tensor
-from xdsl.dialects.builtin import (
-    DenseArrayBase,
-    DenseIntOrFPElementsAttr,
-    FloatAttr,
-    IntegerAttr,
-    ModuleOp,
-    TensorType,
-    i64,
-)
+from xdsl.dialects import tensor
+from xdsl.dialects.builtin import DenseArrayBase, ModuleOp, TensorType, i64
 from xdsl.dialects.linalg import ops as linalg
-from xdsl.ir import Attribute, Block, Operation, SSAValue, TypeAttribute
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 from xdsl.utils.hints import isa
 
 from sparsecc.cover.metaops import MetaOps
-from sparsecc.dialects.sparse import RESULT_TYPES, ConstantOp, CoverOp, SpmmOp, UnitAttr, WeightAttr
-from sparsecc.elements import array_of
-from sparsecc.passes.base import SparsePass, refuse
+from sparsecc.dialects.sparse import CoverOp, SpmmOp, UnitAttr, WeightAttr
+from sparsecc.passes.base import SparsePass
+from sparsecc.passes.recognise import MatmulOp, check_product, constant_matrix, erase_unused
 from sparsecc.target import Target
-
-MatmulOp = linalg.MatmulOp | linalg.QuantizedMatmulOp
-
-_PLAIN_MAPS = linalg.MatmulOp.get_irdl_definition().properties["indexing_maps"].default_value
 
 
 @dataclass(frozen=True)
@@ -65,9 +52,9 @@ class ConvertLinalgToSparsePass(SparsePass):
 
     def _convert(self, op: MatmulOp, unit: UnitAttr) -> None:
         left, right = op.inputs[:2]
-        if (weight := _weight(left)) is not None:
+        if (weight := constant_matrix(left)) is not None:
             x, on_the_right = right, False
-        elif (weight := _weight(right)) is not None:
+        elif (weight := constant_matrix(right)) is not None:
             x, on_the_right = left, True
         else:
             return
@@ -75,7 +62,7 @@ class ConvertLinalgToSparsePass(SparsePass):
         if weight.nnz.data > self.max_density * rows * columns:
             return
         init = op.outputs[0]
-        _check(op, weight, x, init)
+        check_product(op, [x])
         new = _transposed_spmm(x, weight, unit, init) if on_the_right else [_spmm(x, weight, unit, init.type)]
         Rewriter.insert_op(new, InsertPoint.before(op))
         for created in new:
@@ -84,29 +71,7 @@ class ConvertLinalgToSparsePass(SparsePass):
         operands = list(op.operands)
         Rewriter.erase_op(op)
         for value in operands:
-            _erase_unused(value)
-
-
-def _weight(value: SSAValue) -> WeightAttr | None:
-    """The constant matrix a value holds, if it does."""
-    match value.owner:
-        case ConstantOp(weight=weight):
-            return weight
-        case arith.ConstantOp(value=elements) if isa(elements, DenseIntOrFPElementsAttr):
-            if len(elements.get_shape()) != 2:
-                return None
-            return _weight_of(array_of(elements), cast(TypeAttribute, elements.get_element_type()))
-        case _:
-            return None
-
-
-def _weight_of(dense: NDArray[np.generic], element_type: TypeAttribute) -> WeightAttr:
-    """The weight of a matrix given element by element."""
-    rows, columns = np.nonzero(dense)
-    indptr = np.zeros(dense.shape[0] + 1, np.int64)
-    np.cumsum(np.count_nonzero(dense, axis=1), out=indptr[1:])
-    shape = dense.shape[0], dense.shape[1]
-    return WeightAttr.of(shape, indptr, columns, dense[rows, columns], element_type)
+            erase_unused(value)
 
 
 def _transpose(weight: WeightAttr) -> WeightAttr:
@@ -117,37 +82,6 @@ def _transpose(weight: WeightAttr) -> WeightAttr:
     indptr = np.searchsorted(pattern.indices[order], np.arange(pattern.k + 1))
     shape = pattern.k, pattern.m
     return WeightAttr.of(shape, indptr, pattern.row_of()[order], weight.data[order], weight.element_type)
-
-
-def _is_zero(value: SSAValue) -> bool:
-    """Whether a value is known to hold nothing but zeros."""
-    match value.owner:
-        case arith.ConstantOp(value=IntegerAttr(value=number) | FloatAttr(value=number)):
-            return number.data == 0
-        case arith.ConstantOp(value=elements) if isa(elements, DenseIntOrFPElementsAttr):
-            return not array_of(elements).any()
-        case linalg.FillOp() as fill:
-            return _is_zero(fill.inputs[0])
-        case _:
-            return False
-
-
-def _check(op: MatmulOp, weight: WeightAttr, x: SSAValue, init: SSAValue) -> None:
-    """Refuses what `sparse.spmm` does not compute."""
-    if not isa(x.type, TensorType) or not isa(init.type, TensorType):
-        refuse(op, f"multiplies {x.type} into {init.type}; needed: tensors")
-    if not (x.type.has_static_shape() and init.type.has_static_shape()):
-        refuse(op, f"multiplies {x.type} into {init.type}; needed: static shapes")
-    if isinstance(op, linalg.MatmulOp) and op.indexing_maps != _PLAIN_MAPS:
-        refuse(op, "has indexing maps; needed: a plain product, transpose the operands before it")
-    if not all(map(_is_zero, op.inputs[2:])):
-        refuse(op, "has zero points other than constant 0; subtract them before it")
-    if not _is_zero(init):
-        refuse(op, "the initial value must be zero; fill it with 0 and add what it was to the result")
-    found, result = str(weight.element_type), str(init.type.element_type)
-    if str(x.type.element_type) != found or result not in RESULT_TYPES.get(found, ()):
-        known = ", ".join(f"{a} x {a} -> {b}" for a, results in RESULT_TYPES.items() for b in results)
-        refuse(op, f"multiplies {found} and {x.type.element_type} to {result}; needed one of {known}")
 
 
 def _spmm(x: SSAValue, weight: WeightAttr, unit: UnitAttr, result_type: Attribute) -> SpmmOp:
@@ -173,16 +107,3 @@ def _transposed_spmm(x: SSAValue, weight: WeightAttr, unit: UnitAttr, init: SSAV
 
 def _transposed_type(matrix_type: TensorType[Attribute]) -> TensorType[Attribute]:
     return TensorType(matrix_type.element_type, matrix_type.get_shape()[::-1])
-
-
-def _erase_unused(value: SSAValue) -> None:
-    """Erases constants and fills that nothing uses any more."""
-    op = value.owner
-    if value.first_use is not None or isinstance(op, Block) or op.parent is None:
-        return
-    if not isinstance(op, ConstantOp | arith.ConstantOp | linalg.FillOp | tensor.EmptyOp):
-        return
-    operands = list(op.operands)
-    Rewriter.erase_op(op)
-    for operand in operands:
-        _erase_unused(operand)

@@ -1,8 +1,9 @@
 """Fuses adjacent meta-ops to larger ones.
 
-Turns the cover of each `sparse.spmm` into one of fewer, larger meta-ops: first without any refused cell
-inside, in the given order of axes; then, where `max-gap` allows it, over short gaps of refused cells while
-the fused meta-op keeps at least the given share of cells that are needed.
+Turns the cover of each `sparse.spmm` and `sparse.sddmm` into one of fewer, larger meta-ops: first without any
+refused cell inside, in the given order of axes; then, where `max-gap` allows it, over short gaps of refused
+cells while the fused meta-op keeps at least the given share of cells that are needed. For `sparse.sddmm`,
+whose meta-ops have all of k, N takes the place of k.
 
 A dense plan is left alone. Refused are grouped operators, unknown orders, and gaps in order `square-first`,
 which has no axis to bridge them along.
@@ -16,12 +17,12 @@ from typing import ClassVar
 from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc.cover.lift import ORDERS, lift
-from sparsecc.dialects.sparse import CoverOp, SpmmOp
-from sparsecc.passes.base import SpmmPass, refuse
+from sparsecc.dialects.sparse import CoverOp, ProductOp
+from sparsecc.passes.base import ProductPass, refuse
 
 
 @dataclass(frozen=True)
-class SparseLiftPass(SpmmPass):
+class SparseLiftPass(ProductPass):
     name = "sparse-lift"
     summary: ClassVar = "fuses adjacent meta-ops: covers of cells -> covers of fewer, larger meta-ops"
     refuses: ClassVar = "grouped operators, unknown orders, gaps in order square-first"
@@ -35,7 +36,7 @@ class SparseLiftPass(SpmmPass):
     max_gap: int = 0
     min_fill: int | float = 1.0
 
-    def rewrite(self, op: SpmmOp) -> SpmmOp | None:
+    def rewrite(self, op: ProductOp) -> ProductOp | None:
         if self.order not in ORDERS:
             raise PassFailedException(f"{self.name}: order {self.order!r} is not one of {', '.join(ORDERS)}")
         if self.max_gap < 0:
@@ -48,6 +49,6 @@ class SparseLiftPass(SpmmPass):
             return None
         if op.is_grouped:
             refuse(op, "is grouped already; run sparse-lift before sparse-group")
-        step = op.unit.shape[0 if self.order == "m-first" else 2]
-        lifted = lift(op.cover(), self.order, self.max_gap * step, self.min_fill)
-        return op.with_body([CoverOp(lifted)])
+        step = op.plane_unit[0 if self.order == "m-first" else 2]
+        lifted = lift(op.plane(op.cover()), self.order, self.max_gap * step, self.min_fill)
+        return op.with_body([CoverOp(op.plane(lifted))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xdsl.passes import ModulePass
 
+from sparsecc.passes.convert_linalg_to_sddmm import ConvertLinalgToSddmmPass
 from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
 from sparsecc.passes.convert_sparse_to_tu import ConvertSparseToTuPass
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
@@ -20,6 +21,7 @@ def tensor_unit(target: str, plan: str = "auto") -> list[ModulePass]:
     target: a preset's name or the path of a TOML file. plan: "auto", "dense", or a mode of sparse-compact.
     """
     return [
+        ConvertLinalgToSddmmPass(target=target),
         ConvertLinalgToSparsePass(target=target),
         SparseCompactPass(mode=plan, target=target),
         SparseLowerPass(),

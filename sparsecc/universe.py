@@ -16,6 +16,7 @@ DIALECTS = {
 }
 # In the order of the pipeline.
 PASSES = {
+    "convert-linalg-to-sddmm": ("sparsecc.passes.convert_linalg_to_sddmm", "ConvertLinalgToSddmmPass"),
     "convert-linalg-to-sparse": ("sparsecc.passes.convert_linalg_to_sparse", "ConvertLinalgToSparsePass"),
     "sparse-compact": ("sparsecc.passes.sparse_compact", "SparseCompactPass"),
     "sparse-lower": ("sparsecc.passes.sparse_lower", "SparseLowerPass"),

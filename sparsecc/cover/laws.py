@@ -12,11 +12,13 @@ from sparsecc.cover.metaops import (
     K_MAP,
     M0,
     M_MAP,
+    N0,
     Int32,
     Int64,
     K,
     M,
     MetaOps,
+    N,
     distinct_axes,
     expand,
 )
@@ -214,15 +216,21 @@ def broken_cover_law(metaops: MetaOps, pattern: Pattern, n: int) -> str | None:
 
 
 def conflict(metaops: MetaOps) -> tuple[int, int, int] | None:
-    """Law 2: the first (meta-op, other meta-op, row) of the set that write the same output row, or None."""
+    """Law 2: the first (meta-op, other meta-op, row) of the set that write the same output, or None."""
     t = metaops.table
     owner, row, _ = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)
-    order = np.argsort(row, kind="stable")
-    same = np.flatnonzero(np.diff(row[order]) == 0)
+    first, end = t[:, N0], t[:, N0] + t[:, N]
+    if (first == first[:1]).all():
+        order = np.argsort(row, kind="stable")
+    else:
+        order = np.lexsort((first[owner], row))
+    # Of the meta-ops on a row, sorted by their first position, two that follow each other overlap if any do.
+    before, after = owner[order[:-1]], owner[order[1:]]
+    same = np.flatnonzero((np.diff(row[order]) == 0) & (first[after] < end[before]))
     if not same.size:
         return None
     i = int(same[0])
-    return int(owner[order[i]]), int(owner[order[i + 1]]), int(row[order[i]])
+    return int(before[i]), int(after[i]), int(row[order[i]])
 
 
 def broken_alignment(metaops: MetaOps, unit: tuple[int, int, int], pattern: Pattern) -> str | None:

@@ -1,8 +1,8 @@
 """Runs modules of the model level, the Sparse IR and the Meta-DFG on numpy arrays.
 
 Values have the accumulator's arithmetic: i8 products are summed up in i32, which wraps around; f16 and bf16
-products in f32. A `sparse.spmm` is computed group by group and meta-op by meta-op, so that a wrong cover
-gives wrong values.
+products in f32. A product of the Sparse IR is computed group by group and meta-op by meta-op, so that a wrong
+cover gives wrong values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xdsl.traits import SymbolTable
 from xdsl.utils.hints import isa
 
 from sparsecc.cover.cells import blocks
-from sparsecc.dialects.sparse import ConstantOp, SpmmOp, numpy_type
+from sparsecc.dialects.sparse import ConstantOp, SddmmOp, SpmmOp, numpy_type
 from sparsecc.elements import array_of, round_to
 from sparsecc.errors import UserError
 
@@ -115,6 +115,25 @@ def _spmm(op: SpmmOp, frame: Frame) -> list[Array]:
     result = np.zeros(op.res.type.get_shape(), accumulator)
     for i, block in enumerate(blocks(cover, weight.pattern, weight.data)):
         result[np.asarray(cover.rows(i))] += _product(block, x[np.asarray(cover.columns(i))], accumulator)
+    return [round_to(result, op.res.type.element_type)]
+
+
+def _sddmm(op: SddmmOp, frame: Frame) -> list[Array]:
+    """The points of A B that the mask keeps, meta-op by meta-op; 0 elsewhere."""
+    a, b, cover, pattern = frame[op.a], frame[op.b], op.cover(), op.weight.pattern
+    accumulator = np.dtype(_ACCUMULATORS[str(op.element_type)])
+    computed = np.zeros(op.res.type.get_shape(), accumulator)
+    for i in range(len(cover)):
+        rows, positions, columns = (
+            np.asarray(cover.rows(i)),
+            np.asarray(cover.positions(i)),
+            np.asarray(cover.columns(i)),
+        )
+        left, right = a[np.ix_(rows, columns)], b[np.ix_(columns, positions)]
+        computed[np.ix_(rows, positions)] += _product(left, right, accumulator)
+    result = np.zeros_like(computed)
+    points = pattern.row_of(), pattern.indices
+    result[points] = computed[points]
     return [round_to(result, op.res.type.element_type)]
 
 
@@ -235,6 +254,7 @@ def _elementwise(function: Callable[[Array, Array], Array]) -> Handler:
 
 HANDLERS: dict[type[Operation], Handler] = {
     ConstantOp: _sparse_constant,
+    SddmmOp: _sddmm,
     SpmmOp: _spmm,
     arith.AddfOp: _elementwise(np.add),
     arith.AddiOp: _elementwise(np.add),
