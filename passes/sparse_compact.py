@@ -3,12 +3,13 @@
 Turns the whole-space cover of each `sparse.spmm` into one without empty rows and columns (`global`), into one
 meta-op for each window of live rows that holds just the columns the window uses (`window`), or keeps it
 whole, to be split to unit cells (`none`) or to stay one dense operator (`dense`). `auto` asks the
-scheduler, which weighs these against each other and against the dense plan. Only maps change; nothing moves
-in memory.
+scheduler, which weighs these, orders of rows and columns, and, where the target has indexed addressing,
+bicliques against each other and against the dense plan. Any strategy can be asked for by its name, those of
+published systems too. Only maps change; nothing moves in memory.
 
 An operator without nonzeros gets a cover without meta-ops, whatever the mode but `dense`. An operator that
 has a plan, or whose cover is not the whole space, is left alone. Refused are unknown modes and windows
-below one row.
+below one row, efforts beyond 3.
 """
 
 from __future__ import annotations
@@ -19,35 +20,44 @@ from typing import ClassVar
 from xdsl.dialects.builtin import StringAttr
 from xdsl.utils.exceptions import PassFailedException
 
+from sparsecc.cover.biclique import bicliques
 from sparsecc.cover.compact import global_compaction, window_compaction
 from sparsecc.cover.metaops import MetaOps
+from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.dialects.sparse import CoverOp, SpmmOp
 from sparsecc.passes.base import SpmmPass
 from sparsecc.target import Target
 
-MODES = ("auto", "none", "global", "window", "dense")
+MODES = ("auto", "none", "global", "window", "dense", "biclique")
 
 
 @dataclass(frozen=True)
 class SparseCompactPass(SpmmPass):
     name = "sparse-compact"
     summary: ClassVar = "drops empty rows and columns: whole-space covers -> compacted covers, with a plan"
-    refuses: ClassVar = "unknown modes, windows below one row"
+    refuses: ClassVar = "unknown modes, windows below one row, efforts beyond 3"
     option_help: ClassVar = {
-        "mode": f"one of {', '.join(MODES)}; auto asks the scheduler",
+        "mode": f"one of {', '.join(MODES)}, or a strategy: {', '.join(STRATEGIES)}; auto asks the scheduler",
         "window": "rows of a window, for mode window; the unit's rows when left out",
         "target": "preset or .toml file the scheduler costs for, for mode auto",
+        "effort": "0 to 3: how hard mode auto searches for orders and bicliques",
+        "seed": "of that search",
     }
 
     mode: str = "auto"
     window: int | None = None
     target: str = "gemmini16"
+    effort: int = 1
+    seed: int = 0
 
     def rewrite(self, op: SpmmOp) -> SpmmOp | None:
-        if self.mode not in MODES:
-            raise PassFailedException(f"{self.name}: mode {self.mode!r} is not one of {', '.join(MODES)}")
+        if self.mode not in MODES and self.mode not in STRATEGIES:
+            known = ", ".join([*MODES, *STRATEGIES])
+            raise PassFailedException(f"{self.name}: mode {self.mode!r} is not one of {known}")
         if self.window is not None and self.window < 1:
             raise PassFailedException(f"{self.name}: window {self.window} needs at least one row")
+        if not 0 <= self.effort <= 3:
+            raise PassFailedException(f"{self.name}: effort {self.effort} is not one of 0 to 3")
         # Compacted, lowered or grouped already.
         if op.plan is not None or not op.is_whole:
             return None
@@ -72,9 +82,16 @@ class SparseCompactPass(SpmmPass):
             case "window":
                 height = self.window or unit[0]
                 return window_compaction(pattern, n, unit, height), "sparse", f"{asked}, {height} rows each"
+            case "biclique":
+                target = Target.load(self.target)
+                limit = target.acc_rows // 2 if target.indexed is not None else None
+                found = bicliques(pattern, n, unit, effort=self.effort, max_rows=limit, seed=self.seed)
+                return found.metaops, "sparse", asked
+            case mode if mode in STRATEGIES:
+                return STRATEGIES[mode](pattern, n, unit, self.effort, self.seed), "sparse", asked
             case _:
                 from sparsecc.schedule import choose
 
                 target = Target.load(self.target).with_type(str(op.weight.element_type))
-                choice = choose(pattern, n, target)
+                choice = choose(pattern, n, target, self.effort, self.seed)
                 return choice.compacted, choice.plan, choice.reason

@@ -314,6 +314,7 @@ def compile(
     n: int = 64,
     dtype: str | None = None,
     seed: int = 0,
+    effort: int = 1,
     x: Array | None = None,
     plan: str = "auto",
     passes: Sequence[ModulePass] | None = None,
@@ -326,8 +327,9 @@ def compile(
 
     source: W as the path of a matrix file, a numpy array, a scipy sparse matrix or a Matrix. target: a
     preset's name, the path of a TOML file, or a Target. n: positions (columns of X). dtype: the input type,
-    the target's first by default. seed: for values the file does not have, and for X. x: X [K, N] to check
-    with, random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact.
+    the target's first by default. seed: for values the file does not have, for X, and for the search. effort:
+    how hard covers are searched for, 0 to 3. x: X [K, N] to check with, random by default. plan: "auto" costs
+    all covers and the dense plan; or a mode of sparse-compact.
     passes: a pipeline of your own instead. check_stages: interpret every stage and compare. confirm: a sparse
     plan must also be faster than the dense one on the simulator, if there is a C compiler.
     Raises UserError.
@@ -341,7 +343,7 @@ def compile(
 
     def compiled(plan: str, passes: Sequence[ModulePass] | None = None) -> Artifact:
         with _named(target) as named:
-            chosen = passes if passes is not None else tensor_unit(named, plan)
+            chosen = passes if passes is not None else tensor_unit(named, plan, effort, seed)
             stages = run_passes(model_module(operator, chip), chosen, after, progress)
         return Artifact(operator, chip, tuple(stages), check, progress, lambda: compiled("dense"))
 

@@ -15,15 +15,16 @@ from sparsecc.passes.sparse_lower import SparseLowerPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
 
 
-def tensor_unit(target: str, plan: str = "auto") -> list[ModulePass]:
+def tensor_unit(target: str, plan: str = "auto", effort: int = 1, seed: int = 0) -> list[ModulePass]:
     """From a product with a constant to C calls, for dense tensor units.
 
     target: a preset's name or the path of a TOML file. plan: "auto", "dense", or a mode of sparse-compact.
+    effort, seed: of the search for covers, 0 to 3.
     """
     return [
         ConvertLinalgToSddmmPass(target=target),
         ConvertLinalgToSparsePass(target=target),
-        SparseCompactPass(mode=plan, target=target),
+        SparseCompactPass(mode=plan, target=target, effort=effort, seed=seed),
         SparseLowerPass(),
         SparseLiftPass(),
         SparseGroupPass(),

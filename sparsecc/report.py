@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparsecc.cover.laws import fill
-from sparsecc.schedule.cost import best_plan
+from sparsecc.schedule.planning import plan_cover
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,7 +69,7 @@ class Report:
         nnz = operator.weight.nnz
         cells, all_cells = artifact.cells()
         unit = target.unit
-        estimate = best_plan(artifact.cover, m, n, target).estimate
+        estimate = plan_cover(artifact.cover, artifact.spmm.weight.pattern, n, target).estimate
         check = run.check if run else None
         return Report(
             name=operator.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from xdsl.dialects import func
 from xdsl.dialects.builtin import FunctionType, IndexType
 from xdsl.ir import Block, Region
@@ -38,6 +39,9 @@ class IndexedWriter(ProgramWriter):
         self.panels = -(-self.n // self.width)
         self.turns = self.panels * program.blocks
         self.resident = self.knobs.x_slots >= self.panels
+        # Rows of X that every step loads, so that the shortest block loads all of them.
+        steps = np.diff(program.block_first)
+        self.x_part = -(-self.k // max(1, int(steps.min(initial=self.k))))
 
     def functions(self) -> list[func.FuncOp]:
         return [self._compute(), self._infer()]
@@ -92,16 +96,15 @@ class IndexedWriter(ProgramWriter):
 
         def panel_turn(panel: Index) -> None:
             number = self.code.named("turn", self.code.add(self.code.mul(b, self.panels), panel))
-            if not self.resident and self.knobs.x_slots == 1:
+            if self.resident:
+                self._turn(b, panel, number, panel)
+            elif self.knobs.x_slots == 1:
                 self._load_x(panel, 0)
-            elif not self.resident:
+                self._turn(b, panel, number, 0)
+            else:
                 following = self.code.named("following", self.code.add(number, 1))
-                panel_after = self.code.rem(following, self.panels)
-                self._when_less(
-                    following, self.turns, lambda: self._load_x(panel_after, self.code.rem(following, 2))
-                )
-            x_slot = self.code.rem(number, self.knobs.x_slots) if not self.resident else panel
-            self._turn(b, panel, number, x_slot)
+                after = self.code.rem(following, self.panels), self.code.rem(following, 2)
+                self._turn(b, panel, number, self.code.rem(number, 2), (following, *after))
 
         self.code.loop(0, self.panels, "p", panel_turn)
 
@@ -122,8 +125,19 @@ class IndexedWriter(ProgramWriter):
 
         self.code.loop(0, self.program.blocks, "b", block_turn)
 
-    def _turn(self, b: Index, panel: Index, number: Index, x_slot: Index) -> None:
-        """All steps of one block for one panel; `number` counts the turns."""
+    def _turn(
+        self,
+        b: Index,
+        panel: Index,
+        number: Index,
+        x_slot: Index,
+        load: tuple[Index, Index, Index] | None = None,
+    ) -> None:
+        """All steps of one block for one panel; `number` counts the turns.
+
+        load: the next turn, its panel of X and the slot for it: a part of it is loaded with every step, so that the
+        weights need not wait for the whole.
+        """
         code, t = self.code, self.tables
         after = code.named("after", code.add(number, 1))
         self._when_less(after, self.turns, lambda: self._fill(code.rem(after, 2)))
@@ -143,6 +157,12 @@ class IndexedWriter(ProgramWriter):
             code.loop(first, last, "s", lambda s: self._fetch(s, slot_of(s)))
 
         def step(s: Index) -> None:
+            if load is not None:
+                turn_after, panel_after, slot_after = load
+                part = code.mul(code.sub(s, first), self.x_part)
+                self._when_less(
+                    turn_after, self.turns, lambda: self._load_part(panel_after, slot_after, part)
+                )
             ahead = code.named("ahead", code.add(s, AHEAD))
             self._when_less(
                 fetching, 1, lambda: self._when_less(ahead, end, lambda: self._fetch(ahead, slot_of(ahead)))
@@ -181,6 +201,22 @@ class IndexedWriter(ProgramWriter):
         self.code.instruction(
             tu.LdOp, dst, self.k, self.x, column, self.n, self.k, columns, comment="a panel of X"
         )
+
+    def _load_part(self, panel: Index, slot: Index, first: Index) -> None:
+        """Some rows of a panel of X, from `first` on."""
+        code = self.code
+
+        def part() -> None:
+            column, columns = self._columns(panel)
+            row = code.add(self.x_base, code.add(code.mul(slot, self.panel_rows), first))
+            offset = code.add(code.mul(first, self.n), column)
+            rows = code.min(self.x_part, code.sub(self.k, first))
+            code.instruction(
+                tu.LdOp, code.address(SPAD, row), self.k, self.x, offset, self.n, rows, columns,
+                comment="a part of the next panel of X",
+            )  # fmt: skip
+
+        self._when_less(first, self.k, part)
 
     def _fetch(self, step: Index, slot: Index) -> None:
         c = self.array.cols

@@ -85,8 +85,13 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="S", help="for random values and inputs (default: 0)"
     )
     command.add_argument(
-        "--plan", default="auto", choices=("auto", "dense", "none", "global", "window"),
-        help="auto weighs all covers and the dense plan (default); the others fix the mode of sparse-compact",
+        "--plan", default="auto", metavar="PLAN",
+        help="auto weighs all covers and the dense plan (default); dense, none, global, window, or a strategy's "
+        "name fix the mode of sparse-compact (see sparsecc passes sparse-compact)",
+    )  # fmt: skip
+    command.add_argument(
+        "--effort", type=int, default=1, choices=range(4), metavar="0..3",
+        help="how hard to search for covers (default: 1)",
     )  # fmt: skip
     command.add_argument("--dump-ir", metavar="DIR", help="write the IR of every stage, numbered")
     command.add_argument(
@@ -123,6 +128,7 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
         seed=arguments.seed,
         x=x,
         plan=arguments.plan,
+        effort=arguments.effort,
         check_stages=arguments.check_stages,
         progress=progress,
     )

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from sparsecc.cover.biclique import bicliques
 from sparsecc.cover.cells import count_cells, split
-from sparsecc.cover.compact import global_compaction, live_columns, live_rows, window_compaction
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.lift import lift
 from sparsecc.cover.metaops import MetaOps
+from sparsecc.cover.search import Search
+from sparsecc.cover.strategies import HEIGHTS, STRATEGIES
+from sparsecc.errors import UserError
 from sparsecc.schedule.cost import Plan, best_plan
+from sparsecc.schedule.indexed import IndexedPlan, step_rows
+from sparsecc.schedule.planning import plan_cover
 from sparsecc.target import Target
 
 # A sparse plan must beat the dense one by this much of its cycles: the model's error on equal work.
 MARGIN = 0.01
+# How hard to search for covers unless asked otherwise.
+EFFORT = 1
+# Strategies that order rows, besides windows of ordered rows.
+ORDERED = ("tiles", "mixed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +34,7 @@ class Candidate:
     name: str
     compacted: MetaOps
     """Meta-ops before they are split to unit cells."""
-    plan: Plan
+    plan: Plan | IndexedPlan
     cells: int
     """Unit cells computed."""
 
@@ -47,34 +57,86 @@ class Choice:
         return self.best.compacted
 
 
-def covers(pattern: Pattern, n: int, target: Target) -> Iterator[tuple[str, MetaOps]]:
-    """Candidates by name: the aligned grid, without empty rows and columns, windows of many heights."""
-    unit = target.unit
-    yield "aligned", MetaOps.whole(pattern.m, n, pattern.k)
-    rows = len(live_rows(pattern))
-    if rows < pattern.m or len(live_columns(pattern)) < pattern.k:
-        yield "global", global_compaction(pattern, n, unit)
-    height = unit[0]
-    while height < 2 * max(rows, 1) and height <= 16 * unit[0]:
-        yield f"window-{height}", window_compaction(pattern, n, unit, height)
-        height *= 2
+def candidates(
+    pattern: Pattern, n: int, target: Target, effort: int, seed: int, dense: Candidate
+) -> Iterator[Candidate]:
+    """Every cover of the portfolio that the target can run and that may be the best, with its schedule."""
+    most = dense.plan.estimate.cycles
+    per_cell = dense.plan.estimate.compute / max(dense.cells, 1)
+    cycles: dict[str, float] = {}
+    for name, compacted in _portfolio(pattern, n, target, effort, seed, cycles):
+        cells = split(compacted, pattern, target.unit)
+        # Cells that alone take longer than the best plan so far need no schedule to be refused.
+        if name != "aligned" and len(cells) * per_cell > most:
+            continue
+        try:
+            plan = plan_cover(lift(cells), pattern, n, target)
+        except UserError:
+            continue  # too large for the target's memories
+        cycles[name] = plan.estimate.cycles
+        most = min(most, plan.estimate.cycles)
+        yield Candidate(name, compacted, plan, len(cells))
 
 
-def choose(pattern: Pattern, n: int, target: Target) -> Choice:
-    """The cover of least estimated cycles on the target; the dense plan unless another is clearly better."""
+def _portfolio(
+    pattern: Pattern, n: int, target: Target, effort: int, seed: int, cycles: Mapping[str, float]
+) -> Iterator[tuple[str, MetaOps]]:
+    """Covers by name, before they are split to cells; cycles holds the estimates of those yielded before."""
+    search = Search(pattern, target.unit, effort, seed)
+    indexed = target.indexed is not None
+    tried = {
+        name: strategy
+        for name, strategy in STRATEGIES.items()
+        if not strategy.published and strategy.indexed_rows <= indexed and strategy.least_effort <= effort
+    }
+    for name, strategy in tried.items():
+        if strategy.least_effort == 0 and name not in ORDERED:
+            yield name, strategy.build(search, n)
+    if effort == 0 or not pattern.nnz:
+        return
+    if indexed:
+        yield from _bicliques(pattern, n, target, effort, seed)
+        if effort == 1:
+            return  # bicliques leave little to orders that all columns share
+    # Orders take time. At effort 1, only heights whose windows did well in the natural order are ordered.
+    heights = sorted(HEIGHTS, key=lambda h: cycles.get(f"window-{h}", math.inf))
+    for height in heights[: 2 if effort == 1 else None]:
+        yield f"rows-{height}", tried[f"rows-{height}"].build(search, n)
+    for name in ORDERED:
+        yield name, tried[name].build(search, n)
+
+
+def _bicliques(
+    pattern: Pattern, n: int, target: Target, effort: int, seed: int
+) -> Iterator[tuple[str, MetaOps]]:
+    """Bicliques among as many rows as the accumulators hold twice; among half of them where that leaves room.
+
+    Fewer rows make fewer cells at a time, so that their weights may stay in the scratchpad.
+    """
+    most = target.acc_rows // 2
+    for limit in (most, most // 2):
+        cover = bicliques(pattern, n, target.unit, effort=effort, max_rows=limit, seed=seed)
+        name = f"biclique-{limit}"
+        yield name, cover.metaops
+        weights, index = step_rows(target)
+        cells = len(split(cover.metaops, pattern, target.unit)) * min(1.0, limit / pattern.m)
+        if effort == 1 and cells * (weights + 2 * index) + 2 * pattern.k <= target.spad_rows:
+            return
+
+
+def choose(pattern: Pattern, n: int, target: Target, effort: int = EFFORT, seed: int = 0) -> Choice:
+    """The cover of least estimated cycles on the target; the dense plan unless another is clearly better.
+
+    effort 0 to 3 bounds the search for orders and bicliques; the same arguments give the same choice.
+    """
     whole = MetaOps.whole(pattern.m, n, pattern.k)
-    unit = target.unit
-    total = count_cells(whole, unit)
+    total = count_cells(whole, target.unit)
     dense = Candidate("dense", whole, best_plan(whole, pattern.m, n, target), total)
-    candidates: list[Candidate] = []
-    for name, compacted in covers(pattern, n, target):
-        cells = split(compacted, pattern, unit)
-        plan = best_plan(lift(cells), pattern.m, n, target)
-        candidates.append(Candidate(name, compacted, plan, len(cells)))
-    best = min(candidates, key=lambda c: c.plan.estimate.cycles)
+    found = tuple(candidates(pattern, n, target, effort, seed, dense))
+    best = min(found, key=lambda c: c.plan.estimate.cycles)
     if best.plan.estimate.cycles > (1 - MARGIN) * dense.plan.estimate.cycles:
-        return Choice(dense, dense, tuple(candidates), _why_dense(best, dense, total))
-    return Choice(best, dense, tuple(candidates), _why_sparse(best, dense, total))
+        return Choice(dense, dense, found, _why_dense(best, dense, total))
+    return Choice(best, dense, found, _why_sparse(best, dense, total))
 
 
 def _why_dense(best: Candidate, dense: Candidate, total: int) -> str:

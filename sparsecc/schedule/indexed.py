@@ -170,7 +170,17 @@ def _estimate(
     issue = (
         2.0 * len(cells) * n_tiles + len(cells) * (1 if knobs.panels_inside else panels)
     ) * target.queues.issue_gap
-    ramp = 2 * dma.latency + x / x_loads + len(blocks[0]) * y_row + len(blocks[0]) + array.rows + array.cols
+    # With one slot, a panel of X can only be loaded when the one before is done with.
+    waits = x * (1 - 1 / x_loads) if knobs.x_slots == 1 and panels > 1 else 0.0
+    ramp = (
+        waits
+        + 2 * dma.latency
+        + x / x_loads
+        + len(blocks[0]) * y_row
+        + len(blocks[0])
+        + array.rows
+        + array.cols
+    )
     del block_first
     return Estimate(compute, weights + x, store, fill, issue, ramp)
 
@@ -201,8 +211,11 @@ def best_indexed_plan(metaops: MetaOps, pattern_k: int, m: int, n: int, target: 
         block_first = np.searchsorted(block_of[order], np.arange(len(blocks) + 1)).astype(np.int64)
         panels = -(-n_tiles // panel_tiles)
         panel_rows = pattern_k * panel_tiles
-        most = int(np.diff(block_first).max(initial=0))
-        for x_slots in sorted({1, 2, panels}, reverse=True):
+        steps_of_block = np.diff(block_first)
+        most, least = int(steps_of_block.max(initial=0)), int(steps_of_block.min(initial=len(ordered)))
+        # The next panel of X comes with the steps of a block: one without steps would bring none.
+        slot_choices = {1, panels} if least == 0 else {1, 2, panels}
+        for x_slots in sorted(slot_choices, reverse=True):
             free = target.spad_rows - x_slots * panel_rows
             slots = free // per_step
             for inside in (True, False):
@@ -217,7 +230,7 @@ def best_indexed_plan(metaops: MetaOps, pattern_k: int, m: int, n: int, target: 
     if best is None:
         raise UserError(
             f"target {target.name}: its scratchpad ({target.spad_rows} rows) and accumulators "
-            f"({target.acc_rows} rows) do not hold {pattern_k} rows of X and the rows that the cover's meta-ops share"
+            f"({target.acc_rows} rows) do not hold {pattern_k} rows of X and the rows that meta-ops share"
         )
     return best
 
