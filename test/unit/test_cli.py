@@ -20,8 +20,8 @@ from sparsecc.universe import PASSES
 
 # What `run --json` promises.
 KEYS = (
-    "target", "shape", "nnz", "dtype", "plan", "reason", "meta_ops", "cells", "refused_cells", "padding", "cycles",
-    "dense_cycles", "speedup", "energy_pj", "dense_energy_pj", "dram_bytes", "utilization", "max_error",
+    "target", "shape", "nnz", "dtype", "plan", "reason", "meta_ops", "cells", "refused_cells", "padding",
+    "cycles", "dense_cycles", "speedup", "energy_pj", "dense_energy_pj", "dram_bytes", "utilization", "max_error",
     "error_bound", "exact",
 )  # fmt: skip
 
@@ -70,16 +70,13 @@ def command(arguments: Sequence[str], **environment: str) -> subprocess.Complete
 
 def test_run_prints_a_table_with_units(weights: str, capsys: Capture):
     out = ok(capsys, "run", weights, "--n", "16")
-    for text in (
-        "C[48, 16] = W[48, 80] X[80, 16], i8",
-        "gemmini16",
-        "unit cells",
-        "speed-up over dense",
-        " x\n",
-    ):
-        assert text in out.replace("  ", "").replace(" \n", "\n") or text in out
+    rows = dict(line.strip().split("  ", 1) for line in out.splitlines() if "  " in line.strip())
+    assert rows["operator"].strip() == "C[48, 16] = W[48, 80] X[80, 16], i8"
+    assert rows["speed-up over dense"].strip().endswith(" x")
+    assert rows["off-chip traffic"].strip().endswith(" bytes")
+    assert rows["energy"].strip().endswith("J)")
+    assert {"nonzeros", "plan", "reason", "meta-ops", "unit cells", "cycles", "utilisation"} <= set(rows)
     assert "every value equal" in out
-    assert "pJ" in out or "nJ" in out or "uJ" in out
 
 
 @pytest.mark.parametrize("target", ["gemmini16", "tpu128", "ascend910", "scalesim-ws16"])
@@ -91,7 +88,8 @@ def test_run_json_has_what_was_promised(target: str, weights: str, capsys: Captu
     assert report["plan"] in ("sparse", "dense")
     assert report["exact"] is True
     assert report["speedup"] == pytest.approx(report["dense_cycles"] / report["cycles"])
-    assert report["max_error"] <= report["error_bound"] or report["dtype"] != "i8"
+    if report["dtype"] == "i8":
+        assert report["max_error"] == report["error_bound"] == 0
     assert 0 < report["utilization"] <= 1
 
 
@@ -232,7 +230,7 @@ def bad_file(folder: Path, name: str) -> str:
         case "nan.npy":
             np.save(path, np.where(dense, np.nan, 0))
         case "inf.npy":
-            np.save(path, dense / 0 if False else np.where(dense, np.inf, 0))
+            np.save(path, np.where(dense, np.inf, 0))
         case "empty.npy":
             np.save(path, np.zeros((0, 4), np.float32))
         case "cube.npy":
@@ -276,7 +274,7 @@ def test_bad_matrices_are_named(name: str, tmp_path: Path, capsys: Capture):
     [
         ("run {w} --target gemmini61", 2, "unknown target 'gemmini61' (did you mean 'gemmini16'?)"),
         ("run {w} --target {folder}/no.toml", 2, "no.toml: cannot be read"),
-        ("run {w} --target {folder}/bad.toml", 1, "bad.toml:6: array.kind: found 'wss', needed"),
+        ("run {w} --target {folder}/bad.toml", 1, "bad.toml:7: array.kind: found 'wss', needed"),
         ("run {w} --dtype f32", 1, "target gemmini16 has no input type 'f32'; it has i8"),
         ("run {w} --n 0", 2, "n is 0; an operator needs at least 1 position"),
         ("run {w} --n many", 2, "invalid int value: 'many'; see sparsecc run --help"),
@@ -287,11 +285,11 @@ def test_bad_matrices_are_named(name: str, tmp_path: Path, capsys: Capture):
         ("compile {w}", 2, "the following arguments are required: -o/--output"),
         ("compile {w} -o {folder}/out --emit c,exe", 2, "--emit: exe is neither c nor mlir"),
         ("compile {w} -o {folder}/file", 1, "exists and was not written by sparsecc"),
-        ("compile {w} -o {folder}/file/out", 1, "cannot be written: Not a directory"),
+        ("compile {w} -o {folder}/file/out", 1, "cannot be written: File exists"),
         ("run {w} --dump-ir {folder}/file", 1, "cannot write the stages: File exists"),
         ("run {w} --output {folder}/no/y.npy", 1, "its folder does not exist or may not be written"),
         ("run {w} --trace {folder}/no/t.json", 1, "its folder does not exist or may not be written"),
-        ("run {w} --n 9 --input {folder}/x.npy", 1, "the input has shape [80, 7]; operator w takes [K, N] = [80, 9]"),
+        ("run {w} --n 9 --input {folder}/x.npy", 1, "has shape [80, 7]; operator w takes [K, N] = [80, 9]"),
         ("run {w} --n 7 --input {folder}/half.npy", 1, "values that are not integers in -128..127"),
         ("run {w} --input {folder}/no.npy", 1, "no.npy"),
         ("run {w} --input {folder}/file", 1, "file"),

@@ -23,6 +23,7 @@ from xdsl.passes import ModulePass
 
 import sparsecc
 from sparsecc import compiler
+from sparsecc.codegen.folder import model_c
 from sparsecc.compiler import Artifact, save_stages
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.dialects import tu
@@ -457,6 +458,37 @@ def test_same_inputs_give_the_same_folder(tmp_path: Path):
     assert Path("weights.bin") in files
     for file in files:
         assert (one / file).read_bytes() == (other / file).read_bytes()
+
+
+GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "extents", "plan", "unroll"),
+    [
+        ("unrolled", "gemmini16", (20, 40, 20), "none", 256),
+        ("looped", "gemmini16", (64, 64, 40), "none", 0),
+        ("gathered", "gemmini16", (70, 200, 40), "window", 0),
+        ("fragments", "ascend910", (40, 60, 20), "global", 0),
+    ],
+)
+def test_c_is_what_it_was(
+    name: str,
+    target: str,
+    extents: tuple[int, int, int],
+    plan: str,
+    unroll: int,
+    request: pytest.FixtureRequest,
+):
+    """The C of small programs, to be read in review: after an intended change run pytest --update-goldens."""
+    m, k, n = extents
+    w = int8(matrix(17, m, k, "columns" if plan != "none" else "blocks"))
+    passes = [TuUnrollPass(unroll) if p.name == "tu-unroll" else p for p in tensor_unit(target, plan)]
+    found = model_c(sparsecc.compile(w, target=target, n=n, passes=passes).stages[-1].module)
+    path = GOLDENS / f"{name}.c"
+    if request.config.getoption("--update-goldens"):
+        path.write_text(found)
+    assert found == path.read_text()
 
 
 def test_folder_is_replaced_only_if_it_is_ours(tmp_path: Path):
