@@ -46,7 +46,11 @@ class Report:
     speedup: float | None
     energy_pj: float | None
     dense_energy_pj: float | None
+    energy_parts_pj: dict[str, float] | None
+    """What the energy is made of: by memory, multiply-accumulates and the rest; the sum is energy_pj."""
     dram_bytes: int | None
+    moved_bytes: dict[str, int] | None
+    """Bytes read from and written to each memory."""
     utilization: float | None
     """Useful multiply-accumulates (nonzeros x N) / those the array could have done in these cycles."""
     max_error: float | None
@@ -93,7 +97,9 @@ class Report:
             speedup=dense.cycles / run.cycles if run and dense and run.cycles else None,
             energy_pj=run.energy_pj if run else None,
             dense_energy_pj=dense.energy_pj if dense else None,
+            energy_parts_pj=_energy_parts(run) if run else None,
             dram_bytes=_dram_bytes(run) if run else None,
+            moved_bytes=run.report["bytes"] if run else None,
             utilization=nnz * n / max(1.0, run.cycles * _peak(artifact)) if run else None,
             max_error=check["max_error"] if check else None,
             error_bound=check["error_bound"] if check else None,
@@ -184,6 +190,11 @@ def _busiest(run: Simulation) -> str:
     busy = max(engines, key=lambda name: int(engines[name]["busy"]))
     share = 100 * int(engines[busy]["busy"]) / max(1, run.cycles)
     return f"{busy} ({min(share, 100):.0f} % busy)"
+
+
+def _energy_parts(run: Simulation) -> dict[str, float]:
+    parts: dict[str, float] = run.report["energy_pj"]
+    return {name: pj for name, pj in parts.items() if name != "total"}
 
 
 def _dram_bytes(run: Simulation) -> int:
