@@ -1,14 +1,19 @@
-"""The best row-ordered cover of every real matrix beside the orders that its statistics name. Status 1 on a loss.
+"""The best row-ordered cover of each real matrix beside those of its statistics. Status 1 where it is worse.
 
 Run: python bench/orders.py [--effort N] [--seed N] [--only TEXT] [--json FILE] [--data FOLDER]
 
-All shares are parts of the dense work on 16 x 16 units, counted as the statistics do: gathered panels by their
-columns and true heights, tiles by the area of those that hold a nonzero. w16b: tiles after rows and columns are
-reordered; p16r: gathered panels of 16 rows after rows are reordered; best: the least share that a strategy leaves
-whose rows need no indexed accumulation; it must not be more than the smaller of the two. cells: the same cover in
-whole unit cells, of all unit cells. bcr: cells of the best cover by blocks with their own rows and columns. peer:
-the least share of a published system's cover, its own padding computed. Times are processor seconds for all
-strategies but the published ones.
+All shares are parts of the dense work on 16 x 16 units, counted as the statistics do: gathered panels by
+their columns and true heights, tiles by the area of those that hold a nonzero.
+
+w16b   tiles after rows and columns are reordered, of the statistics
+p16r   gathered panels of 16 rows after rows are reordered, of the statistics
+best   the least share that a strategy leaves whose rows need no indexed accumulation; a matrix passes where
+       it is not more than the smaller of the two
+cells  the same cover in whole unit cells, of all unit cells
+bcr    cells of the best cover by blocks with their own rows and columns
+peer   the least share of a published system's cover, its own padding computed
+
+Times are processor seconds for all strategies but the published ones.
 """
 
 from __future__ import annotations
@@ -76,7 +81,8 @@ def line(name: str, result: dict[str, Any]) -> str:
     shares = "".join(f" {result[key]:7.4f}" for key in ("w16b", "p16r", "best"))
     return (
         f"{name:36s}{shares} {result['by']:10s} {result['cells']:7.4f} {result['bcr']:7.4f} "
-        f"{result['peers'][peer]:7.4f} {peer:6s} {result['seconds']:6.2f} {'pass' if result['pass'] else 'FAIL'}"
+        f"{result['peers'][peer]:7.4f} {peer:6s} {result['seconds']:6.2f} "
+        f"{'pass' if result['pass'] else 'FAIL'}"
     )
 
 

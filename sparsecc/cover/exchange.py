@@ -21,7 +21,7 @@ from sparsecc.cover.panels import Order, count_panels, panel_points, selected_ro
 
 Floats = NDArray[np.float32]
 
-# f(1), and so the resolution of f. Sums are exact in a float while columns * height * SCALE < 2^24.
+# f(1), and so the resolution of f. Sums over a row are exact in a float up to 2^24 / SCALE nonzeros.
 SCALE = 16
 # Rows of a panel that are looked at for each other panel, and pairs of panels in a round for each panel.
 ROWS_TRIED, PAIRS_TRIED = 3, 4
@@ -75,21 +75,22 @@ class _Panels:
         self.pattern = selected_rows(pattern, order)
         rows, columns = self.pattern.m, self.pattern.k
         panels = count_panels(order, height)
+        self.panels, self.height, self.tried = panels, height, min(ROWS_TRIED, height)
         ones = np.ones(self.pattern.nnz, np.float32)
         self.sparse: Any = csr_array((ones, self.pattern.indices, self.pattern.indptr), shape=(rows, columns))
         # What multiplies the prices of the panels; dense is faster for all but very sparse rows.
         is_dense = rows * columns <= DENSE and 64 * self.pattern.nnz > rows * columns
         self.rows: Any = self.sparse.toarray() if is_dense else self.sparse
-        self.row_of = self.pattern.row_of()
         self.panel = np.arange(rows) // height
-        self.heights = np.bincount(self.panel).astype(np.float32)
+        self.heights = np.bincount(self.panel)
         slot = np.full(panels * height, -1)
         slot[:rows] = np.arange(rows)
-        self.slot = slot.reshape(panels, height)
+        self.slot: Int64 = slot.reshape(panels, height)
         """Row in each place of each panel, -1 in places that the last panel lacks, [panels, height]."""
-        self.count = np.zeros((panels, columns), np.int32)
+        key = self.panel[self.pattern.row_of()] * columns + self.pattern.indices
+        self.count = np.bincount(key, minlength=panels * columns).astype(np.int32).reshape(panels, columns)
         """Rows of the panel that use the column."""
-        np.add.at(self.count, (self.panel[self.row_of], self.pattern.indices), 1)
+        self.pairs = np.triu_indices(panels, 1)
 
     def order(self) -> Order:
         """The rows panel by panel, those of each panel rising."""
@@ -98,38 +99,56 @@ class _Panels:
 
     def improve(self, price: Floats, rounds: int) -> None:
         """Rounds of exchanges that lower the cost by these prices, until none does."""
-        panels = len(self.slot)
+        panels = self.panels
         steps = np.diff(price)
         more = np.append(steps, 0)  # what one row more costs, by count; a full panel takes none
         less = np.concatenate(([0], steps))  # what one row less saves
-        enter = np.zeros((len(self.start), panels), np.float32)
+        enter = np.zeros((len(self.start), panels), np.int64)
         """What each row costs in each panel."""
-        changed = np.arange(panels)
+        leave = np.zeros(len(self.start), np.int64)
+        """What each row saves where it leaves."""
+        cost = np.zeros((panels, self.tried, panels), np.int64)
+        place = np.zeros(cost.shape, np.int64)
+        everything = changed = np.arange(panels)
         for _ in range(rounds):
-            enter[:, changed] = self.rows @ (more[self.count[changed]] * self.heights[changed, None]).T
-            own = self.panel[self.row_of]
-            leave = np.bincount(self.row_of, less[self.count[own, self.pattern.indices]], len(self.start))
-            move = enter.astype(np.int64) - (leave * self.heights[self.panel]).astype(np.int64)[:, None]
-            changed = self._exchange(move, less - more)
+            enter[:, changed] = self.rows @ more[self.count[changed]].T
+            enter[:, changed] *= self.heights[changed]
+            members = self.slot[changed]
+            members = members[members >= 0]
+            held = selected_rows(self.pattern, members)
+            owner = held.row_of()
+            saved = np.bincount(owner, less[self.count[self.panel[members[owner]], held.indices]], held.m)
+            leave[members] = saved * self.heights[self.panel[members]]
+            for left, right in ((changed, everything), (everything, changed)):
+                at = np.ix_(left, np.arange(self.tried), right)
+                cost[at], place[at] = self._least(enter, leave, left, right)
+            changed = self._exchange(cost, place, less - more)
             if not len(changed):
                 return
 
-    def _exchange(self, move: Int64, shared: NDArray[np.floating]) -> Int64:
+    def _least(self, enter: Int64, leave: Int64, left: Int64, right: Int64) -> tuple[Int64, Int64]:
+        """For panels left x right, the rows of the left one that cost least if they go to the right one.
+
+        Returns what the cost rises, but for a partner that comes back, and the place of the row.
+        """
+        rows = self.slot[left]
+        move = enter[rows[:, :, None], right] - leave[rows][:, :, None]
+        # Cost and place in one number: equal costs are told apart by place.
+        key = move * self.height + np.arange(self.height)[:, None]
+        key[rows < 0] = NONE * self.height
+        first = np.partition(key, self.tried - 1, axis=1)[:, : self.tried]
+        return np.divmod(np.sort(first, axis=1), self.height)
+
+    def _exchange(self, cost: Int64, place: Int64, shared: NDArray[np.floating]) -> Int64:
         """Exchange between disjoint pairs of panels, the best pairs first; the panels that changed.
 
-        move: what the cost rises if a row goes to a panel, [rows, panels], but for its partner coming back;
+        cost, place: of the best rows of each panel for each other one, [panels, tried, panels] (see _least);
         shared: by count, what is due on top for each column that both rows of an exchange use.
         """
-        panels, height = len(self.slot), self.slot.size // len(self.slot)
-        # Cost and place in one number: equal costs are told apart by place.
-        key = np.full((panels * height, panels), NONE * height)
-        key[: len(move)] = move[self.slot.ravel()[: len(move)]] * height
-        key = key.reshape(panels, height, panels) + np.arange(height)[:, None]
-        tried = min(ROWS_TRIED, height)
-        cost, place = np.divmod(np.sort(np.partition(key, tried - 1, axis=1)[:, :tried], axis=1), height)
+        panels, tried = self.panels, self.tried
         # The least that any exchange between two panels can cost; columns in common only add to it.
         least = cost.min(axis=1)
-        left, right = np.triu_indices(panels, 1)
+        left, right = self.pairs
         bound = (least + least.T)[left, right]
         pair = np.flatnonzero(bound < 0)
         pair = pair[np.argsort(bound[pair], kind="stable")[: PAIRS_TRIED * panels]]

@@ -47,7 +47,7 @@ def merged_columns(pattern: Pattern, width: int, order: Order | None = None) -> 
     return Pattern(pattern.m, blocks, indptr, block.astype(np.int32))
 
 
-def selected_rows(pattern: Pattern, rows: Order) -> Pattern:
+def selected_rows(pattern: Pattern, rows: NDArray[np.integer]) -> Pattern:
     """These rows, in this order: [len(rows), k]."""
     sizes = np.diff(pattern.indptr)[rows]
     indptr = np.zeros(len(rows) + 1, np.int64)

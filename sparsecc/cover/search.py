@@ -43,10 +43,10 @@ class Level:
     """Schedules of the local search (see exchange)."""
     work: int
     """Steps of each local search, and as many again for each WORK_NONZEROS nonzeros."""
+    tile_rounds: int
+    """Rounds of columns, then rows for tiles."""
     published: bool = False
     """Whether to begin from the orders of published systems, too."""
-    tile_rounds: int = 1
-    """Rounds of rows after columns for tiles."""
     shuffles: int = 0
     """Greedy orders with ties broken at random."""
 
@@ -60,16 +60,16 @@ SHORT, MIDDLE, LONG = (
 )
 LEVELS = (
     Level(reach=1, starts=0, softness=(), work=0, tile_rounds=0),
-    Level(reach=4096, starts=1, softness=(SHORT,), work=1 << 24),
-    Level(reach=8192, starts=2, softness=(SHORT, MIDDLE), work=1 << 27, published=True, tile_rounds=2),
+    Level(reach=4096, starts=1, softness=(SHORT,), work=1 << 24, tile_rounds=1),
+    Level(reach=8192, starts=1, softness=(SHORT, MIDDLE), work=1 << 26, tile_rounds=2),
     Level(
         reach=16384,
-        starts=6,
+        starts=3,
         softness=(SHORT, MIDDLE, LONG),
-        work=1 << 31,
-        published=True,
+        work=1 << 30,
         tile_rounds=4,
-        shuffles=4,
+        published=True,
+        shuffles=2,
     ),
 )
 
@@ -132,8 +132,8 @@ class Search:
     def tiles(self) -> tuple[Order, Order]:
         """The orders of rows and columns that leave the fewest unit cells with a nonzero.
 
-        Rows are ordered by the unit columns they use, columns by the unit rows, in turn, beginning from
-        natural columns and from rows in the order that suits gathered panels.
+        Columns are ordered by the unit rows they use, rows by the unit columns, in turn, beginning from the
+        rows in the order that suits gathered panels and, with more effort, from the natural ones.
         """
         if self._tiles is None:
             self._tiles = self._find_tiles()
@@ -143,13 +143,16 @@ class Search:
         pattern, unit, by_column = self.pattern, self.unit, transposed(self.pattern)
         rows, columns = natural(pattern), natural(by_column)
         found = [(rows, columns)]
-        for first in (rows, self.rows(unit[0])) if self.level.tile_rounds else ():
-            rows = first
+        # A longer local search for each of so many orders would cost more than it gains.
+        level = LEVELS[min(self.effort, 1)]
+        rounds = self.level.tile_rounds
+        for panels in (True, False)[:rounds]:
+            rows, columns = self.rows(unit[0]) if panels else found[0][0], found[0][1]
             found.append((rows, columns))
-            for _ in range(self.level.tile_rounds):
-                columns = best_rows(merged_columns(by_column, unit[0], rows), unit[2], self.level, self.seed)
+            for _ in range(rounds):
+                columns = best_rows(merged_columns(by_column, unit[0], rows), unit[2], level, self.seed)
                 found.append((rows, columns))
-                rows = best_rows(merged_columns(pattern, unit[2], columns), unit[0], self.level, self.seed)
+                rows = best_rows(merged_columns(pattern, unit[2], columns), unit[0], level, self.seed)
                 found.append((rows, columns))
         cells = [tile_cells(r, c, pattern, unit) for r, c in found]
         return found[int(np.argmin(cells))]

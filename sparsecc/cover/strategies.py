@@ -14,7 +14,7 @@ from sparsecc.cover.laws import Pattern
 from sparsecc.cover.lists import Lists, gathered_panels, metaops_of, panel_rows
 from sparsecc.cover.metaops import Int64, MetaOps
 from sparsecc.cover.orders import natural
-from sparsecc.cover.panels import Order, Unit, count_panels, distinct, panel_columns, rank, transposed
+from sparsecc.cover.panels import Order, Unit, count_panels, distinct, panel_columns, rank
 from sparsecc.cover.peers import (
     aligned_bsr,
     one_sa,
@@ -129,8 +129,7 @@ def _own_lists(search: Search, n: int, side: int, rows: Order, columns: Order) -
 
 def _bcr(side: int, search: Search, n: int) -> MetaOps:
     pattern, unit = search.pattern, search.unit
-    by_column = transposed(pattern)
-    orders = [(natural(pattern), natural(by_column))]
+    orders = [(np.arange(pattern.m, dtype=np.int32), np.arange(pattern.k, dtype=np.int32))]
     if search.effort > 0:
         orders += [(search.rows(unit[0]), orders[0][1]), search.tiles()]
     covers = [_own_lists(search, n, side, *pair) for pair in orders]
