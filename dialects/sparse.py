@@ -236,6 +236,11 @@ class ProductOp(IRDLOperation, ABC):
         """Law 1: what is wrong with the cover, if anything is."""
 
     @property
+    def element_type(self) -> Attribute:
+        """Of the factors."""
+        return cast("TensorType[Attribute]", self.operands[0].type).element_type
+
+    @property
     def positions(self) -> int:
         """N, the columns of the result."""
         return self.res.type.get_shape()[1]
@@ -441,11 +446,6 @@ class SddmmOp(ProductOp):
     def space(self) -> tuple[int, int, int]:
         m, n = self.weight.shape
         return m, n, cast("TensorType[Attribute]", self.a.type).get_shape()[1]
-
-    @property
-    def element_type(self) -> Attribute:
-        """Of A and B."""
-        return cast("TensorType[Attribute]", self.a.type).element_type
 
     def plane(self, metaops: MetaOps) -> MetaOps:
         return exchanged(metaops)

@@ -13,7 +13,7 @@ from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
-from sparsecc.dialects.sparse import ProductOp, SpmmOp
+from sparsecc.dialects.sparse import ProductOp
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,6 @@ class ProductPass(SparsePass):
         for product in [found for found in op.walk() if isinstance(found, ProductOp)]:
             if (new := self.rewrite(product)) is not None:
                 Rewriter.replace_op(product, new)
-
-
-@dataclass(frozen=True)
-class SpmmPass(SparsePass):
-    """A pass that looks at each `sparse.spmm` on its own."""
-
-    @abstractmethod
-    def rewrite(self, op: SpmmOp) -> SpmmOp | None:
-        """The operator computed in another way; None to leave it alone."""
-
-    def apply(self, ctx: Context, op: ModuleOp) -> None:
-        for spmm in [found for found in op.walk() if isinstance(found, SpmmOp)]:
-            if (new := self.rewrite(spmm)) is not None:
-                Rewriter.replace_op(spmm, new)
 
 
 def refuse(op: Operation, problem: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """Selects instructions for a sparse operator on a dense tensor unit.
 
-Turns a function that is one `sparse.spmm` into a program of `tu` instructions in loops over tables:
+Turns a function that is one `sparse.spmm` or `sparse.sddmm` into a program of `tu` instructions in loops
+over tables. For `sparse.spmm`:
 
 - the output rows are cut to blocks of which the accumulators hold several, so that one is stored while the
   next is computed; the weights are packed tile by tile in the order of use and fetched some steps ahead into
@@ -11,6 +12,11 @@ Turns a function that is one `sparse.spmm` into a program of `tu` instructions i
   fragments (`mma`);
 - where meta-ops own any rows they like (bicliques), the unit must read and accumulate by index: all of X lies
   in the scratchpad, each meta-op names its rows of X and its accumulators.
+
+For `sparse.sddmm`, blocks of rows of A and panels of columns of B stay in the scratchpad while there is room;
+tiles of B are stationary and the needed rows of A stream through them (`ws`), or both go to fragments
+(`mma`); k is summed up in the accumulators; computed blocks are stored, others are not touched in memory. A
+dense plan computes every point: the mask is not applied.
 
 Refuses functions with any other operation, types the target does not have, bicliques on a target without
 indexed addressing, and memories too small for two blocks.
@@ -27,13 +33,16 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc.codegen.indexed import IndexedWriter
+from sparsecc.codegen.masked import MaskedWriter
 from sparsecc.codegen.program import ProgramWriter
 from sparsecc.codegen.tiled import TiledWriter
-from sparsecc.dialects.sparse import ConstantOp, SpmmOp
+from sparsecc.dialects.sparse import ConstantOp, ProductOp, SddmmOp, SpmmOp
 from sparsecc.errors import UserError
 from sparsecc.passes.base import SparsePass, refuse
 from sparsecc.schedule.indexed import IndexedPlan, build_indexed
 from sparsecc.schedule.planning import plan_cover
+from sparsecc.schedule.sddmm import plan_mask
+from sparsecc.schedule.sddmm_tables import build_masked
 from sparsecc.schedule.tables import build
 from sparsecc.target import Target
 
@@ -41,7 +50,7 @@ from sparsecc.target import Target
 @dataclass(frozen=True)
 class ConvertSparseToTuPass(SparsePass):
     name = "convert-sparse-to-tu"
-    summary: ClassVar = "selects instructions: a function of one sparse.spmm -> loops of tu instructions"
+    summary: ClassVar = "selects instructions: a function of one sparse product -> loops of tu instructions"
     refuses: ClassVar = "functions with other operations, types or sizes that the target cannot hold"
     option_help: ClassVar = {"target": "preset or .toml file to select instructions for"}
 
@@ -50,49 +59,53 @@ class ConvertSparseToTuPass(SparsePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = Target.load(self.target)
         for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
-            spmm = _only_spmm(function)
+            product = _only_product(function)
             try:
-                writer = _writer(function, spmm, target)
+                writer = _writer(function, product, target)
             except UserError as e:
-                refuse(spmm, str(e))
+                refuse(product, str(e))
             writer.emit(op)
 
 
-def _only_spmm(function: func.FuncOp) -> SpmmOp:
+def _only_product(function: func.FuncOp) -> ProductOp:
     """The one operator of a function that does nothing else."""
     ops = [o for o in function.body.block.ops if not isinstance(o, ConstantOp)]
     for op in ops:
-        if not isinstance(op, SpmmOp | func.ReturnOp):
+        if not isinstance(op, ProductOp | func.ReturnOp):
             raise PassFailedException(
                 f"@{function.sym_name.data}: {op.name} has no instructions on a tensor unit; this pipeline "
-                "takes functions that are one matmul with a constant operand; split the others off"
+                "takes functions that are one matmul with a constant operand or mask; split the others off"
             )
-    spmms = [o for o in ops if isinstance(o, SpmmOp)]
-    if len(spmms) != 1 or spmms[0].x is not function.body.block.args[0]:
+    products = [o for o in ops if isinstance(o, ProductOp)]
+    if len(products) != 1 or list(products[0].operands) != list(function.body.block.args):
         raise PassFailedException(
-            f"@{function.sym_name.data}: found {len(spmms)} sparse.spmm; this pipeline takes functions that "
-            "are one sparse.spmm of the function's argument"
+            f"@{function.sym_name.data}: found {len(products)} sparse products; this pipeline takes "
+            "functions that are one sparse.spmm or sparse.sddmm of the function's arguments"
         )
-    return spmms[0]
+    return products[0]
 
 
-def _in_type(spmm: SpmmOp, target: Target) -> str:
-    found = str(spmm.weight.element_type)
-    result = str(spmm.res.type.element_type)
+def _typed(product: ProductOp, target: Target) -> Target:
+    """The target, used with the product's input type."""
+    found, result = str(product.element_type), str(product.res.type.element_type)
     known = [f"{i}:{a}" for i, a in target.types]
     if f"{found}:{result}" not in known:
         raise UserError(
             f"{found} to {result} is not a type pair of target {target.name}; it has {', '.join(known)}"
         )
-    return found
+    return target.with_type(found)
 
 
-def _writer(function: func.FuncOp, spmm: SpmmOp, target: Target) -> ProgramWriter:
+def _writer(function: func.FuncOp, product: ProductOp, target: Target) -> ProgramWriter:
     """The program of least cost for the cover. Raises UserError when there is none."""
-    target = target.with_type(_in_type(spmm, target))
-    weight, n = spmm.weight, spmm.positions
-    plan = plan_cover(spmm.cover(), weight.pattern, n, target)
+    target = _typed(product, target)
+    if isinstance(product, SddmmOp):
+        planned = plan_mask(product.cover(), product.space, target)
+        return MaskedWriter(function, product, target, build_masked(planned, target))
+    assert isinstance(product, SpmmOp)
+    weight, n = product.weight, product.positions
+    plan = plan_cover(product.cover(), weight.pattern, n, target)
     if isinstance(plan, IndexedPlan):
         program = build_indexed(plan, weight.pattern, weight.data, n, target)
-        return IndexedWriter(function, spmm, target, program)
-    return TiledWriter(function, spmm, target, build(plan, weight.pattern, weight.data, n, target))
+        return IndexedWriter(function, product, target, program)
+    return TiledWriter(function, product, target, build(plan, weight.pattern, weight.data, n, target))

@@ -8,8 +8,9 @@ bicliques against each other and against the dense plan. Any strategy can be ask
 published systems too. Only maps change; nothing moves in memory.
 
 An operator without nonzeros gets a cover without meta-ops, whatever the mode but `dense`. An operator that
-has a plan, or whose cover is not the whole space, is left alone. Refused are unknown modes and windows
-below one row, efforts beyond 3.
+has a plan, or whose cover is not the whole space, is left alone. The cover of a `sparse.sddmm` stays whole,
+to be split or to be dense: nothing of a mask is gathered. Refused are unknown modes, windows below one row,
+efforts beyond 3, and modes that gather for a `sparse.sddmm`.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from sparsecc.cover.biclique import bicliques
 from sparsecc.cover.compact import global_compaction, window_compaction
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.strategies import STRATEGIES
-from sparsecc.dialects.sparse import CoverOp, SpmmOp
-from sparsecc.passes.base import SpmmPass
+from sparsecc.dialects.sparse import CoverOp, ProductOp, SddmmOp
+from sparsecc.passes.base import ProductPass, refuse
 from sparsecc.target import Target
 
 MODES = ("auto", "none", "global", "window", "dense", "biclique")
 
 
 @dataclass(frozen=True)
-class SparseCompactPass(SpmmPass):
+class SparseCompactPass(ProductPass):
     name = "sparse-compact"
     summary: ClassVar = "drops empty rows and columns: whole-space covers -> compacted covers, with a plan"
-    refuses: ClassVar = "unknown modes, windows below one row, efforts beyond 3"
+    refuses: ClassVar = "unknown modes, windows below one row, efforts beyond 3, gathering for sparse.sddmm"
     option_help: ClassVar = {
         "mode": f"one of {', '.join(MODES)}, or a strategy: {', '.join(STRATEGIES)}; auto asks the scheduler",
         "window": "rows of a window, for mode window; the unit's rows when left out",
@@ -50,7 +51,7 @@ class SparseCompactPass(SpmmPass):
     effort: int = 1
     seed: int = 0
 
-    def rewrite(self, op: SpmmOp) -> SpmmOp | None:
+    def rewrite(self, op: ProductOp) -> ProductOp | None:
         if self.mode not in MODES and self.mode not in STRATEGIES:
             known = ", ".join([*MODES, *STRATEGIES])
             raise PassFailedException(f"{self.name}: mode {self.mode!r} is not one of {known}")
@@ -61,12 +62,34 @@ class SparseCompactPass(SpmmPass):
         # Compacted, lowered or grouped already.
         if op.plan is not None or not op.is_whole:
             return None
-        compacted, plan, reason = self._choose(op)
+        compacted, plan, reason = self._choose_cells(op) if isinstance(op, SddmmOp) else self._choose(op)
         new = op.with_body([CoverOp(compacted)])
         new.plan, new.reason = StringAttr(plan), StringAttr(reason)
         return new
 
-    def _choose(self, op: SpmmOp) -> tuple[MetaOps, str, str]:
+    def _choose_cells(self, op: SddmmOp) -> tuple[MetaOps, str, str]:
+        """The cover, the plan, and why, for a mask: its unit cells or the dense plan."""
+        pattern, cover = op.weight.pattern, op.cover()
+        asked = f"mode {self.mode} was asked for"
+        match self.mode:
+            case "dense":
+                return cover, "dense", asked
+            case "auto" | "none" if not pattern.nnz:
+                return MetaOps.of([]), "sparse", "the mask keeps no point"
+            case "none":
+                return cover, "sparse", asked
+            case "auto":
+                from sparsecc.schedule.sddmm import choose_cells
+
+                target = Target.load(self.target).with_type(str(op.element_type))
+                return cover, *choose_cells(pattern, op.space[2], target)
+            case _:
+                refuse(
+                    op,
+                    f"mode {self.mode} gathers, and nothing of a mask is gathered; use auto, none or dense",
+                )
+
+    def _choose(self, op: ProductOp) -> tuple[MetaOps, str, str]:
         """The cover, the plan, and why."""
         pattern, n, unit = op.weight.pattern, op.positions, op.unit.shape
         asked = f"mode {self.mode} was asked for"

@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import FunctionType, IndexType
 from xdsl.ir import Block, Region
 
 from sparsecc.codegen.loops import Index, Loops
-from sparsecc.codegen.program import ProgramWriter
+from sparsecc.codegen.program import SpmmWriter
 from sparsecc.dialects import tu
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.schedule.indexed import AHEAD, IndexedProgram, step_rows
@@ -20,7 +20,7 @@ SPAD, ACC = tu.Memory.SPAD, tu.Memory.ACC
 TABLES = ("scatter", "block_first", "block_row", "block_rows", "step_rows", "step_columns")
 
 
-class IndexedWriter(ProgramWriter):
+class IndexedWriter(SpmmWriter):
     """Loops over blocks of rows and panels (in the order the knobs say), steps and column tiles.
 
     The scratchpad holds the weights and index lists of some steps, then panels of X. While one slot of

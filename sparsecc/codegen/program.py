@@ -21,29 +21,21 @@ from sparsecc.target import Target
 class ProgramWriter(ABC):
     """Writes one program into a module, in place of the function it computes."""
 
-    def __init__(
-        self,
-        function: func.FuncOp,
-        spmm: SpmmOp,
-        target: Target,
-        program: object,
-        weights: NDArray[np.generic],
-        tables: Iterable[str],
-    ):
+    title: str
+    """What the program computes, in one line."""
+
+    def __init__(self, function: func.FuncOp, target: Target, program: object, tables: Iterable[str]):
         self.function, self.target, self.array = function, target, target.array
-        (self.m, self.k), self.n = spmm.weight.shape, spmm.positions
-        self.nnz = spmm.weight.nnz.data
-        element, result = spmm.weight.element_type, cast(TypeAttribute, spmm.res.type.element_type)
-        self.x_type = tu.BufferType((self.k, self.n), element)
-        self.y_type = tu.BufferType((self.m, self.n), result)
         # Functions of one module have tables of their own.
-        prefix = "" if function.sym_name.data == "main" else f"{function.sym_name.data}_"
-        self.weights = tu.ConstantOp(f"{prefix}weights", weights, element)
+        self.prefix = "" if function.sym_name.data == "main" else f"{function.sym_name.data}_"
         self.tables = {
-            name: tu.ConstantOp(f"{prefix}{name}", cast("NDArray[np.generic]", getattr(program, name)), i32)
+            name: tu.ConstantOp(
+                f"{self.prefix}{name}", cast("NDArray[np.generic]", getattr(program, name)), i32
+            )
             for name in tables
         }
-        self.fetch_name = f"{prefix}fetch"
+        self.constants = list(self.tables.values())
+        self.fetch_name = f"{self.prefix}fetch"
 
     @abstractmethod
     def functions(self) -> list[func.FuncOp]:
@@ -58,21 +50,43 @@ class ProgramWriter(ABC):
                 used.add(op.table.string_value())
             elif isinstance(op, tu.BufferOp):
                 used.add(op.constant_name.string_value())
-        constants = [c for c in (self.weights, *self.tables.values()) if c.sym_name.data in used]
+        constants = [c for c in self.constants if c.sym_name.data in used]
         module.body.block.insert_ops_before([*constants, *functions], self.function)
         self.function.detach()
         self.function.erase()
 
     def entry(self, block: Block, loops: Loops, spad_rows: int, acc_rows: int) -> func.FuncOp:
-        """The function of a block that takes X and Y; it needs so many rows of the memories."""
+        """The function of a block that takes inputs and output; it needs so many rows of the memories."""
         loops.insert(func.ReturnOp())
         function_type = FunctionType.from_lists(block.arg_types, ())
         entry = func.FuncOp(self.function.sym_name.data, function_type, Region(block))
         entry.attributes["tu.target"] = StringAttr(self.target.name)
         needs = (self.array.rows, self.array.cols, spad_rows, acc_rows)
         entry.attributes["tu.needs"] = ArrayAttr(IntegerAttr(v, i64) for v in needs)
-        entry.attributes["tu.title"] = StringAttr(
-            f"C[{self.m}, {self.n}] = W[{self.m}, {self.k}] X[{self.k}, {self.n}], {self.nnz} nonzeros in W, "
-            f"on {self.target.name}"
-        )
+        entry.attributes["tu.title"] = StringAttr(f"{self.title}, on {self.target.name}")
         return entry
+
+
+class SpmmWriter(ProgramWriter):
+    """A program of one `sparse.spmm`: X in, Y out, the weights packed as the program wants them."""
+
+    def __init__(
+        self,
+        function: func.FuncOp,
+        spmm: SpmmOp,
+        target: Target,
+        program: object,
+        weights: NDArray[np.generic],
+        tables: Iterable[str],
+    ):
+        super().__init__(function, target, program, tables)
+        self.m, self.n, self.k = spmm.space
+        element, result = spmm.weight.element_type, cast(TypeAttribute, spmm.res.type.element_type)
+        self.x_type = tu.BufferType((self.k, self.n), element)
+        self.y_type = tu.BufferType((self.m, self.n), result)
+        self.weights = tu.ConstantOp(f"{self.prefix}weights", weights, element)
+        self.constants.insert(0, self.weights)
+        self.title = (
+            f"C[{self.m}, {self.n}] = W[{self.m}, {self.k}] X[{self.k}, {self.n}], {spmm.weight.nnz.data} "
+            "nonzeros in W"
+        )

@@ -7,7 +7,7 @@ from xdsl.dialects.builtin import FunctionType, IndexType
 from xdsl.ir import Attribute, Block, Region, SSAValue
 
 from sparsecc.codegen.loops import Index, Loops
-from sparsecc.codegen.program import ProgramWriter
+from sparsecc.codegen.program import SpmmWriter
 from sparsecc.dialects import tu
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.schedule.tables import Program
@@ -21,7 +21,7 @@ TABLES = (
 )  # fmt: skip
 
 
-class TiledWriter(ProgramWriter):
+class TiledWriter(SpmmWriter):
     """Loops over panels, blocks of rows, steps, tiles of X and column tiles."""
 
     def __init__(self, function: func.FuncOp, spmm: SpmmOp, target: Target, program: Program):

@@ -137,14 +137,20 @@ class _Machine:
 
 
 def run(
-    module: ModuleOp, x: Array, target: Target, function: str = "main", listener: Listener | None = None
+    module: ModuleOp,
+    inputs: Array | tuple[Array, ...],
+    target: Target,
+    function: str = "main",
+    listener: Listener | None = None,
 ) -> Array:
-    """C = W X of the program, [m, n] in the accumulator type, for x [k, n] in the input type."""
+    """What the program writes, [m, n] in the accumulator type, for its input, or inputs."""
     block = _entry(module, function)
-    x_type, y_type = (cast(tu.BufferType, a.type) for a in block.args)
-    if x.shape != x_type.get_shape():
-        raise UserError(f"the program takes X {list(x_type.get_shape())}, found {list(x.shape)}")
-    target = target.with_type(str(x_type.element_type))
+    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    *types, y_type = (cast(tu.BufferType, a.type) for a in block.args)
+    needed, found = [list(t.get_shape()) for t in types], [list(x.shape) for x in inputs]
+    if found != needed:
+        raise UserError(f"the program takes inputs of {needed}, found {found}")
+    target = target.with_type(str(types[0].element_type))
     state = State(target)
     y = np.zeros(y_type.get_shape(), DTYPES[str(y_type.element_type)])
 
@@ -158,7 +164,10 @@ def run(
         return state.buffer(array, str(constant.type.element_type), constant.sym_name.data)
 
     handles = [
-        state.buffer(np.ascontiguousarray(x), str(x_type.element_type), "x"),
+        *(
+            state.buffer(np.ascontiguousarray(x), str(t.element_type))
+            for x, t in zip(inputs, types, strict=True)
+        ),
         state.buffer(y, str(y_type.element_type), "y"),
     ]
     _Machine(module, execute, buffer).call(function, handles)

@@ -96,11 +96,13 @@ def panels(n: int, knobs: Knobs, target: Target) -> int:
     return -(-n // (knobs.panel_tiles * target.array.cols))
 
 
-def _requests(row_bytes: float, target: Target) -> int:
+def requests(row_bytes: float, target: Target) -> int:
+    """Requests that a row is transferred in."""
     return math.ceil(row_bytes / target.dma.max_burst)
 
 
-def _data_cycles(row_bytes: float, target: Target) -> int:
+def data_cycles(row_bytes: float, target: Target) -> int:
+    """Cycles of the data of a row."""
     return math.ceil(row_bytes / target.dma.bytes_per_cycle)
 
 
@@ -142,17 +144,17 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     misses = distinct + (uses - distinct) * max(0.0, 1 - knobs.x_slots / max(distinct, 1))
     gathered = bool((metaops.table[:, K_MAP] >= 0).any())
     overhead = dma.gather_overhead if gathered else dma.row_overhead
-    x_row = _data_cycles(panel_bytes, target) + overhead * _requests(panel_bytes, target)
-    x_index = _data_cycles(4 * array.rows, target) if gathered else 0
+    x_row = data_cycles(panel_bytes, target) + overhead * requests(panel_bytes, target)
+    x_index = data_cycles(4 * array.rows, target) if gathered else 0
     share = misses / max(uses, 1)
     x_cycles = (float(tiles.rows.sum()) * x_row + uses * x_index) * share
     w_bytes = float(height.sum()) * target.row_bytes
     load = (w_bytes / dma.bytes_per_cycle + x_cycles) * passes
 
-    y_row = _data_cycles(panel_bytes / in_bytes * acc_bytes, target)
+    y_row = data_cycles(panel_bytes / in_bytes * acc_bytes, target)
     scattered = not order.is_natural
     y_overhead = dma.gather_overhead if scattered else dma.row_overhead
-    y_row += y_overhead * _requests(panel_bytes / in_bytes * acc_bytes, target)
+    y_row += y_overhead * requests(panel_bytes / in_bytes * acc_bytes, target)
     store = float(m) * y_row * passes + (m * 4 / dma.bytes_per_cycle if scattered else 0)
 
     instructions += passes * (steps + misses + 2 * m / knobs.block_rows)
@@ -165,7 +167,7 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     return Estimate(compute, load, store, move, instructions * target.queues.issue_gap, ramp)
 
 
-def _powers(first: int, last: int) -> list[int]:
+def powers(first: int, last: int) -> list[int]:
     """first, 2 first, 4 first, ... below last, and last."""
     values: list[int] = []
     while first < last:
@@ -206,7 +208,7 @@ def _knobs(target: Target, panel_tiles: int, block_rows: int, ring: int, step_ti
 def _choices(target: Target, block_rows: int, n: int) -> list[Knobs]:
     """Knobs for each width of a panel that the memories hold, with as many slots for weights as possible."""
     choices: list[Knobs] = []
-    for panel_tiles in _powers(1, -(-n // target.array.cols)):
+    for panel_tiles in powers(1, -(-n // target.array.cols)):
         splits = _rings_and_steps(target, panel_tiles)
         shares = (_knobs(target, panel_tiles, block_rows, *split) for split in splits)
         if (knobs := next((k for k in shares if k is not None), None)) is not None:
@@ -220,7 +222,7 @@ def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
     order = row_order(metaops, m)
     unit_rows = target.unit[0]
     best: Plan | None = None
-    for block_rows in _powers(unit_rows, -(-m // unit_rows) * unit_rows):
+    for block_rows in powers(unit_rows, -(-m // unit_rows) * unit_rows):
         # Cutting a large cover takes longer than all the rest: not for blocks that no memory holds.
         if not (choices := _choices(target, block_rows, n)):
             continue

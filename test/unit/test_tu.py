@@ -227,7 +227,7 @@ def test_interpreter_names_what_is_missing():
     module = stage(artifact, "convert-sparse-to-tu").module
     with pytest.raises(UserError, match="the program has no function @other"):
         interpreter.run(module, np.zeros((4, 4), np.int8), artifact.target, function="other")
-    with pytest.raises(UserError, match=r"the program takes X \[4, 4\], found \[4, 5\]"):
+    with pytest.raises(UserError, match=r"the program takes inputs of \[\[4, 4\]\], found \[\[4, 5\]\]"):
         interpreter.run(module, np.zeros((4, 5), np.int8), artifact.target)
     with pytest.raises(UserError, match=r"sparse\.spmm is not an operation of the machine level"):
         interpreter.trace(stage(artifact, "sparse-group").module)

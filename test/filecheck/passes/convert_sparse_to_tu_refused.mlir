@@ -19,7 +19,7 @@ func.func @main(%x: tensor<4x4xf16>) -> tensor<4x4xf16> {
 
 // -----
 
-// CHECK: @main: found 0 sparse.spmm; this pipeline takes functions that are one sparse.spmm of the function's argument
+// CHECK: @main: found 0 sparse products; this pipeline takes functions that are one sparse.spmm or sparse.sddmm of the function's arguments
 func.func @main(%x: tensor<4x4xf16>) -> tensor<4x4xf16> {
   func.return %x : tensor<4x4xf16>
 }
