@@ -10,7 +10,7 @@ p16r   gathered panels of 16 rows after rows are reordered, of the statistics
 best   the least share that a strategy leaves whose rows need no indexed accumulation; a matrix passes where
        it is not more than the smaller of the two
 cells  the same cover in whole unit cells, of all unit cells
-bcr    cells of the best cover by blocks with their own rows and columns
+bcr    cells of the best cover by blocks with their own rows and columns, where it is no other cover, too
 peer   the least share of a published system's cover, its own padding computed
 
 Times are processor seconds for all strategies but the published ones.
@@ -62,7 +62,7 @@ def measured(path: Path, known: dict[str, str], effort: int, seed: int) -> dict[
         "best": shares[best],
         "by": best,
         "cells": len(kept[best]) / dense_cells,
-        "bcr": min(blocks.values(), default=0.0),
+        "bcr": min(blocks.values(), default=None),
         "seconds": seconds,
         "shares": shares,
         "bcr_cells": blocks,
@@ -78,9 +78,10 @@ def measured(path: Path, known: dict[str, str], effort: int, seed: int) -> dict[
 def line(name: str, result: dict[str, Any]) -> str:
     """One line of the table."""
     peer = min(result["peers"], key=lambda p: result["peers"][p])
+    bcr = "      -" if result["bcr"] is None else f"{result['bcr']:7.4f}"
     shares = "".join(f" {result[key]:7.4f}" for key in ("w16b", "p16r", "best"))
     return (
-        f"{name:36s}{shares} {result['by']:10s} {result['cells']:7.4f} {result['bcr']:7.4f} "
+        f"{name:36s}{shares} {result['by']:10s} {result['cells']:7.4f} {bcr} "
         f"{result['peers'][peer]:7.4f} {peer:6s} {result['seconds']:6.2f} "
         f"{'pass' if result['pass'] else 'FAIL'}"
     )
