@@ -28,6 +28,7 @@ from sparsecc.blobs import Blob
 from sparsecc.codegen.folder import Check, write_folder
 from sparsecc.cover.cells import count_cells
 from sparsecc.cover.metaops import MetaOps
+from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.dialects import tu
 from sparsecc.dialects.sparse import MetaOpsAttr, SpmmOp, WeightAttr, is_large, metaops_blob
 from sparsecc.errors import UserError
@@ -35,6 +36,7 @@ from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.interpreters import tu as tu_interpreter
 from sparsecc.model import model_module
 from sparsecc.operator import Operator, operator_of
+from sparsecc.passes.sparse_compact import MODES
 from sparsecc.pipeline import tensor_unit
 from sparsecc.report import Report
 from sparsecc.target import Target
@@ -92,7 +94,7 @@ def run_passes(
         try:
             one.apply(Context(), new)
         except (DiagnosticException, VerifyException) as e:
-            raise UserError(f"{one.name}: {e}") from e
+            raise UserError(f"{one.name}: {str(e).removeprefix(f'{one.name}: ')}") from e
         stages.append(Stage(one.name, new))
         after(stages[-1])
     return stages
@@ -334,6 +336,9 @@ def compile(
     plan must also be faster than the dense one on the simulator, if there is a C compiler.
     Raises UserError.
     """
+    if plan not in MODES and plan not in STRATEGIES:
+        known = ", ".join(dict.fromkeys([*MODES, *STRATEGIES]))
+        raise UserError(f"unknown plan {plan!r}; it is one of {known}", exit_code=2)
     chip = target if isinstance(target, Target) else Target.load(target)
     progress("reading the matrix")
     operator = operator_of(source, n, chip, dtype, seed, name)

@@ -35,7 +35,7 @@ PLANS = ("dense", "none", "global", "window")
 # (target, input type): every kind of array, every type.
 MACHINES = [
     (name, in_type)
-    for name in ("gemmini16", "tpu128", "ascend910", "scalesim-ws16")
+    for name in ("gemmini16", "gemmini16x", "tpu128", "ascend910", "scalesim-ws16")
     for in_type, _ in Target.load(name).types
 ]
 
