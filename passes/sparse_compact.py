@@ -16,10 +16,12 @@ efforts beyond 3, and modes that gather for a `sparse.sddmm`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from xdsl.dialects.builtin import StringAttr
+from xdsl.dialects.builtin import I64, DenseArrayBase, DictionaryAttr, StringAttr, i64
+from xdsl.ir import Operation
 from xdsl.utils.exceptions import PassFailedException
+from xdsl.utils.hints import isa
 
 from sparsecc.cover.biclique import bicliques
 from sparsecc.cover.compact import global_compaction, window_compaction
@@ -29,7 +31,35 @@ from sparsecc.dialects.sparse import CoverOp, ProductOp, SddmmOp
 from sparsecc.passes.base import ProductPass, refuse
 from sparsecc.target import Target
 
+if TYPE_CHECKING:
+    from sparsecc.schedule import Choice
+
 MODES = ("auto", "none", "global", "window", "dense", "biclique")
+
+
+# A discardable attribute of an operator that the scheduler chose for: what each candidate would cost.
+TRIED = "sparse.tried"
+
+
+def _tried_attribute(choice: Choice) -> DictionaryAttr:
+    """[predicted cycles, unit cells] of each candidate by its name, the dense plan among them."""
+    return DictionaryAttr(
+        {
+            c.name: DenseArrayBase.from_list(i64, [round(c.plan.estimate.cycles), c.cells])
+            for c in (choice.dense, *choice.candidates)
+        }
+    )
+
+
+def tried(op: Operation) -> list[tuple[str, int, int]]:
+    """(candidate, predicted cycles, unit cells), the best first; empty where the scheduler did not choose."""
+    found = op.attributes.get(TRIED)
+    rows: list[tuple[str, int, int]] = []
+    for name, cost in found.data.items() if isinstance(found, DictionaryAttr) else ():
+        if isa(cost, DenseArrayBase[I64]):
+            cycles, cells = cost.get_values()
+            rows.append((name, cycles, cells))
+    return sorted(rows, key=lambda row: row[1])
 
 
 @dataclass(frozen=True)
@@ -117,4 +147,6 @@ class SparseCompactPass(ProductPass):
 
                 target = Target.load(self.target).with_type(str(op.weight.element_type))
                 choice = choose(pattern, n, target, self.effort, self.seed)
+                # The operator that replaces this one has its attributes.
+                op.attributes[TRIED] = _tried_attribute(choice)
                 return choice.compacted, choice.plan, choice.reason

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from math import floor
 from typing import TYPE_CHECKING, Any
 
 from sparsecc.cover.laws import fill
+from sparsecc.cover.optimum import fewest_bicliques, fewest_windows
+from sparsecc.passes.sparse_compact import tried
+from sparsecc.patterns import recognise
+from sparsecc.schedule.bound import cycle_bound
 from sparsecc.schedule.planning import plan_cover
 
 if TYPE_CHECKING:
@@ -25,6 +30,8 @@ class Report:
     """[M, K, N]."""
     nnz: int
     density: float
+    pattern: str
+    """The sparsity pattern found, and to which share it holds."""
     dtype: str
     plan: str
     reason: str
@@ -41,6 +48,16 @@ class Report:
     predicted_cycles: int
     bound_by: str
     """The engine that takes longest."""
+    cycles_bound: int
+    """No cover and no schedule for the target takes fewer cycles."""
+    gap: float
+    """Cycles (those predicted, before a run) / cycles_bound."""
+    cells_bound: int
+    """No cover that the target can run has fewer unit cells."""
+    fewest_cells: int | None
+    """The proven least number of unit cells, where the operator is small enough to be solved."""
+    tried: list[tuple[str, int, int]]
+    """(candidate, predicted cycles, unit cells), the best first; empty where the plan was asked for."""
     cycles: int | None
     dense_cycles: int | None
     speedup: float | None
@@ -73,7 +90,11 @@ class Report:
         nnz = operator.weight.nnz
         cells, all_cells = artifact.cells()
         unit = target.unit
-        estimate = plan_cover(artifact.cover, artifact.spmm.weight.pattern, n, target).estimate
+        pattern = artifact.spmm.weight.pattern
+        estimate = plan_cover(artifact.cover, pattern, n, target).estimate
+        bound = cycle_bound(pattern, n, target)
+        solve = fewest_windows if target.indexed is None else fewest_bicliques
+        fewest = solve(pattern, unit)
         check = run.check if run else None
         return Report(
             name=operator.name,
@@ -81,6 +102,7 @@ class Report:
             shape=(m, k, n),
             nnz=nnz,
             density=nnz / (m * k),
+            pattern=str(recognise(pattern)),
             dtype=operator.in_type,
             plan=artifact.plan,
             reason=artifact.reason,
@@ -92,6 +114,11 @@ class Report:
             padding=cells * unit[0] * unit[2] - nnz,
             predicted_cycles=round(estimate.cycles),
             bound_by=_busiest(run) if run else estimate.bound,
+            cycles_bound=max(0, floor(bound.cycles)),
+            gap=bound.gap(run.cycles if run else estimate.cycles),
+            cells_bound=bound.cells.windows if target.indexed is None else bound.cells.any,
+            fewest_cells=fewest.cells if fewest and fewest.proven else None,
+            tried=tried(artifact.spmm),
             cycles=run.cycles if run else None,
             dense_cycles=dense.cycles if dense else None,
             speedup=dense.cycles / run.cycles if run and dense and run.cycles else None,
@@ -124,16 +151,24 @@ class Report:
             ("operator", f"C[{m}, {n}] = W[{m}, {k}] X[{k}, {n}], {self.dtype}"),
             ("target", self.target),
             ("nonzeros", f"{self.nnz} ({100 * self.density:.2f} % of W)" + self._remarks()),
+            ("pattern", self.pattern),
             ("plan", self.plan),
             ("reason", self.reason),
+            *self._tried_row(),
             (
                 "meta-ops",
                 f"{self.meta_ops} in {self.groups} group{'s' * (self.groups != 1)}, fill {self.fill:.3f}",
             ),
             (
                 "unit cells",
-                f"{self.cells} kept, {self.refused_cells} of {whole} refused, {self.padding} zeros padded",
+                f"{self.cells} kept, {self.refused_cells} of {whole} refused, {self.padding} zeros padded; "
+                + (
+                    f"the fewest possible: {self.fewest_cells}"
+                    if self.fewest_cells is not None
+                    else f"no cover has fewer than {self.cells_bound}"
+                ),
             ),
+            ("cycles, lower bound", f"{self.cycles_bound}; this plan takes {self.gap:.2f} times as many"),
         ]
         if self.cycles is None:
             return [*rows, ("cycles, predicted", f"{self.predicted_cycles}, bound by {self.bound_by}")]
@@ -163,6 +198,11 @@ class Report:
             )
         rows += [("warning", f"{count} x {name}") for name, count in (self.warnings or {}).items() if count]
         return rows
+
+    def _tried_row(self) -> list[tuple[str, str]]:
+        """What the scheduler weighed, the best first."""
+        found = ", ".join(f"{name} {cycles}" for name, cycles, _ in self.tried)
+        return [("tried, cycles", found)] if found else []
 
     def _remarks(self) -> str:
         """What happened to the values, where anything did."""
