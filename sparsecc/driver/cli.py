@@ -1,4 +1,4 @@
-"""The command `sparsecc`: run, compile, targets, passes, doctor."""
+"""The command `sparsecc`: run, compile, analyze, targets, passes, doctor."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what to write: c, and mlir for the IR of every stage (default: c)",
     )
 
+    analyze = commands.add_parser("analyze", help="say of each operator what its zeros are worth, and why")
+    _add_analyze(analyze)
+
     targets = commands.add_parser("targets", help="list the targets, or describe one with its sources")
     targets.add_argument("name", nargs="?", metavar="NAME", help="a preset or a .toml file")
     passes = commands.add_parser("passes", help="list the passes, or describe one with its options")
@@ -99,6 +102,23 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     command.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+
+
+def _add_analyze(command: argparse.ArgumentParser) -> None:
+    command.add_argument("path", metavar="FILE|DIR|PACK.tar.xz", help="a matrix, a folder of them, or a pack")
+    command.add_argument(
+        "--target", default="gemmini16", metavar="T", help="preset or .toml file (default: gemmini16)"
+    )
+    command.add_argument("--n", type=int, default=64, metavar="N", help="columns of X (default: 64)")
+    command.add_argument("--dtype", metavar="TYPE", help="input type, of those the target has")
+    command.add_argument(
+        "--effort", type=int, default=1, choices=range(4), metavar="0..3",
+        help="how hard to search for covers (default: 1)",
+    )  # fmt: skip
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of random values and the control")
+    command.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (default: 1)")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    command.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 @contextmanager
@@ -187,6 +207,12 @@ def _compile(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _analyze(arguments: argparse.Namespace) -> int:
+    from sparsecc.driver.analyze import run
+
+    return run(arguments)
+
+
 def _targets(arguments: argparse.Namespace) -> int:
     from sparsecc.target import Target
 
@@ -250,6 +276,7 @@ def _console() -> Any:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "compile": _compile,
+    "analyze": _analyze,
     "targets": _targets,
     "passes": _passes,
     "doctor": _doctor,
