@@ -1,4 +1,4 @@
-"""The command `sparsecc`: run, compile, analyze, targets, passes, doctor."""
+"""The command `sparsecc`: run, compile, analyze, diff, targets, passes, doctor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sparsecc.driver import pictures_cli
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,10 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--output", metavar="Y.npy", help="write C [M, N]")
     run.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     run.add_argument("--trace", metavar="FILE.json", help="write a Chrome trace of all instructions")
+    pictures_cli.add_plot(run)
+    pictures_cli.add_html(run)
 
     compile_ = commands.add_parser("compile", help="write a C folder that stands alone and checks itself")
     _add_operator(compile_)
     compile_.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write")
+    pictures_cli.add_plot(compile_)
     compile_.add_argument(
         "--emit",
         default="c",
@@ -61,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what to write: c, and mlir for the IR of every stage (default: c)",
     )
 
+    pictures_cli.add_diff(commands)
     analyze = commands.add_parser("analyze", help="say of each operator what its zeros are worth, and why")
     _add_analyze(analyze)
 
@@ -140,6 +145,7 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
     import sparsecc
     from sparsecc.compiler import save_stages
 
+    pictures_cli.check(arguments)
     artifact = sparsecc.compile(
         arguments.file,
         target=arguments.target,
@@ -154,6 +160,7 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
     )
     if arguments.dump_ir:
         save_stages(artifact.stages, Path(arguments.dump_ir))
+    pictures_cli.write(arguments, artifact)
     return artifact
 
 
@@ -161,7 +168,7 @@ def _run(arguments: argparse.Namespace) -> int:
     import json
 
     x = _read_input(arguments.input) if arguments.input else None
-    for path in filter(None, (arguments.output, arguments.trace)):
+    for path in filter(None, (arguments.output, arguments.trace, arguments.plot, arguments.html)):
         _check_writable(Path(path))
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress, x)
@@ -198,6 +205,8 @@ def _compile(arguments: argparse.Namespace) -> int:
     emit = set(arguments.emit.split(","))
     if unknown := emit - {"c", "mlir"}:
         raise UserError(f"--emit: {', '.join(sorted(unknown))} is neither c nor mlir", exit_code=2)
+    if arguments.plot:
+        _check_writable(Path(arguments.plot))
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress)
         artifact.save(arguments.output, ir="mlir" in emit)
@@ -276,6 +285,7 @@ def _console() -> Any:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "compile": _compile,
+    "diff": pictures_cli.diff,
     "analyze": _analyze,
     "targets": _targets,
     "passes": _passes,
