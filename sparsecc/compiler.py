@@ -36,7 +36,7 @@ from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.interpreters import tu as tu_interpreter
 from sparsecc.model import model_module
 from sparsecc.operator import Operator, operator_of
-from sparsecc.passes.sparse_compact import MODES
+from sparsecc.passes.sparse_compact import MODES, tried
 from sparsecc.pipeline import tensor_unit
 from sparsecc.report import Report
 from sparsecc.target import Target
@@ -173,6 +173,8 @@ class Artifact:
     compile_dense: Callable[[], Artifact]
     reason_given: str | None = None
     """Why this plan, where it is not what the scheduler said."""
+    tried_given: list[tuple[str, int, int]] | None = None
+    """What the scheduler weighed, where another artifact of the operator lost on the simulator."""
 
     @property
     def title(self) -> str:
@@ -202,6 +204,11 @@ class Artifact:
     def reason(self) -> str:
         """Why this plan."""
         return self.reason_given or (self.spmm.reason.data if self.spmm.reason else "")
+
+    @property
+    def tried(self) -> list[tuple[str, int, int]]:
+        """(candidate, predicted cycles, unit cells), the best first; empty where the plan was asked for."""
+        return self.tried_given or tried(self.spmm)
 
     @cached_property
     def dense(self) -> Artifact:
@@ -357,6 +364,7 @@ def compile(
         return found
     if found.timing.cycles < found.dense.timing.cycles:
         return found
+    found.dense.tried_given = found.tried
     found.dense.reason_given = (
         f"the best cover ({found.reason}) took {found.timing.cycles} cycles on the simulator, "
         f"the dense plan {found.dense.timing.cycles}"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from sparsecc.cover.laws import fill
 from sparsecc.cover.optimum import fewest_bicliques, fewest_windows
-from sparsecc.passes.sparse_compact import tried
 from sparsecc.patterns import recognise
 from sparsecc.schedule.bound import cycle_bound
 from sparsecc.schedule.planning import plan_cover
@@ -118,7 +117,7 @@ class Report:
             gap=bound.gap(run.cycles if run else estimate.cycles),
             cells_bound=bound.cells.windows if target.indexed is None else bound.cells.any,
             fewest_cells=fewest.cells if fewest and fewest.proven else None,
-            tried=tried(artifact.spmm),
+            tried=artifact.tried,
             cycles=run.cycles if run else None,
             dense_cycles=dense.cycles if dense else None,
             speedup=dense.cycles / run.cycles if run and dense and run.cycles else None,

@@ -117,12 +117,19 @@ def recognise(pattern: Pattern) -> Structure:
         needed = SAVED * plain if found.needs_share else 0.0
         if plain - found.bits < max(SURE_BITS, needed):
             continue
-        if best is None or found.bits < (1 - SHORTER) * best.bits - SURE_BITS:
+        if best is None or found.bits < best.bits - _advantage(found.structure, best):
             best = found
     if best is None:
         return Structure("unstructured", (("density", round(density, 4)),), 1.0, 0.0)
     s = best.structure
     return Structure(s.kind, s.parameters, s.share, 1 - best.bits / plain, s.parts)
+
+
+def _advantage(structure: Structure, best: _Found) -> float:
+    """Bits that a pattern must save over a simpler one: any, if it is of the same kind and as good."""
+    if structure.kind == best.structure.kind and structure.share >= best.structure.share:
+        return 0.0
+    return SHORTER * best.bits + SURE_BITS
 
 
 def _candidates(pattern: Pattern) -> Iterator[_Found]:

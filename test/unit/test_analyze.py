@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
+import sparsecc
 from sparsecc import patterns
 from sparsecc.analysis import Analysis, Search, analyze
 from sparsecc.driver.analyze import Failure, Options, analyze_all, summary, table, tasks_of
@@ -160,6 +161,33 @@ def test_the_summary_counts_failures_apart():
     assert (found["chosen"], found["failed"], found["cycles"]) == (1, 1, row.cycles)
     assert table([row, Failure("bad", "no such file")]).row_count == 2
     assert summary([])["speedup"] == 1.0
+
+
+def test_the_report_of_a_compiled_operator_says_bound_gap_and_what_was_tried():
+    mask = patterns.block((64, 128), (16, 16), 0.25)
+    artifact = sparsecc.compile(mask.astype(np.int8), n=32, confirm=False)
+    report = artifact.predicted()
+    assert (report.pattern, report.plan) == ("block(16x16)", "sparse")
+    assert 1 <= report.gap == pytest.approx(report.predicted_cycles / report.cycles_bound, rel=0.01)
+    assert (report.cells, report.cells_bound, report.fewest_cells) == (8, 8, None)
+    names = [name for name, _, _ in report.tried]
+    assert {"dense", "aligned"} <= set(names)
+    assert [cycles for _, cycles, _ in report.tried] == sorted(cycles for _, cycles, _ in report.tried)
+    assert report.tried[0][1] == report.predicted_cycles
+    rows = dict(report.rows())
+    assert rows["tried, cycles"].startswith(f"{names[0]} {report.predicted_cycles}, ")
+    assert "no cover has fewer than 8" in rows["unit cells"]
+    # The text of the IR keeps it.
+    assert "sparse.tried" in next(s.text() for s in artifact.stages if s.name == "sparse-compact")
+    assert sparsecc.compile(mask.astype(np.int8), n=32, plan="none").predicted().tried == []
+
+
+def test_the_report_of_a_small_operator_says_the_optimum():
+    mask = patterns.unstructured((20, 64), 0.1)
+    report = sparsecc.compile(mask.astype(np.int8), n=16, confirm=False).predicted()
+    assert report.fewest_cells is not None
+    assert report.cells_bound <= report.fewest_cells <= report.cells
+    assert f"the fewest possible: {report.fewest_cells}" in dict(report.rows())["unit cells"]
 
 
 @pytest.mark.parametrize(
