@@ -15,8 +15,9 @@ efforts beyond 3, and modes that gather for a `sparse.sddmm`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from xdsl.dialects.builtin import I64, DenseArrayBase, DictionaryAttr, StringAttr, i64
 from xdsl.ir import Operation
@@ -31,9 +32,6 @@ from sparsecc.dialects.sparse import CoverOp, ProductOp, SddmmOp
 from sparsecc.passes.base import ProductPass, refuse
 from sparsecc.target import Target
 
-if TYPE_CHECKING:
-    from sparsecc.schedule import Choice
-
 MODES = ("auto", "none", "global", "window", "dense", "biclique")
 
 
@@ -41,13 +39,10 @@ MODES = ("auto", "none", "global", "window", "dense", "biclique")
 TRIED = "sparse.tried"
 
 
-def _tried_attribute(choice: Choice) -> DictionaryAttr:
+def _tried_attribute(candidates: Iterable[tuple[str, float, int]]) -> DictionaryAttr:
     """[predicted cycles, unit cells] of each candidate by its name, the dense plan among them."""
     return DictionaryAttr(
-        {
-            c.name: DenseArrayBase.from_list(i64, [round(c.plan.estimate.cycles), c.cells])
-            for c in (choice.dense, *choice.candidates)
-        }
+        {name: DenseArrayBase.from_list(i64, [round(cycles), cells]) for name, cycles, cells in candidates}
     )
 
 
@@ -112,7 +107,9 @@ class SparseCompactPass(ProductPass):
                 from sparsecc.schedule.sddmm import choose_cells
 
                 target = Target.load(self.target).with_type(str(op.element_type))
-                return cover, *choose_cells(pattern, op.space[2], target)
+                choice = choose_cells(pattern, op.space[2], target)
+                op.attributes[TRIED] = _tried_attribute(choice.tried)
+                return cover, choice.plan, choice.reason
             case _:
                 refuse(
                     op,
@@ -148,5 +145,7 @@ class SparseCompactPass(ProductPass):
                 target = Target.load(self.target).with_type(str(op.weight.element_type))
                 choice = choose(pattern, n, target, self.effort, self.seed)
                 # The operator that replaces this one has its attributes.
-                op.attributes[TRIED] = _tried_attribute(choice)
+                op.attributes[TRIED] = _tried_attribute(
+                    (c.name, c.plan.estimate.cycles, c.cells) for c in (choice.dense, *choice.candidates)
+                )
                 return choice.compacted, choice.plan, choice.reason

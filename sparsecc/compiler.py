@@ -30,12 +30,12 @@ from sparsecc.cover.cells import count_cells
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.dialects import tu
-from sparsecc.dialects.sparse import MetaOpsAttr, SpmmOp, WeightAttr, is_large, metaops_blob
+from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_large, metaops_blob
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.interpreters import tu as tu_interpreter
 from sparsecc.model import model_module
-from sparsecc.operator import Operator, operator_of
+from sparsecc.operator import Operator, masked_operator_of, operator_of
 from sparsecc.passes.sparse_compact import MODES, tried
 from sparsecc.pipeline import tensor_unit
 from sparsecc.report import Report
@@ -45,6 +45,9 @@ from sparsecc.toolchain import build_program, find_compiler
 Array = NDArray[Any]
 # Told what is being done, for progress.
 Progress = Callable[[str], None]
+
+# What can be compiled: a product with a constant, or one of which a mask keeps points.
+OPERATIONS = ("spmm", "sddmm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +64,9 @@ class Stage:
         return stream.getvalue() + "\n"
 
     @property
-    def spmm(self) -> SpmmOp | None:
+    def spmm(self) -> ProductOp | None:
         """The stage's sparse operator, where it has one."""
-        return next((op for op in self.module.walk() if isinstance(op, SpmmOp)), None)
+        return next((op for op in self.module.walk() if isinstance(op, ProductOp)), None)
 
     def blobs(self) -> list[Blob]:
         """The large data that the stage's text refers to."""
@@ -123,13 +126,15 @@ def _checked_stage(operator: Operator, target: Target, check: Check) -> Callable
         except VerifyException as e:
             raise UserError(f"after {stage.name} the module does not verify: {e}", exit_code=3) from e
         if any(isinstance(op, tu.InstructionOp) for op in stage.module.walk()):
-            y = tu_interpreter.run(stage.module, check.x, target)
+            y = tu_interpreter.run(stage.module, tuple(check.inputs.values()), target)
         elif stage.name == "convert-tu-to-c":
             return  # the C program checks itself
         else:
-            (y,) = sparse_interpreter.run_module(stage.module, check.x)
+            (y,) = sparse_interpreter.run_module(stage.module, *check.inputs.values())
         error = np.abs(y.astype(np.float64) - check.expected)
         wrong = ~(error <= check.bound)
+        if check.points is not None:
+            wrong &= operator.weight.toarray() != 0
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise UserError(
@@ -178,18 +183,21 @@ class Artifact:
 
     @property
     def title(self) -> str:
-        m, n, k = self.operator.shape
+        operator = self.operator
         return (
-            f"{self.operator.name}: C[{m}, {n}] = W[{m}, {k}] X[{k}, {n}], {self.operator.weight.nnz} "
-            f"nonzeros, {self.plan} plan, {self.target.name}, {self.operator.in_type}"
+            f"{operator.name}: {operator.formula}, {operator.weight.nnz} nonzeros, {self.plan} plan, "
+            f"{self.target.name}, {operator.in_type}"
         )
 
     @cached_property
-    def spmm(self) -> SpmmOp:
+    def spmm(self) -> ProductOp:
         """The operator as the last pass of the Sparse IR left it."""
         found = [spmm for stage in self.stages if (spmm := stage.spmm) is not None]
         if not found:
-            raise UserError("the pipeline made no sparse.spmm; it needs convert-linalg-to-sparse")
+            raise UserError(
+                f"the pipeline made no sparse.{self.operator.op}; it needs convert-linalg-to-sparse or "
+                "convert-linalg-to-sddmm"
+            )
         return found[-1]
 
     @property
@@ -229,14 +237,19 @@ class Artifact:
         module = self.stages[-1].module
         write_folder(folder, module, self.title, self.operator.shape, self.target, self.check, report)
 
-    def __call__(self, x: Array) -> Array:
-        """C = W X on the simulator; x [K, N] in (or exactly convertible to) the input type."""
-        x = self.operator.checked_input(np.asarray(x))
-        program = self._program
+    def __call__(self, *inputs: Array) -> Array:
+        """C on the simulator, of x [K, N], or of a [M, K] and b [K, N] (then 0 where the mask is).
+
+        Inputs are in, or exactly convertible to, the input type.
+        """
+        given = self.operator.checked_inputs(tuple(np.asarray(x) for x in inputs))
         with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
-            given, result = Path(work) / "x.npy", Path(work) / "y.npy"
-            np.save(given, x)
-            _execute([str(program), "--quiet", "--input", str(given), "--output", str(result)])
+            result = Path(work) / "c.npy"
+            command = [str(self._program), "--quiet", "--output", str(result)]
+            for name, array in zip(self.operator.inputs, given, strict=True):
+                np.save(Path(work) / f"{name}.npy", array)
+                command += ["--input", str(Path(work) / f"{name}.npy")]
+            _execute(command)
             return np.load(result)
 
     @cached_property
@@ -270,9 +283,10 @@ class Artifact:
 
     def cells(self) -> tuple[int, int]:
         """(unit cells computed, unit cells of the whole computing space)."""
-        unit = self.target.unit
-        m, n, k = self.operator.shape
-        return count_cells(self.cover, unit), count_cells(MetaOps.whole(m, n, k), unit)
+        product = self.spmm
+        whole = MetaOps.whole(*self.operator.shape)
+        kept, all_cells = (count_cells(product.plane(m), product.plane_unit) for m in (self.cover, whole))
+        return kept, all_cells
 
     def predicted(self) -> Report:
         """The report as far as it is known without running."""
@@ -320,11 +334,13 @@ def compile(
     source: object,
     *,
     target: str | Target = "gemmini16",
+    op: str = "spmm",
     n: int = 64,
+    k: int = 64,
     dtype: str | None = None,
     seed: int = 0,
     effort: int = 1,
-    x: Array | None = None,
+    x: Array | tuple[Array, ...] | None = None,
     plan: str = "auto",
     passes: Sequence[ModulePass] | None = None,
     name: str | None = None,
@@ -332,25 +348,33 @@ def compile(
     confirm: bool = True,
     progress: Progress = _silent,
 ) -> Artifact:
-    """Compile C[M,N] = W[M,K] X[K,N] for an accelerator.
+    """Compile C[M,N] = W[M,K] X[K,N] for an accelerator, or, with op "sddmm", mask * (A[M,K] B[K,N]).
 
-    source: W as the path of a matrix file, a numpy array, a scipy sparse matrix or a Matrix. target: a
-    preset's name, the path of a TOML file, or a Target. n: positions (columns of X). dtype: the input type,
-    the target's first by default. seed: for values the file does not have, for X, and for the search. effort:
-    how hard covers are searched for, 0 to 3. x: X [K, N] to check with, random by default. plan: "auto" costs
-    all covers and the dense plan; or a mode of sparse-compact.
-    passes: a pipeline of your own instead. check_stages: interpret every stage and compare. confirm: a sparse
-    plan must also be faster than the dense one on the simulator, if there is a C compiler.
+    source: W, or what has the pattern of the mask, as the path of a matrix file, a numpy array, a scipy
+    sparse matrix or a Matrix. target: a preset's name, the path of a TOML file, or a Target. n: positions
+    (columns of X), given by the mask for "sddmm". k: inner dimension for "sddmm". dtype: the input type, the
+    target's first by default. seed: for values the file does not have, for inputs, and for the search.
+    effort: how hard covers are searched for, 0 to 3. x: X [K, N], or (A [M, K], B [K, N]), to check with,
+    random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact. passes:
+    a pipeline of your own instead. check_stages: interpret every stage and compare. confirm: a sparse plan
+    must also be faster than the dense one on the simulator, if there is a C compiler.
     Raises UserError.
     """
     if plan not in MODES and plan not in STRATEGIES:
         known = ", ".join(dict.fromkeys([*MODES, *STRATEGIES]))
         raise UserError(f"unknown plan {plan!r}; it is one of {known}", exit_code=2)
     chip = target if isinstance(target, Target) else Target.load(target)
+    if op not in OPERATIONS:
+        raise UserError(f"unknown op {op!r}; it is one of {', '.join(OPERATIONS)}", exit_code=2)
     progress("reading the matrix")
-    operator = operator_of(source, n, chip, dtype, seed, name)
+    operator: Operator = (
+        masked_operator_of(source, k, chip, dtype, name)
+        if op == "sddmm"
+        else operator_of(source, n, chip, dtype, seed, name)
+    )
     chip = chip.with_type(operator.in_type)
-    check = operator.reference(operator.random_input(seed) if x is None else operator.checked_input(x))
+    given = operator.random_inputs(seed) if x is None else x if isinstance(x, tuple) else (x,)
+    check = operator.reference(operator.checked_inputs(given))
     after = _checked_stage(operator, chip, check) if check_stages else _verify_cover
 
     def compiled(plan: str, passes: Sequence[ModulePass] | None = None) -> Artifact:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from numpy.typing import NDArray
 from xdsl.dialects import arith, func, tensor
 from xdsl.dialects.builtin import (
     BFloat16Type,
@@ -19,8 +22,10 @@ from xdsl.dialects.linalg import ops as linalg
 from xdsl.ir import Operation, SSAValue, TypeAttribute
 
 from sparsecc.dialects.sparse import ConstantOp, WeightAttr
-from sparsecc.operator import Operator
+from sparsecc.importers.matrix import Csr
+from sparsecc.operator import Operator, Sddmm
 from sparsecc.target import Target
+from sparsecc.target.instructions import DTYPES
 
 ELEMENT_TYPES: dict[str, TypeAttribute] = {
     "i8": i8, "i32": i32, "f32": f32, "f16": Float16Type(), "bf16": BFloat16Type(),
@@ -28,23 +33,39 @@ ELEMENT_TYPES: dict[str, TypeAttribute] = {
 
 
 def model_module(operator: Operator, target: Target) -> ModuleOp:
-    """`main` returns the product of the operator's weight and the function's argument."""
-    m, n, k = operator.shape
+    """`main` returns the product: of a constant and its argument, or of its arguments, times a mask."""
+    m, n, _ = operator.shape
     element, result = ELEMENT_TYPES[operator.in_type], ELEMENT_TYPES[target.acc_type]
-    csr = operator.weight
-    weight = ConstantOp(WeightAttr.of((m, k), csr.indptr, csr.indices, csr.data, element))
-    weight.res.name_hint = "w"
-    x_type, y_type = TensorType(element, [k, n]), TensorType(result, [m, n])
-    function = func.FuncOp("main", FunctionType.from_lists([x_type], [y_type]))
+    c_type = TensorType(result, [m, n])
+    arguments = [TensorType(element, shape) for _, shape in operator.inputs.values()]
+    function = func.FuncOp("main", FunctionType.from_lists(arguments, [c_type]))
     block = function.body.block
-    block.args[0].name_hint = "x"
+    for value, name in zip(block.args, operator.inputs, strict=True):
+        value.name_hint = name
     zero = arith.ConstantOp(FloatAttr(0.0, f32) if result == f32 else IntegerAttr(0, i32))
-    empty = tensor.EmptyOp([], y_type)
-    filled = linalg.FillOp([zero.result], [empty.tensor], [y_type])
-    product = _product(weight.res, block.args[0], filled.res[0], zero.result)
-    product.results[0].name_hint = "y"
-    block.add_ops([weight, zero, empty, filled, product, func.ReturnOp(product.results[0])])
+    empty = tensor.EmptyOp([], c_type)
+    filled = linalg.FillOp([zero.result], [empty.tensor], [c_type])
+    init = filled.res[0]
+    csr = operator.weight
+    if isinstance(operator, Sddmm):
+        mask = _constant(csr, csr.data.astype(DTYPES[target.acc_type]), result, "mask")
+        product = _product(block.args[0], block.args[1], init, zero.result)
+        masked = linalg.MulOp([product.results[0], mask.res], [empty.tensor])
+        ops, y = [mask, zero, empty, filled, product, masked], masked.results[0]
+    else:
+        weight = _constant(csr, csr.data, element, "w")
+        product = _product(weight.res, block.args[0], init, zero.result)
+        ops, y = [weight, zero, empty, filled, product], product.results[0]
+    y.name_hint = "y"
+    block.add_ops([*ops, func.ReturnOp(y)])
     return ModuleOp([function])
+
+
+def _constant(csr: Csr, values: NDArray[Any], element: TypeAttribute, name: str) -> ConstantOp:
+    """A sparse matrix with these values."""
+    constant = ConstantOp(WeightAttr.of(csr.shape, csr.indptr, csr.indices, values, element))
+    constant.res.name_hint = name
+    return constant
 
 
 def _product(a: SSAValue, b: SSAValue, init: SSAValue, zero: SSAValue) -> Operation:

@@ -1,10 +1,11 @@
-"""One operator to compile: a weight in a target's type, an input, and what the result must be."""
+"""One operator to compile: a sparse matrix in a target's type, inputs, and what the result must be."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,19 +29,19 @@ from sparsecc.target import Target
 from sparsecc.target.instructions import DTYPES, round_bf16
 
 Array = NDArray[Any]
+Inputs = tuple[Array, ...]
 
 # Half the distance between 1 and the next float32: the largest relative error of one rounding.
 UNIT_ROUNDOFF = 2.0**-24
 
 
 @dataclass(frozen=True, eq=False)
-class Operator:
-    """C[M,N] = W[M,K] X[K,N], W in the target's input type."""
+class Operator(ABC):
+    """A product with a constant sparse matrix, in the target's input type."""
 
     name: str
     weight: Csr
-    """Values in the input type (bf16 as the f32 it equals)."""
-    n: int
+    """The sparse matrix. Values in the input type (bf16 as the f32 it equals)."""
     in_type: str
     scales: NDArray[np.float32] | None
     """int8 only: what one step of each row is worth in the original matrix, [M]; None where it was int8."""
@@ -51,30 +52,64 @@ class Operator:
     pattern_only: bool
     """The values are drawn at random: the file has none."""
 
+    op: ClassVar[str]
+    """What the command line calls the operation."""
+
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, int, int]:
         """(M, N, K)."""
-        m, k = self.weight.shape
-        return m, self.n, k
 
-    def random_input(self, seed: int) -> Array:
-        """X [K, N] in the input type: int8 of full range, or standard normal."""
+    @property
+    @abstractmethod
+    def inputs(self) -> dict[str, tuple[str, tuple[int, int]]]:
+        """Of each input by name: what users call its extents, and these."""
+
+    @property
+    @abstractmethod
+    def formula(self) -> str:
+        """The product with its extents."""
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Multiply-accumulates that each nonzero needs."""
+
+    @abstractmethod
+    def reference(self, inputs: Inputs) -> Check:
+        """The exact product, and for floats how far a result may be from it."""
+
+    def random_inputs(self, seed: int) -> Inputs:
+        """Inputs in the input type: int8 of full range, or standard normal."""
         rng = np.random.default_rng(seed)
-        shape = (self.shape[2], self.n)
-        if self.in_type == "i8":
-            return rng.integers(-128, 128, shape).astype(np.int8)
-        x = rng.standard_normal(shape).astype(np.float32)
-        return round_bf16(x) if self.in_type == "bf16" else x.astype(DTYPES[self.in_type])
 
-    def checked_input(self, x: Array) -> Array:
-        """x as the operator takes it, row-major.
+        def random(shape: tuple[int, int]) -> Array:
+            if self.in_type == "i8":
+                return rng.integers(-128, 128, shape).astype(np.int8)
+            x = rng.standard_normal(shape).astype(np.float32)
+            return round_bf16(x) if self.in_type == "bf16" else x.astype(DTYPES[self.in_type])
 
-        Raises UserError for another shape, a type that does not fit, NaN or inf.
+        return tuple(random(shape) for _, shape in self.inputs.values())
+
+    def checked_inputs(self, inputs: Inputs) -> Inputs:
+        """The inputs as the operator takes them, row-major.
+
+        Raises UserError for another number or shape, a type that does not fit, NaN or inf.
         """
-        wanted = (self.shape[2], self.n)
+        if len(inputs) != len(self.inputs):
+            needed = ", ".join(f"{extents} = {list(shape)}" for extents, shape in self.inputs.values())
+            raise UserError(
+                f"operator {self.name} takes {len(self.inputs)} inputs: {needed}; found {len(inputs)}"
+            )
+        return tuple(
+            self._checked(x, extents, shape)
+            for x, (extents, shape) in zip(inputs, self.inputs.values(), strict=True)
+        )
+
+    def _checked(self, x: Array, extents: str, wanted: tuple[int, int]) -> Array:
         if x.shape != wanted:
             raise UserError(
-                f"the input has shape {list(x.shape)}; operator {self.name} takes [K, N] = {list(wanted)}"
+                f"the input has shape {list(x.shape)}; operator {self.name} takes {extents} = {list(wanted)}"
             )
         if x.dtype.kind not in "fiub":
             raise UserError(f"the input has element type {x.dtype}; needed numbers that fit {self.in_type}")
@@ -100,22 +135,95 @@ class Operator:
             )
         return np.ascontiguousarray(converted)
 
-    def reference(self, x: Array) -> Check:
-        """The exact product, and for floats how far a result may be from it.
 
-        Integers wrap to 32 bits. A float may be off by gamma_K (|W| |X|), gamma_K = K u / (1 - K u), element
-        by element: the forward error bound of any order of summation (Higham, Accuracy and Stability,
-        section 3.1).
-        """
+@dataclass(frozen=True, eq=False)
+class Spmm(Operator):
+    """C[M,N] = W[M,K] X[K,N]."""
+
+    n: int
+
+    op: ClassVar = "spmm"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        m, k = self.weight.shape
+        return m, self.n, k
+
+    @property
+    def inputs(self) -> dict[str, tuple[str, tuple[int, int]]]:
+        return {"x": ("[K, N]", (self.weight.shape[1], self.n))}
+
+    @property
+    def formula(self) -> str:
+        m, n, k = self.shape
+        return f"C[{m}, {n}] = W[{m}, {k}] X[{k}, {n}]"
+
+    @property
+    def depth(self) -> int:
+        return self.n
+
+    def reference(self, inputs: Inputs) -> Check:
+        """Integers wrap to 32 bits. A float may be off by gamma_K (|W| |X|), element by element."""
+        (x,) = inputs
         dense_type = np.int64 if self.in_type == "i8" else np.float64
         weight = _with_values(self.weight, self.weight.data.astype(dense_type))
         product = weight @ x.astype(dense_type)
         if self.in_type == "i8":
-            return Check(x, product.astype(np.int32), np.zeros((1, 1)))
-        k = max(1, self.shape[2])
-        gamma = k * UNIT_ROUNDOFF / (1 - k * UNIT_ROUNDOFF)
+            return Check({"x": x}, product.astype(np.int32), np.zeros((1, 1)), None)
         magnitude = _with_values(self.weight, np.abs(self.weight.data.astype(np.float64)))
-        return Check(x, product, gamma * (magnitude @ np.abs(x.astype(np.float64))))
+        bound = _gamma(self.shape[2]) * (magnitude @ np.abs(x.astype(np.float64)))
+        return Check({"x": x}, product, bound, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Sddmm(Operator):
+    """C[M,N] = A[M,K] B[K,N] at the points of a mask; `weight` holds int8 ones there."""
+
+    k: int
+
+    op: ClassVar = "sddmm"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        m, n = self.weight.shape
+        return m, n, self.k
+
+    @property
+    def inputs(self) -> dict[str, tuple[str, tuple[int, int]]]:
+        m, n, k = self.shape
+        return {"a": ("A [M, K]", (m, k)), "b": ("B [K, N]", (k, n))}
+
+    @property
+    def formula(self) -> str:
+        m, n, k = self.shape
+        return f"C[{m}, {n}] = mask * (A[{m}, {k}] B[{k}, {n}])"
+
+    @property
+    def depth(self) -> int:
+        return self.k
+
+    def reference(self, inputs: Inputs) -> Check:
+        """As for an SpMM at the points of the mask, which are all that is compared; 0 elsewhere."""
+        a, b = inputs
+        kept = self.weight.toarray() != 0
+        points = np.flatnonzero(kept)
+        given = {"a": a, "b": b}
+        if self.in_type == "i8":
+            # Exact in f64 up to far longer sums than int32 holds; what is beyond int32 wraps around.
+            product = (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64).astype(np.int32)
+            return Check(given, np.where(kept, product, 0).astype(np.int32), np.zeros((1, 1)), points)
+        wide = a.astype(np.float64), b.astype(np.float64)
+        bound = _gamma(self.k) * (np.abs(wide[0]) @ np.abs(wide[1]))
+        return Check(given, np.where(kept, wide[0] @ wide[1], 0.0), np.where(kept, bound, 0.0), points)
+
+
+def _gamma(k: int) -> float:
+    """gamma_K = K u / (1 - K u), the forward error bound of any order of summation.
+
+    (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1.)
+    """
+    k = max(1, k)
+    return k * UNIT_ROUNDOFF / (1 - k * UNIT_ROUNDOFF)
 
 
 def _with_values(csr: Csr, values: Array) -> Csr:
@@ -124,8 +232,8 @@ def _with_values(csr: Csr, values: Array) -> Csr:
 
 def operator_of(
     source: object, n: int, target: Target, dtype: str | None = None, seed: int = 0, name: str | None = None
-) -> Operator:
-    """The operator of a file, a Matrix, a scipy sparse matrix or a numpy array [M, K].
+) -> Spmm:
+    """The SpMM of a file, a Matrix, a scipy sparse matrix or a numpy array [M, K].
 
     Values are brought to the target's input type: int8 by symmetric scales per row, floats by rounding. Files
     without values get seeded ones. Raises UserError for what cannot be read, held or converted.
@@ -143,9 +251,24 @@ def operator_of(
         scales = None if (found == 1).all() else found
     else:
         weight, zeroed = cast_values(matrix.csr, cast(FloatKind, in_type))
-    return Operator(
-        name or matrix.name, weight, n, in_type, scales, zeroed, matrix.stored_zeros, matrix.pattern_only
-    )
+    name = name or matrix.name
+    return Spmm(name, weight, in_type, scales, zeroed, matrix.stored_zeros, matrix.pattern_only, n)
+
+
+def masked_operator_of(
+    source: object, k: int, target: Target, dtype: str | None = None, name: str | None = None
+) -> Sddmm:
+    """The SDDMM whose mask [M, N] is the pattern of what `operator_of` takes; values do not matter.
+
+    Raises UserError for what cannot be read.
+    """
+    if k < 1:
+        raise UserError(f"k is {k}; the inner dimension needs at least 1", exit_code=2)
+    matrix = _matrix(source, name)
+    in_type = dtype or target.in_type
+    target.with_type(in_type)
+    mask = _with_values(matrix.csr, np.ones(matrix.csr.nnz, np.int8))
+    return Sddmm(name or matrix.name, mask, in_type, None, 0, matrix.stored_zeros, False, k)
 
 
 def _matrix(source: object, name: str | None) -> Matrix:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsecc.cover.laws import fill
 from sparsecc.cover.optimum import fewest_bicliques, fewest_windows
+from sparsecc.dialects.sparse import SddmmOp
 from sparsecc.patterns import recognise
 from sparsecc.schedule.bound import cycle_bound
+from sparsecc.schedule.cost import Estimate
 from sparsecc.schedule.planning import plan_cover
+from sparsecc.schedule.sddmm import mask_bound, plan_mask
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +27,9 @@ class Report:
     """One operator on one target. What only a run tells is None before it."""
 
     name: str
+    op: str
+    """"spmm" or "sddmm"."""
+    formula: str
     target: str
     shape: tuple[int, int, int]
     """[M, K, N]."""
@@ -43,7 +49,7 @@ class Report:
     refused_cells: int
     """Unit cells of the whole space that are not computed."""
     padding: int
-    """Zeros of W computed anyway: points of the computed unit cells without a nonzero."""
+    """Zeros of W (or of the mask) computed anyway: points of the computed unit cells without a nonzero."""
     predicted_cycles: int
     bound_by: str
     """The engine that takes longest."""
@@ -68,7 +74,7 @@ class Report:
     moved_bytes: dict[str, int] | None
     """Bytes read from and written to each memory."""
     utilization: float | None
-    """Useful multiply-accumulates (nonzeros x N) / those the array could have done in these cycles."""
+    """Useful multiply-accumulates (nonzeros x N, points of a mask x K) / those of the array."""
     max_error: float | None
     error_bound: float | None
     """The bound of the value that came nearest to it; 0 for integers, which must be equal."""
@@ -88,35 +94,35 @@ class Report:
         m, n, k = operator.shape
         nnz = operator.weight.nnz
         cells, all_cells = artifact.cells()
-        unit = target.unit
-        pattern = artifact.spmm.weight.pattern
-        estimate = plan_cover(artifact.cover, pattern, n, target).estimate
-        bound = cycle_bound(pattern, n, target)
-        solve = fewest_windows if target.indexed is None else fewest_bicliques
-        fewest = solve(pattern, unit)
+        product = artifact.spmm
+        unit = product.plane_unit
+        pattern = product.weight.pattern
+        outlook = _masked_outlook(artifact) if isinstance(product, SddmmOp) else _outlook(artifact)
         check = run.check if run else None
         return Report(
             name=operator.name,
+            op=operator.op,
+            formula=operator.formula,
             target=target.name,
             shape=(m, k, n),
             nnz=nnz,
-            density=nnz / (m * k),
+            density=nnz / (pattern.m * pattern.k),
             pattern=str(recognise(pattern)),
             dtype=operator.in_type,
             plan=artifact.plan,
             reason=artifact.reason,
             meta_ops=len(artifact.cover),
-            groups=len(artifact.spmm.sets),
-            fill=fill(artifact.cover, nnz),
+            groups=len(product.sets),
+            fill=fill(product.plane(artifact.cover), nnz),
             cells=cells,
             refused_cells=all_cells - cells,
             padding=cells * unit[0] * unit[2] - nnz,
-            predicted_cycles=round(estimate.cycles),
-            bound_by=_busiest(run) if run else estimate.bound,
-            cycles_bound=max(0, floor(bound.cycles)),
-            gap=bound.gap(run.cycles if run else estimate.cycles),
-            cells_bound=bound.cells.windows if target.indexed is None else bound.cells.any,
-            fewest_cells=fewest.cells if fewest and fewest.proven else None,
+            predicted_cycles=round(outlook.estimate.cycles),
+            bound_by=_busiest(run) if run else outlook.estimate.bound,
+            cycles_bound=max(0, floor(outlook.cycles_bound)),
+            gap=outlook.gap(run.cycles if run else outlook.estimate.cycles),
+            cells_bound=outlook.cells_bound,
+            fewest_cells=outlook.fewest_cells,
             tried=artifact.tried,
             cycles=run.cycles if run else None,
             dense_cycles=dense.cycles if dense else None,
@@ -126,7 +132,7 @@ class Report:
             energy_parts_pj=_energy_parts(run) if run else None,
             dram_bytes=_dram_bytes(run) if run else None,
             moved_bytes=run.report["bytes"] if run else None,
-            utilization=nnz * n / max(1.0, run.cycles * _peak(artifact)) if run else None,
+            utilization=nnz * operator.depth / max(1.0, run.cycles * _peak(artifact)) if run else None,
             max_error=check["max_error"] if check else None,
             error_bound=check["error_bound"] if check else None,
             exact=check["wrong"] == 0 if check else None,
@@ -144,12 +150,12 @@ class Report:
 
     def rows(self) -> list[tuple[str, str]]:
         """The report as (what, value with unit) lines."""
-        m, k, n = self.shape
         whole = self.cells + self.refused_cells
+        sparse = "the mask" if self.op == "sddmm" else "W"
         rows = [
-            ("operator", f"C[{m}, {n}] = W[{m}, {k}] X[{k}, {n}], {self.dtype}"),
+            ("operator", f"{self.formula}, {self.dtype}"),
             ("target", self.target),
-            ("nonzeros", f"{self.nnz} ({100 * self.density:.2f} % of W)" + self._remarks()),
+            ("nonzeros", f"{self.nnz} ({100 * self.density:.2f} % of {sparse})" + self._remarks()),
             ("pattern", self.pattern),
             ("plan", self.plan),
             ("reason", self.reason),
@@ -221,6 +227,39 @@ class Report:
         for what, value in self.rows():
             table.add_row(what, value)
         return table
+
+
+class _Outlook(NamedTuple):
+    """What is known of an operator before a run."""
+
+    estimate: Estimate
+    cycles_bound: float
+    cells_bound: int
+    fewest_cells: int | None
+
+    def gap(self, cycles: float) -> float:
+        """How many times the bound this is; a cycle that nothing needs counts as one."""
+        return max(cycles, 1.0) / max(self.cycles_bound, 1.0)
+
+
+def _outlook(artifact: Artifact) -> _Outlook:
+    target, pattern, n = artifact.target, artifact.spmm.weight.pattern, artifact.operator.shape[1]
+    bound = cycle_bound(pattern, n, target)
+    solve = fewest_windows if target.indexed is None else fewest_bicliques
+    fewest = solve(pattern, target.unit)
+    return _Outlook(
+        plan_cover(artifact.cover, pattern, n, target).estimate,
+        bound.cycles,
+        bound.cells.windows if target.indexed is None else bound.cells.any,
+        fewest.cells if fewest and fewest.proven else None,
+    )
+
+
+def _masked_outlook(artifact: Artifact) -> _Outlook:
+    """Nothing of a mask is gathered, so the cells that hold a point are the fewest."""
+    shape, target = artifact.operator.shape, artifact.target
+    cycles, cells = mask_bound(artifact.spmm.weight.pattern, shape[2], target)
+    return _Outlook(plan_mask(artifact.cover, shape, target).estimate, cycles, cells, cells)
 
 
 def _busiest(run: Simulation) -> str:

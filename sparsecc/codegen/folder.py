@@ -56,12 +56,14 @@ _STORED = {"i32": ("int32_t", np.int32), "f32": ("double", np.float64)}
 class Check:
     """What a program checks itself against."""
 
-    x: Array
-    """[k, n], in the input type (bf16 as the f32 it equals)."""
+    inputs: Mapping[str, Array]
+    """By name, in the order the program takes them, in the input type (bf16 as the f32 it equals)."""
     expected: Array
     """[m, n]: int32, or float64."""
     bound: Array
     """[m, n] float64: how far a float may be off; all 0 for integers."""
+    points: NDArray[np.int64] | None
+    """Places of the values that are part of the result, counted row by row; None for all. Others are 0."""
 
 
 def stored(array: Array, element: str) -> Array:
@@ -88,8 +90,13 @@ def model_c(module: ModuleOp) -> str:
     return text.getvalue()
 
 
-def _model_h(title: str, shape: tuple[int, int, int], target: Target, blobs: list[_Blob]) -> str:
+def _model_h(
+    title: str, shape: tuple[int, int, int], target: Target, check: Check, blobs: list[_Blob]
+) -> str:
     m, n, k = shape
+    handles = "".join(f"input[{i}], " for i in range(len(check.inputs)))
+    buffers = "".join(f"int {name}, " for name in check.inputs)
+    count, place = (m * n, "(i)") if check.points is None else (len(check.points), "model_points[i]")
     declared = "".join(
         f"extern AX_DATA {b.c_type} {b.name}[{max(b.data.size, 1)}];\n"
         for b in blobs
@@ -110,6 +117,10 @@ def _model_h(title: str, shape: tuple[int, int, int], target: Target, blobs: lis
 #define MODEL_K {k}
 #define MODEL_IN AX_{target.in_type.upper()}
 #define MODEL_OUT AX_{target.acc_type.upper()}
+#define MODEL_INPUTS {len(check.inputs)}
+/* The result's values, and where each lies among the M x N of the output. */
+#define MODEL_VALUES {count}
+#define MODEL_PLACE(i) {place}
 
 /* Data is assembled into the program where the assembler can; elsewhere, or with -DAX_NO_INCBIN, it is read
  * from the .bin files beside the program when it starts. */
@@ -120,18 +131,34 @@ def _model_h(title: str, shape: tuple[int, int, int], target: Target, blobs: lis
 #define AX_DATA
 #endif
 
-/* y = W x, both buffers of the machine; 0, or -1 with the reason in ax_error. */
-int model_infer(ax_machine *m, int x, int y);
+typedef struct model_input {{
+    const char *name;
+    const void *data;
+    int64_t rows, cols;
+}} model_input;
+
+/* The inputs as they are stored, in the order of model_infer. */
+extern const model_input model_inputs[MODEL_INPUTS];
+
+/* Inputs and output are buffers of the machine; 0, or -1 with the reason in ax_error. */
+int model_infer(ax_machine *m, {buffers}int output);
+static inline int model_run(ax_machine *m, const int *input, int output) {{
+    return model_infer(m, {handles}output);
+}}
 /* Reads the data where it is not part of the program; 0, or -1 after a message. `program` is argv[0]. */
 int model_load(const char *program);
 
-/* The stored input, its result, and how far each value may be off (floats). */
+/* The stored inputs, their result, and how far each value may be off (floats). */
 {declared}
 #endif
 """
 
 
-def _data_c(blobs: list[_Blob], offsets: list[int]) -> str:
+def _data_c(check: Check, blobs: list[_Blob], offsets: list[int]) -> str:
+    inputs = "\n".join(
+        f'    {{"{name}", model_{name}, {array.shape[0]}, {array.shape[1]}}},'
+        for name, array in check.inputs.items()
+    )
     lines = "\n".join(
         f'BLOB({b.name}, "{b.file}", {offset}, {b.data.nbytes})'
         for b, offset in zip(blobs, offsets, strict=True)
@@ -144,6 +171,10 @@ def _data_c(blobs: list[_Blob], offsets: list[int]) -> str:
     return f"""\
 /* The program's data. Written by sparsecc. */
 #include "model.h"
+
+const model_input model_inputs[MODEL_INPUTS] = {{
+{inputs}
+}};
 
 #ifdef AX_INCBIN
 
@@ -206,9 +237,14 @@ def _blobs(module: ModuleOp, target: Target, check: Check) -> list[_Blob]:
             _Blob(constant.sym_name.data, C_TYPES[kind], stored(constant.array, kind), "weights.bin")
         )
     c_type, dtype = _STORED[acc]
-    bound = check.bound if acc == "f32" else np.zeros((1, 1))
-    blobs.append(_Blob("model_x", C_TYPES[element], stored(check.x, element), "check.bin"))
-    blobs.append(_Blob("model_expected", c_type, check.expected.astype(dtype), "check.bin"))
+    expected, bound = check.expected, check.bound if acc == "f32" else np.zeros((1, 1))
+    if check.points is not None:
+        blobs.append(_Blob("model_points", "int64_t", check.points, "check.bin"))
+        expected = expected.reshape(-1)[check.points]
+        bound = bound.reshape(-1)[check.points] if acc == "f32" else bound
+    for name, array in check.inputs.items():
+        blobs.append(_Blob(f"model_{name}", C_TYPES[element], stored(array, element), "check.bin"))
+    blobs.append(_Blob("model_expected", c_type, expected.astype(dtype), "check.bin"))
     blobs.append(_Blob("model_bound", "double", bound.astype(np.float64), "check.bin"))
     return blobs
 
@@ -230,8 +266,8 @@ def write_folder(
         sizes[blob.file] = offsets[-1] + blob.data.nbytes + _padding(blob)
     texts = {
         "model.c": model_c(module),
-        "model.h": _model_h(title, shape, target, blobs),
-        "data.c": _data_c(blobs, offsets),
+        "model.h": _model_h(title, shape, target, check, blobs),
+        "data.c": _data_c(check, blobs, offsets),
         "target.h": target_header(target),
         "Makefile": MAKEFILE,
         "report.json": json.dumps(report, indent=2) + "\n",

@@ -47,7 +47,10 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="compile, run on the simulator, check every value, compare with dense"
     )
     _add_operator(run)
-    run.add_argument("--input", metavar="X.npy", help="X [K, N]; random without it")
+    run.add_argument(
+        "--input", metavar="X.npy", action="append",
+        help="X [K, N], or for sddmm A [M, K], then B [K, N] with --input again; random without it",
+    )  # fmt: skip
     run.add_argument("--output", metavar="Y.npy", help="write C [M, N]")
     run.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     run.add_argument("--trace", metavar="FILE.json", help="write a Chrome trace of all instructions")
@@ -81,11 +84,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_operator(command: argparse.ArgumentParser) -> None:
     command.epilog = EPILOG
-    command.add_argument("file", metavar="FILE", help="the matrix W")
+    command.add_argument("file", metavar="FILE", help="the matrix W, or the mask")
     command.add_argument(
         "--target", default="gemmini16", metavar="T", help="preset or .toml file (default: gemmini16)"
     )
+    command.add_argument(
+        "--op", default="spmm", choices=("spmm", "sddmm"),
+        help="spmm: C = W X (default); sddmm: C = mask * (A B), FILE giving the pattern of the mask",
+    )  # fmt: skip
     command.add_argument("--n", type=int, default=64, metavar="N", help="columns of X (default: 64)")
+    command.add_argument(
+        "--k", type=int, default=64, metavar="K", help="columns of A and rows of B, for sddmm (default: 64)"
+    )
     command.add_argument(
         "--dtype", metavar="TYPE", help="input type, of those the target has (default: its first)"
     )
@@ -149,7 +159,9 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
     artifact = sparsecc.compile(
         arguments.file,
         target=arguments.target,
+        op=arguments.op,
         n=arguments.n,
+        k=arguments.k,
         dtype=arguments.dtype,
         seed=arguments.seed,
         x=x,
@@ -167,7 +179,7 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
 def _run(arguments: argparse.Namespace) -> int:
     import json
 
-    x = _read_input(arguments.input) if arguments.input else None
+    x = tuple(map(_read_input, arguments.input)) if arguments.input else None
     for path in filter(None, (arguments.output, arguments.trace, arguments.plot, arguments.html)):
         _check_writable(Path(path))
     with _progress(arguments) as progress:

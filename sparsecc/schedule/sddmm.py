@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sparsecc.cover.cells import count_cells, split
 from sparsecc.cover.laws import Pattern
-from sparsecc.cover.metaops import K_MAP, M0, M_MAP, N0, Int64, M, MetaOps, N
+from sparsecc.cover.metaops import K_MAP, M0, M_MAP, N0, Int64, K, M, MetaOps, N
 from sparsecc.cover.plane import exchanged, exchanged_unit
 from sparsecc.errors import UserError
 from sparsecc.schedule.choose import MARGIN
@@ -259,21 +259,53 @@ def _shared(knobs: Knobs, blocks: int, panels: int, k: int, target: Target) -> K
         chunk = -(-chunk // (2 * cols)) * cols
 
 
-def choose_cells(pattern: Pattern, k: int, target: Target) -> tuple[str, str]:
-    """The plan for a mask, dense or sparse (its unit cells), by estimated cycles, and why."""
+@dataclass(frozen=True)
+class MaskChoice:
+    """The plan for a mask, dense or sparse, and why."""
+
+    plan: str
+    reason: str
+    tried: tuple[tuple[str, float, int], ...]
+    """(candidate, predicted cycles, unit cells)."""
+
+
+def mask_bound(pattern: Pattern, k: int, target: Target) -> tuple[float, int]:
+    """(cycles, unit cells) that no program for the mask is below: its unit cells are computed and stored.
+
+    Nothing is computed before the first load is complete, and the last store completes after all else.
+    """
+    m, n = pattern.m, pattern.k
+    cells = split(MetaOps.whole(m, k, n), pattern, exchanged_unit(target.unit)).table.astype(np.int64)
+    array, width = target.array, target.dma.bytes_per_cycle
+    rows, columns = cells[:, M], cells[:, K]
+    if array.kind == "ws":
+        # Rows of one tile of columns stream together; a tile of k takes a cycle for each.
+        compute = float(rows.sum()) * -(-k // array.rows)
+    else:
+        compute = float(len(cells)) * -(-k // array.mma_k) * array.interval
+    live = int(np.count_nonzero(np.diff(pattern.indptr))), len(np.unique(pattern.indices))
+    load = sum(live) * k * target.element_bytes(target.in_type) / width
+    store = float((rows * columns).sum()) * target.element_bytes(target.acc_type) / width
+    return max(compute, load, store) + (2 * target.dma.latency if len(cells) else 0), len(cells)
+
+
+def choose_cells(pattern: Pattern, k: int, target: Target) -> MaskChoice:
+    """The plan for a mask, dense or sparse (its unit cells), by estimated cycles."""
     m, n = pattern.m, pattern.k
     whole, unit = MetaOps.whole(m, n, k), target.unit
     cells = exchanged(split(exchanged(whole), pattern, exchanged_unit(unit)))
     dense, sparse = (plan_mask(cover, (m, n, k), target).estimate for cover in (whole, cells))
     total = count_cells(exchanged(whole), exchanged_unit(unit))
+    tried = ("dense", dense.cycles, total), ("aligned", sparse.cycles, len(cells))
     gain = dense.cycles / max(sparse.cycles, 1.0)
     if sparse.cycles > (1 - MARGIN) * dense.cycles:
-        kept = f"{len(cells)} of {total} unit cells hold a point of the mask"
-        return (
-            "dense",
-            f"{kept}, which would give {gain:.2f}x of dense speed by the model; bound by {sparse.bound}",
+        reason = (
+            f"{len(cells)} of {total} unit cells hold a point of the mask, which would give {gain:.2f}x of "
+            f"dense speed by the model; bound by {sparse.bound}"
         )
-    return "sparse", (
+        return MaskChoice("dense", reason, tried)
+    reason = (
         f"{total - len(cells)} of {total} unit cells refused ({total / len(cells):.1f}x less work), "
         f"{gain:.2f}x faster than dense by the model; bound by {sparse.bound}"
     )
+    return MaskChoice("sparse", reason, tried)

@@ -352,15 +352,15 @@ def test_wrong_values_end_with_their_own_status(
     weights: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ):
     """A check that fails is told from an input that is bad."""
-    from sparsecc.operator import Operator
+    from sparsecc.operator import Spmm
 
-    reference = Operator.reference
+    reference = Spmm.reference
 
-    def off_by_one(self: Operator, x: Any) -> Any:
-        found = reference(self, x)
+    def off_by_one(self: Spmm, inputs: Any) -> Any:
+        found = reference(self, inputs)
         found.expected[0, 0] += 1
         return found
 
-    monkeypatch.setattr(Operator, "reference", off_by_one)
+    monkeypatch.setattr(Spmm, "reference", off_by_one)
     assert "values are wrong; the first is at row 0, column 0" in fails(capsys, 3, "run", weights, "--n", "4")
     assert "this is a bug of the pass" in fails(capsys, 3, "run", weights, "--n", "4", "--check-stages")

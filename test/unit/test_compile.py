@@ -84,7 +84,7 @@ def test_every_target_computes_every_type(target: str, in_type: str):
     artifact = sparsecc.compile(matrix(1, 60, 90), target=target, n=20, dtype=in_type)
     assert artifact.report.exact
     assert artifact.report.dtype == in_type
-    x = artifact.operator.random_input(7)
+    x = artifact.operator.random_inputs(7)[0]
     y, bound = product(artifact, x)
     if in_type == "i8":
         assert np.array_equal(artifact(x), y)

@@ -121,7 +121,7 @@ def test_programs_compute_the_product(
     target, in_type = machine
     m, k, n = extents
     artifact = compiled(matrix(np.random.default_rng(seed), m, k, kind), target, in_type, n, plan)
-    x = artifact.operator.random_input(seed + 1)
+    x = artifact.operator.random_inputs(seed + 1)[0]
     module = stage(artifact, "convert-sparse-to-tu").module
     module.verify()
     assert_product(interpreter.run(module, x, artifact.target), artifact, x)
@@ -134,7 +134,7 @@ def test_edges_of_the_shape(target: str, in_type: str, extents: tuple[int, int, 
     rng = np.random.default_rng(1)
     for kind in ("dense", "random", "zero"):
         artifact = compiled(matrix(rng, m, k, kind), target, in_type, n, "window", unroll=10**6)
-        x = artifact.operator.random_input(2)
+        x = artifact.operator.random_inputs(2)[0]
         assert_product(interpreter.run(stage(artifact, "tu-unroll").module, x, artifact.target), artifact, x)
 
 
@@ -152,7 +152,7 @@ def test_programs_for_small_memories_compute_the_product(
     w = matrix(np.random.default_rng(seed), m, k, "random")
     target = tight(Target.load(name))
     artifact = compiled(w, target, target.in_type, n, plan)
-    x = artifact.operator.random_input(seed + 1)
+    x = artifact.operator.random_inputs(seed + 1)[0]
     module = stage(artifact, "convert-sparse-to-tu").module
     assert_product(interpreter.run(module, x, artifact.target), artifact, x)
 

@@ -1,6 +1,6 @@
 /* Runs a compiled operator on the simulator, checks it, and reports.
  *
- * Without arguments: run on the stored input, compare every value with the stored result, print the report.
+ * Without arguments: run on the stored inputs, compare every value with the stored result, print the report.
  * Exit status: 0 all well, 1 an error of the program or of a file, 2 wrong arguments, 3 a wrong value.
  */
 #include <errno.h>
@@ -15,13 +15,13 @@
 #include "target.h"
 
 static const char usage[] =
-    "usage: model [--input X.npy] [--output Y.npy] [--report FILE.json] [--trace FILE.json] [--timing-only] [--quiet]\n"
-    "  runs C[M,N] = W[M,K] X[K,N] on the simulated accelerator; without --input on the stored X, whose result is\n"
-    "  checked value by value\n";
+    "usage: model [--input X.npy]... [--output Y.npy] [--report FILE.json] [--trace FILE.json] [--timing-only] [--quiet]\n"
+    "  runs the product on the simulated accelerator; --input is given once for each input, in their order; without\n"
+    "  it the stored ones are taken, whose result is checked value by value\n";
 
 typedef struct options {
-    const char *input, *output, *report, *trace;
-    int timing_only, quiet;
+    const char *input[MODEL_INPUTS], *output, *report, *trace;
+    int inputs, timing_only, quiet;
 } options;
 
 static int parse(int argc, char **argv, options *o) {
@@ -30,21 +30,29 @@ static int parse(int argc, char **argv, options *o) {
         const char **value;
         int *flag;
     } known[] = {
-        {"--input", &o->input, NULL},   {"--output", &o->output, NULL},           {"--report", &o->report, NULL},
-        {"--trace", &o->trace, NULL},   {"--timing-only", NULL, &o->timing_only}, {"--quiet", NULL, &o->quiet},
+        {"--input", NULL, NULL},      {"--output", &o->output, NULL},           {"--report", &o->report, NULL},
+        {"--trace", &o->trace, NULL}, {"--timing-only", NULL, &o->timing_only}, {"--quiet", NULL, &o->quiet},
     };
     const int count = (int)(sizeof known / sizeof known[0]);
     for (int i = 1; i < argc; i++) {
         int k = 0;
         while (k < count && strcmp(argv[i], known[k].name) != 0) k++;
-        if (k == count || (known[k].value && i + 1 == argc)) {
+        if (k == count || (!known[k].flag && i + 1 == argc)) {
             fprintf(stderr, "model: %s: %s\n%s", argv[i], k == count ? "unknown argument" : "needs a value", usage);
             return 2;
         }
         if (known[k].flag) *known[k].flag = 1;
-        else *known[k].value = argv[++i];
+        else if (known[k].value) *known[k].value = argv[++i];
+        else if (++o->inputs <= MODEL_INPUTS) o->input[o->inputs - 1] = argv[++i];
+        else i++;
     }
-    if (o->timing_only && (o->input || o->output)) {
+    if (o->inputs != 0 && o->inputs != MODEL_INPUTS) {
+        fprintf(stderr, "model: --input is given %d times; needed once for each of %d inputs:", o->inputs, MODEL_INPUTS);
+        for (int k = 0; k < MODEL_INPUTS; k++) fprintf(stderr, " %s", model_inputs[k].name);
+        fprintf(stderr, "\n");
+        return 2;
+    }
+    if (o->timing_only && (o->inputs || o->output)) {
         fprintf(stderr, "model: --timing-only computes no values; leave --input and --output out\n");
         return 2;
     }
@@ -57,24 +65,26 @@ typedef struct verdict {
     double worst; /* largest error / bound; 0 where the error is 0 */
 } verdict;
 
-/* Integers must be equal; floats within the forward error bound gamma_K (|W| |X|) of each value. */
+/* Integers must be equal; floats within the forward error bound of each value, gamma_K times the product of the
+ * factors' magnitudes. */
 static verdict check(const void *y, ax_type type) {
     verdict v = {0.0, 0.0, 0, -1, 0.0};
-    for (int64_t i = 0; i < (int64_t)MODEL_M * MODEL_N; i++) {
+    for (int64_t i = 0; i < MODEL_VALUES; i++) {
+        const int64_t at = MODEL_PLACE(i);
         double found, expected, bound;
         if (type == AX_I32) {
-            found = ((const int32_t *)y)[i];
+            found = ((const int32_t *)y)[at];
             expected = ((const int32_t *)(const void *)model_expected)[i];
             bound = 0.0;
         } else {
-            found = ((const float *)y)[i];
+            found = ((const float *)y)[at];
             expected = ((const double *)(const void *)model_expected)[i];
             bound = ((const double *)(const void *)model_bound)[i];
         }
         const double error = fabs(found - expected);
         if (error > v.max_error || !(error == error)) v.max_error = error;
         if (!(error <= bound)) {
-            if (v.wrong++ == 0) v.first_wrong = i;
+            if (v.wrong++ == 0) v.first_wrong = at;
         }
         const double share = bound > 0.0 ? error / bound : 0.0;
         if (share >= v.worst) {
@@ -105,16 +115,33 @@ static int write_report(const ax_machine *m, const verdict *v, const options *o)
     return 0;
 }
 
-static int run(ax_machine *m, const options *o, void *x, void *y) {
-    const int64_t x_count = (int64_t)MODEL_K * MODEL_N, y_count = (int64_t)MODEL_M * MODEL_N;
+/* What a program leaves at other places than those of its values is not part of the result. */
+static int write_output(const char *path, const uint32_t *y) {
+    if (MODEL_VALUES == (int64_t)MODEL_M * MODEL_N) return npy_write(path, y, MODEL_OUT, MODEL_M, MODEL_N);
+    uint32_t *values = calloc((size_t)MODEL_M * MODEL_N, sizeof *values);
+    if (!values) {
+        fprintf(stderr, "model: out of memory for the result\n");
+        return -1;
+    }
+    for (int64_t i = 0; i < MODEL_VALUES; i++) values[MODEL_PLACE(i)] = y[MODEL_PLACE(i)];
+    const int status = npy_write(path, values, MODEL_OUT, MODEL_M, MODEL_N);
+    free(values);
+    return status;
+}
+
+static int run(ax_machine *m, const options *o, void *const *inputs, void *y) {
+    int buffers[MODEL_INPUTS];
     ax_scope(m, MODEL_TITLE);
-    const int x_buffer = ax_buffer(m, "x", x, x_count, MODEL_IN);
-    const int y_buffer = ax_buffer(m, "y", y, y_count, MODEL_OUT);
-    if (model_infer(m, x_buffer, y_buffer) != 0) {
+    for (int k = 0; k < MODEL_INPUTS; k++) {
+        const model_input *in = &model_inputs[k];
+        buffers[k] = ax_buffer(m, in->name, o->timing_only ? NULL : inputs[k], in->rows * in->cols, MODEL_IN);
+    }
+    const int output = ax_buffer(m, "y", y, (int64_t)MODEL_M * MODEL_N, MODEL_OUT);
+    if (model_run(m, buffers, output) != 0) {
         fprintf(stderr, "model: %s\n", ax_error(m));
         return 1;
     }
-    const int checked = !o->timing_only && !o->input;
+    const int checked = !o->timing_only && !o->inputs;
     verdict v = {0.0, 0.0, 0, -1, 0.0};
     if (checked) v = check(y, MODEL_OUT);
     if (!o->quiet) {
@@ -122,7 +149,7 @@ static int run(ax_machine *m, const options *o, void *x, void *y) {
         ax_report_text(m, stdout);
         if (checked) {
             printf("check: %lld of %lld values wrong, largest error %g (bound there %g)\n", (long long)v.wrong,
-                   (long long)y_count, v.max_error, v.bound_there);
+                   (long long)MODEL_VALUES, v.max_error, v.bound_there);
         }
     }
     if (o->report && write_report(m, checked ? &v : NULL, o) != 0) return 1;
@@ -130,7 +157,7 @@ static int run(ax_machine *m, const options *o, void *x, void *y) {
         fprintf(stderr, "model: %s: cannot write: %s\n", o->trace, strerror(errno));
         return 1;
     }
-    if (o->output && npy_write(o->output, y, MODEL_OUT, MODEL_M, MODEL_N) != 0) return 1;
+    if (o->output && write_output(o->output, y) != 0) return 1;
     if (v.wrong > 0) {
         fprintf(stderr, "model: %lld values are wrong; the first is at row %lld, column %lld\n", (long long)v.wrong,
                 (long long)(v.first_wrong / MODEL_N), (long long)(v.first_wrong % MODEL_N));
@@ -140,24 +167,29 @@ static int run(ax_machine *m, const options *o, void *x, void *y) {
 }
 
 int main(int argc, char **argv) {
-    options o = {NULL, NULL, NULL, NULL, 0, 0};
+    options o = {{NULL}, NULL, NULL, NULL, 0, 0, 0};
     const int wrong = parse(argc, argv, &o);
     if (wrong) return wrong;
     if (model_load(argv[0]) != 0) return 1;
 
-    void *x = (void *)(uintptr_t)model_x, *read = NULL, *y = NULL;
-    if (o.input && !(x = read = npy_read(o.input, MODEL_IN, MODEL_K, MODEL_N))) return 1;
+    void *inputs[MODEL_INPUTS], *read[MODEL_INPUTS] = {NULL}, *y = NULL;
+    ax_machine *m = NULL;
+    int status = 1;
+    for (int k = 0; k < MODEL_INPUTS; k++) {
+        const model_input *in = &model_inputs[k];
+        inputs[k] = (void *)(uintptr_t)in->data;
+        if (o.inputs && !(inputs[k] = read[k] = npy_read(o.input[k], MODEL_IN, in->rows, in->cols))) goto done;
+    }
     if (!o.timing_only && !(y = calloc((size_t)MODEL_M * MODEL_N, 4))) {
         fprintf(stderr, "model: out of memory for the result\n");
-        free(read);
-        return 1;
+        goto done;
     }
-    ax_machine *m = ax_open(&ax_target, (o.timing_only ? AX_NO_DATA : 0u) | (o.trace ? AX_TRACE : 0u));
-    int status = 1;
-    if (m) status = run(m, &o, o.timing_only ? NULL : x, y);
+    m = ax_open(&ax_target, (o.timing_only ? AX_NO_DATA : 0u) | (o.trace ? AX_TRACE : 0u));
+    if (m) status = run(m, &o, inputs, y);
     else fprintf(stderr, "model: out of memory for the simulator\n");
+done:
     ax_close(m);
-    free(read);
+    for (int k = 0; k < MODEL_INPUTS; k++) free(read[k]);
     free(y);
     return status;
 }
