@@ -135,8 +135,8 @@ class IndexedWriter(SpmmWriter):
     ) -> None:
         """All steps of one block for one panel; `number` counts the turns.
 
-        load: the next turn, its panel of X and the slot for it: a part of it is loaded with every step, so that the
-        weights need not wait for the whole.
+        load: the next turn, its panel of X and the slot for it: a part of it is loaded with every step, so
+        that the weights need not wait for the whole.
         """
         code, t = self.code, self.tables
         after = code.named("after", code.add(number, 1))

@@ -324,7 +324,7 @@ def test_schedules_fit_the_memories(w: Array, strategy: str, name: str, n: int):
     estimate = plan.estimate
     engines = (estimate.compute, estimate.load, estimate.store, estimate.move, estimate.issue)
     assert all(0 <= cycles <= estimate.cycles for cycles in engines)
-    assert estimate.cycles == max(engines) + estimate.ramp
+    assert estimate.cycles >= max(engines) + estimate.ramp
     assert panels(n, plan.knobs, target) * plan.knobs.panel_tiles * target.array.cols >= n
 
 
