@@ -104,8 +104,8 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--plan", default="auto", metavar="PLAN",
-        help="auto weighs all covers and the dense plan (default); dense, none, global, window, or a strategy's "
-        "name fix the mode of sparse-compact (see sparsecc passes sparse-compact)",
+        help="auto weighs all covers and the dense plan (default); dense, none, global, window, or the "
+        "name of a strategy fix the mode of sparse-compact (see sparsecc passes sparse-compact)",
     )  # fmt: skip
     command.add_argument(
         "--effort", type=int, default=1, choices=range(4), metavar="0..3",
