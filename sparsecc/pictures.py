@@ -182,7 +182,11 @@ def _draw_corner(axes: Any, tiles: TileMap) -> None:
     axes.set(xlabel=_packed_column(tiles), ylabel=_packed_row(tiles), xlim=(0, max(width, 1)))
     axes.set_ylim(max(height, 1), 0)
     axes.set_box_aspect(1)
-    _title(axes, "After re-indexing, the upper left corner", "dark: nonzeros; light: zeros that are computed")
+    _title(
+        axes,
+        "After re-indexing, the upper left corner",
+        "full colour: nonzeros; pale: zeros that are computed",
+    )
 
 
 def _title(axes: Any, what: str, remark: str) -> None:

@@ -2,7 +2,7 @@
 "use strict";
 const COLOURS = [[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0]];
 const TINT = 0.25; // of a meta-op's colour in its area
-const LEAST_ASPECT = 0.45, MOST_ASPECT = 1.35; // of a map's height and width: long thin matrices stay legible
+const LEAST_ASPECT = 0.75, MOST_ASPECT = 1.35; // of a map's height and width: long thin matrices stay legible
 const SEEN_ALONE = 4; // pixels that a point needs to be drawn as a rectangle of its own
 
 // Whole numbers from text: base64, deflated, 7 bits to a byte, signs folded in, differences.
@@ -258,7 +258,7 @@ class MapView {
     else this.drawPoints(pen, rows, columns);
     this.drawSelected(pen);
     const end = (value, most) => Math.min(most, Math.max(0, Math.round(value)));
-    this.range = `rows ${rows[0]} to ${Math.max(rows[0], rows[1]) } of ${this.extent[0]}, columns `
+    this.range = `rows ${rows[0]} to ${Math.max(...rows)} of ${this.extent[0]}, columns `
       + `${end(columns[0], this.extent[1])} to ${end(columns[1], this.extent[1])} of ${this.extent[1]}`;
     this.text.textContent = this.range;
   }
