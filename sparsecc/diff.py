@@ -50,6 +50,11 @@ class Diff:
     compared: int
     """Operators that both have."""
 
+    @property
+    def operators(self) -> str:
+        """How many were compared."""
+        return f"{self.compared} operator{'s' * (self.compared != 1)}"
+
     def remarks(self) -> list[str]:
         """What the table does not say."""
         lines = [
@@ -59,7 +64,7 @@ class Diff:
         ]
         if not self.compared:
             return ["no operator is in both: nothing was compared", *lines]
-        return lines if self.changes else [f"no figure differs in {self.compared} operators", *lines]
+        return lines if self.changes else [f"no figure differs in {self.operators}", *lines]
 
     def table(self) -> Table:
         """The changed figures for the terminal."""
@@ -83,7 +88,7 @@ def shown(figure: Figure) -> str:
     if figure is None:
         return "-"
     if isinstance(figure, float):
-        return f"{figure:.6g}"
+        return f"{figure:.6g}" if abs(figure) < 1e5 else f"{figure:.0f}"
     return str(figure)
 
 

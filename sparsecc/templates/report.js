@@ -130,8 +130,8 @@ class MapView {
   }
 
   listen(figure) {
-    figure.querySelector(".in").addEventListener("click", () => this.zoom(2));
-    figure.querySelector(".out").addEventListener("click", () => this.zoom(0.5));
+    figure.querySelector(".in").addEventListener("click", () => this.zoomHere(2));
+    figure.querySelector(".out").addEventListener("click", () => this.zoomHere(0.5));
     figure.querySelector(".whole").addEventListener("click", () => this.whole());
     const canvas = this.canvas;
     let from = null, moved = false;
@@ -167,14 +167,22 @@ class MapView {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (!factor && !step) return;
       event.preventDefault();
-      if (factor) return this.zoom(factor);
+      if (factor) return this.zoomHere(factor);
       this.x += (step[0] * canvas.width) / this.scaleX / 8;
       this.y += (step[1] * canvas.height) / this.scaleY / 8;
       this.draw();
     });
   }
 
-  // All of it; also after the size of the window changed.
+  // The same part of the map on a canvas of another size.
+  resize() {
+    const before = this.canvas.width;
+    const by = fit(this.canvas, this.aspect)[0] / before;
+    this.scaleX *= by;
+    this.scaleY *= by;
+    this.draw();
+  }
+
   whole() {
     const [width, height] = fit(this.canvas, this.aspect);
     this.scaleX = width / this.extent[1];
@@ -183,7 +191,19 @@ class MapView {
     this.draw();
   }
 
-  zoom(factor, [row, column] = this.centre()) {
+  // Around the selected meta-op where it is a box, else around the middle.
+  zoomHere(factor) {
+    const { tiles, scene, selected } = this;
+    const isBox = selected >= 0 && scene.top[selected] >= 0;
+    const [row, column] = isBox
+      ? [scene.top[selected] + tiles.rows[selected] / 2, scene.left[selected] + tiles.columns[selected] / 2]
+      : this.centre();
+    this.y = row - this.canvas.height / this.scaleY / 2;
+    this.x = column - this.canvas.width / this.scaleX / 2;
+    this.zoom(factor, [row, column]);
+  }
+
+  zoom(factor, [row, column]) {
     const leastX = this.canvas.width / this.extent[1];
     const most = (64 * (window.devicePixelRatio || 1)) / Math.max(this.scaleX, this.scaleY);
     const by = Math.max(leastX / this.scaleX, Math.min(factor, Math.max(most, 1)));
@@ -191,6 +211,7 @@ class MapView {
     this.y = row - (row - this.y) / by;
     this.scaleX *= by;
     this.scaleY *= by;
+    if (this.scaleX <= leastX * 1.001) return this.whole();
     this.draw();
   }
 
@@ -257,9 +278,10 @@ class MapView {
     if (Math.min(this.scaleX, this.scaleY) < SEEN_ALONE) this.drawPixels(pen, rows);
     else this.drawPoints(pen, rows, columns);
     this.drawSelected(pen);
-    const end = (value, most) => Math.min(most, Math.max(0, Math.round(value)));
-    this.range = `rows ${rows[0]} to ${Math.max(...rows)} of ${this.extent[0]}, columns `
-      + `${end(columns[0], this.extent[1])} to ${end(columns[1], this.extent[1])} of ${this.extent[1]}`;
+    const seen = (from, length, most) =>
+      [from, from + length].map((value) => Math.min(most, Math.max(0, Math.round(value)))).join(" to ");
+    this.range = `rows ${seen(this.y, height / this.scaleY, this.extent[0])} of ${this.extent[0]}, `
+      + `columns ${seen(this.x, width / this.scaleX, this.extent[1])} of ${this.extent[1]}`;
     this.text.textContent = this.range;
   }
 
@@ -455,7 +477,7 @@ async function showMap(element) {
     (name) => new MapView(element.querySelector(`.${name}`), tiles, tiles[name](), extent, pick));
   const cell = new CellView(element.querySelector(".tile"), tiles, (i) => views.forEach((view) => view.select(i)));
   cell.draw();
-  const redraw = () => { views.forEach((view) => view.whole()); cell.draw(); };
+  const redraw = () => { views.forEach((view) => view.resize()); cell.draw(); };
   window.addEventListener("resize", redraw);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   element.dataset.points = tiles.row.length;
