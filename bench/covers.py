@@ -1,11 +1,11 @@
-"""Simulated cycles of sparsecc's choice against the covers of published systems, on the same matrices, as JSON.
+"""Simulated cycles of sparsecc's choice against the covers of published systems, as JSON.
 
 Run: python bench/covers.py [--target T] [--n N] [--effort 0..3] [--data FOLDER] [--all] [--quick]
 
-Every published strategy (BSR, SparTA, 1-SA, TC-GNN's SGT, DTC-SpMM's TCA) is scheduled by the same compiler and
-run by the same simulator; only the cover differs. Ours is the plan that sparsecc takes. The goals: never behind
-any of them, and at least 10 % ahead of the best of them (geometric mean) on the pruned DLMC layers where any of
-them beats the dense plan.
+Every published strategy (BSR, SparTA, 1-SA, TC-GNN's SGT, DTC-SpMM's TCA) is scheduled by the same compiler
+and run by the same simulator; only the cover differs. Ours is the plan that sparsecc takes. The goals: never
+behind any of them, and at least 10 % ahead of the best of them (geometric mean) on the pruned DLMC layers where
+any of them beats the dense plan.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         rows.append(compare(path, arguments.target, arguments.n, arguments.effort))
         row = rows[-1]
         print(
-            f"{row.matrix:36} dense {row.dense:8} ours {row.ours:8} ({row.ours_name}) best peer {row.best_peer:8}",
+            f"{row.matrix:36} dense {row.dense:8} ours {row.ours:8} best peer {row.best_peer:8}",
             file=sys.stderr,
             flush=True,
         )

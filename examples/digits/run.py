@@ -1,9 +1,9 @@
-"""The pruned digit classifier on a simulated accelerator: every layer compiled, run, checked, compared with dense.
+"""The pruned digit classifier on a simulated accelerator, every layer checked and compared with dense.
 
     python examples/digits/run.py [--target T] [--out DIR] [--variant unstructured|blocks]
 
-Layers run in int8: weights by a scale per row, activations by a scale per layer, calibrated on training images.
-Bias, ReLU and rescaling between layers are computed here on the host; the products come from the simulator.
+Layers run in int8: weights by a scale per row, activations by a scale per layer, calibrated on training
+images. Bias, ReLU and rescaling between layers are computed here on the host, products on the simulator.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def run_variant(
         x = np.maximum(x, 0) if layer != LAYERS[-1] else x
     right = int(np.count_nonzero(x.argmax(axis=0) == labels))
     console.print(
-        f"{variant}: {right} of {len(labels)} digits right in int8 on {target} ({100 * right / len(labels):.1f} %), "
-        f"{correct(weights, images, labels)} in float32 on the host"
+        f"{variant}: {right} of {len(labels)} digits right in int8 on {target} "
+        f"({100 * right / len(labels):.1f} %), {correct(weights, images, labels)} in float32 on the host"
     )
     return reports
 
@@ -72,7 +72,17 @@ def run_variant(
 def summary(reports: list[tuple[str, sparsecc.Report]]) -> Table:
     """One line for each layer."""
     table = Table(title="Layers on the simulated accelerator", title_justify="left")
-    for name in ("layer", "zeros", "plan", "cells kept", "cycles", "dense cycles", "speed-up", "energy nJ", "check"):
+    for name in (
+        "layer",
+        "zeros",
+        "plan",
+        "cells kept",
+        "cycles",
+        "dense cycles",
+        "speed-up",
+        "energy nJ",
+        "check",
+    ):
         table.add_column(name, justify="left" if name in ("layer", "plan", "check") else "right")
     for layer, r in reports:
         assert r.cycles is not None
@@ -91,14 +101,19 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--target", default="gemmini16", help="an int8 target (default: gemmini16)")
-    parser.add_argument("--out", type=Path, default=Path("out/digits"), help="where the C goes (default: out/digits)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/digits"), help="where the C goes (default: out/digits)"
+    )
     parser.add_argument("--variant", choices=VARIANTS, help="only this one")
     arguments = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     try:
         data = split()
     except ImportError:
-        print("error: the demo's images come with scikit-learn; install it: pip install scikit-learn", file=sys.stderr)
+        print(
+            "error: the demo's images come with scikit-learn; install it: pip install scikit-learn",
+            file=sys.stderr,
+        )
         return 1
     reports: list[tuple[str, sparsecc.Report]] = []
     try:

@@ -115,8 +115,8 @@ def lift(metaops: MetaOps, order: str = "k-first", max_gap: int = 0, min_fill: f
 
     First exactly (no refused cell inside), in this order of axes; then, for max_gap > 0, along the first axis
     over gaps of at most max_gap indices while at least min_fill of the fused meta-op was kept cells. Order
-    square-first has no first axis and bridges no gaps. Covers with bicliques are left as they are: their order
-    says who owns shared points.
+    square-first has no first axis and bridges no gaps. Covers with bicliques are left as they are: their
+    order says who owns shared points.
     """
     if order not in ORDERS:
         raise ValueError(f"order {order!r} is not one of {', '.join(ORDERS)}")

@@ -9,12 +9,12 @@ from sparsecc.cover.metaops import M0, M_MAP, Int32, M, MetaOps, distinct_axes, 
 
 
 def has_bicliques(metaops: MetaOps) -> bool:
-    """Whether meta-ops list rows that others list differently: then their order says who owns shared points."""
+    """Whether meta-ops list rows that others list differently: their order says who owns shared points."""
     return bool((metaops.table[:, M_MAP] >= 0).any()) and not in_chains(metaops)
 
 
 def in_chains(metaops: MetaOps) -> bool:
-    """Whether there is an order of the rows in which the rows of every meta-op are consecutive and in order."""
+    """Whether in some order of the rows, those of every meta-op are consecutive and as it lists them."""
     if not len(metaops):
         return True
     t = metaops.table[distinct_axes(*(metaops.table[:, c] for c in (M0, M, M_MAP)))[0]]
@@ -25,8 +25,8 @@ def in_chains(metaops: MetaOps) -> bool:
 def chains(owner: NDArray[np.integer], row: Int32, m: int) -> Int32 | None:
     """The rows in an order that has the rows of each owner one after another; None where there is none.
 
-    Every list says which row follows which; where the lists agree, the rows form chains, and each list is a part of
-    one. owner, row: one entry for each row of each list, list after list.
+    Every list says which row follows which; where the lists agree, the rows form chains, and each list is a
+    part of one. owner, row: one entry for each row of each list, list after list.
     """
     follows = np.flatnonzero(owner[1:] == owner[:-1])
     before, after = row[follows], row[follows + 1]
