@@ -23,7 +23,7 @@ filecheck: $(VENV)/installed ## the tests of the IR
 	$(BIN)/lit -q test/filecheck
 
 unit: $(VENV)/installed ## the tests of Python and C
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/installed ## style and types
 	$(BIN)/ruff check .

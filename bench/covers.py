@@ -4,8 +4,8 @@ Run: python bench/covers.py [--target T] [--n N] [--effort 0..3] [--data FOLDER]
 
 Every published strategy (BSR, SparTA, 1-SA, TC-GNN's SGT, DTC-SpMM's TCA) is scheduled by the same compiler
 and run by the same simulator; only the cover differs. Ours is the plan that sparsecc takes. The goals: never
-behind any of them, and at least 10 % ahead of the best of them (geometric mean) on the pruned DLMC layers where
-any of them beats the dense plan.
+behind any of them, and at least 10 % ahead of the best of them (geometric mean) on the pruned DLMC layers
+where any of them beats the dense plan.
 """
 
 from __future__ import annotations
