@@ -57,11 +57,12 @@ def check_plot(path: str) -> None:
 def plot(artifact: Artifact, path: str) -> None:
     """Draw a compiled operator to a .png, .svg or .pdf file. Raises UserError."""
     check_plot(path)
-    m, n, k = artifact.operator.shape
+    operator = artifact.operator
+    rows, columns = operator.weight.shape
     title = (
-        f"{artifact.operator.name}: W[{m}, {k}], {artifact.operator.weight.nnz} nonzeros "
-        f"({100 * artifact.operator.weight.nnz / (m * k):.2f} %), N = {n}, {artifact.target.name}, "
-        f"{artifact.operator.in_type}, {artifact.plan} plan"
+        f"{operator.name}: {operator.formula}, {operator.weight.nnz} nonzeros "
+        f"({100 * operator.weight.nnz / (rows * columns):.2f} %), {artifact.target.name}, "
+        f"{operator.in_type}, {artifact.plan} plan"
     )
     tiles = tile_map(artifact)
     try:

@@ -92,10 +92,11 @@ class TileMap:
 
 def tile_map(artifact: Artifact) -> TileMap:
     """The map of a compiled operator."""
-    spmm = artifact.spmm
-    group = np.repeat(np.arange(len(spmm.sets), dtype=np.int32), [len(one.table) for one in spmm.sets])
-    unit_rows, _, unit_columns = artifact.target.unit
-    return TileMap.of(spmm.weight.pattern, artifact.cover, group, (unit_rows, unit_columns))
+    product = artifact.spmm
+    group = np.repeat(np.arange(len(product.sets), dtype=np.int32), [len(one.table) for one in product.sets])
+    unit_rows, _, unit_columns = product.plane_unit
+    cover = product.plane(artifact.cover)
+    return TileMap.of(product.weight.pattern, cover, group, (unit_rows, unit_columns))
 
 
 def _row_places(cover: MetaOps, m: int) -> Int32 | None:
