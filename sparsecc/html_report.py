@@ -232,6 +232,7 @@ def _map_data(tiles: TileMap | None) -> tuple[dict[str, Any] | None, str]:
         "nonzeros": flat, "owner": tiles.places.owner,
     }  # fmt: skip
     return {
+        "name": tiles.name,
         "shape": [pattern.m, pattern.k],
         "packed": list(tiles.packed_shape),
         "unit": list(tiles.unit),

@@ -32,6 +32,8 @@ OUTLINE = "#333333"
 SIDE = 640
 # More outlines than this can neither be told apart nor drawn fast.
 MOST_OUTLINES = 2000
+# The least side of what is outlined, in pixels.
+LEAST_OUTLINED = 4
 # How much of a meta-op's colour its area has, and a pixel with the least and with all points nonzero.
 TINT, FAINTEST, FULL = 0.22, 0.5, 1.0
 # The sides of a map are never further apart than this: a long thin matrix stays legible.
@@ -39,6 +41,8 @@ MOST_ASPECT = 2.2
 # Units on a side of the enlarged corner.
 CORNER = 6
 MOST_BINS = 32
+# Bars this many times lower than others are not seen; then the scale is logarithmic.
+FLATTENED = 12
 DOTS_PER_INCH = 160
 
 Image = NDArray[np.float64]
@@ -57,17 +61,10 @@ def check_plot(path: str) -> None:
 def plot(artifact: Artifact, path: str) -> None:
     """Draw a compiled operator to a .png, .svg or .pdf file. Raises UserError."""
     check_plot(path)
-    operator = artifact.operator
-    rows, columns = operator.weight.shape
-    title = (
-        f"{operator.name}: {operator.formula}, {operator.weight.nnz} nonzeros "
-        f"({100 * operator.weight.nnz / (rows * columns):.2f} %), {artifact.target.name}, "
-        f"{operator.in_type}, {artifact.plan} plan"
-    )
     tiles = tile_map(artifact)
     try:
         with _settings():
-            _save(draw(tiles, title, artifact.reason), path)
+            _save(draw(tiles, artifact.title, artifact.reason), path)
     except OSError as e:
         raise UserError(f"{path}: cannot be written: {e.strerror}; name another file") from e
 
@@ -141,7 +138,7 @@ def _draw_before(axes: Any, tiles: TileMap) -> None:
     parts = [f"{boxed} box{'es' * (boxed > 1)}"] if boxed else []
     parts += [f"{gathered} gathered meta-ops: the coloured points"] if gathered else []
     _title(axes, "Before re-indexing", " and ".join(parts) or "no meta-ops: nothing is computed")
-    axes.set(xlabel="column of W (input feature)", ylabel="row of W (output feature)")
+    axes.set(xlabel=f"column of {tiles.name}", ylabel=f"row of {tiles.name}")
 
 
 def _draw_after(axes: Any, tiles: TileMap) -> None:
@@ -152,7 +149,11 @@ def _draw_after(axes: Any, tiles: TileMap) -> None:
     _show(axes, image, tiles.packed_shape, boxes)
     share, fill = tiles.cover.area / (pattern.m * pattern.k), pattern.nnz / max(1, tiles.cover.area)
     count = f"{len(t)} meta-op{'s' * (len(t) != 1)}"
-    _title(axes, "After re-indexing", f"{count}, {100 * share:.1f} % of W's area, {100 * fill:.1f} % filled")
+    _title(
+        axes,
+        "After re-indexing",
+        f"{count}, {100 * share:.1f} % of {tiles.name}'s area, {100 * fill:.1f} % filled",
+    )
     axes.set(xlabel=_packed_column(tiles), ylabel=_packed_row(tiles))
 
 
@@ -201,8 +202,10 @@ def _draw_fill(axes: Any, tiles: TileMap) -> None:
     most = max(int(before.max(initial=0)), int(after.max(initial=0)), 1)
     # Edges between whole numbers of points; otherwise some bins would have room for one more than others.
     bins = (np.arange(0, most + MOST_BINS, -(-most // MOST_BINS)) + 0.5) * percent
-    axes.hist(after * percent, bins, color=COLOURS[0], label=f"computed: {len(after)}", edgecolor="white")
-    axes.hist(
+    heights, _, _ = axes.hist(
+        after * percent, bins, color=COLOURS[0], label=f"computed: {len(after)}", edgecolor="white"
+    )
+    others, _, _ = axes.hist(
         before[before > 0] * percent,
         bins,
         histtype="step",
@@ -211,8 +214,14 @@ def _draw_fill(axes: Any, tiles: TileMap) -> None:
         label=f"before re-indexing: {len(before)},\nof them {int((before == 0).sum())} empty (not drawn)",
     )
     axes.set(xlim=(0, (most + 1) * percent), xlabel="nonzeros of a cell, % of its points", ylabel="cells")
-    _title(axes, "Fill of unit cells", f"one is {rows} x {columns} points of W")
+    _title(axes, "Fill of unit cells", f"one is {rows} x {columns} points of {tiles.name}")
     axes.tick_params(labelsize=8)
+    most_cells, fewest = max(heights.max(), others.max(), 1), min(heights.max(), others.max())
+    if most_cells > FLATTENED * fewest > 0:
+        axes.set(yscale="log", ylim=(0.7, 4 * most_cells**1.1))
+        axes.yaxis.set_major_formatter("{x:g}")
+    else:
+        axes.set_ylim(0, 1.3 * most_cells)  # room for the legend
     axes.legend(frameon=False, fontsize=8.5)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -222,7 +231,7 @@ def _show(axes: Any, image: Image, shape: tuple[int, int], boxes: Boxes) -> None
     axes.set_facecolor(NOT_COMPUTED)
     if image.size:
         axes.imshow(image, extent=(0, shape[1], shape[0], 0), aspect="auto", interpolation="nearest")
-    if 0 < len(boxes[0]) <= MOST_OUTLINES:
+    if _told_apart(boxes, shape):
         from matplotlib.collections import PolyCollection
 
         top, left, height, width = (side.astype(float) for side in boxes)
@@ -232,6 +241,14 @@ def _show(axes: Any, image: Image, shape: tuple[int, int], boxes: Boxes) -> None
         corners: Any = np.stack([x, y], 2)
         axes.add_collection(PolyCollection(corners, facecolors="none", edgecolors=OUTLINE, linewidths=line))
     axes.tick_params(labelsize=8)
+
+
+def _told_apart(boxes: Boxes, shape: tuple[int, int]) -> bool:
+    """Whether outlines of the boxes would leave something of them to be seen."""
+    if not 0 < len(boxes[0]) <= MOST_OUTLINES:
+        return False
+    sides = (np.median(boxes[2 + axis]) * SIDE / shape[axis] for axis in (0, 1))
+    return min(sides) >= LEAST_OUTLINED
 
 
 def _colour_of(metaop: NDArray[Any]) -> NDArray[np.int64]:

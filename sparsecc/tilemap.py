@@ -39,9 +39,11 @@ class TileMap:
     packed_shape: tuple[int, int]
     in_shelves: bool
     """The meta-ops are bicliques: packed rows are places on shelves, not rows of W."""
+    name: str
+    """What users call the matrix."""
 
     @staticmethod
-    def of(pattern: Pattern, cover: MetaOps, group: Int32, unit: tuple[int, int]) -> TileMap:
+    def of(pattern: Pattern, cover: MetaOps, group: Int32, unit: tuple[int, int], name: str = "W") -> TileMap:
         """The map of any cover."""
         rows = _row_places(cover, pattern.m)
         if rows is None:
@@ -50,7 +52,7 @@ class TileMap:
             top, left = _side_by_side(cover, rows, pattern.m)
         height = int((top + cover.table[:, M]).max(initial=0))
         width = int((left + cover.table[:, K]).max(initial=0))
-        return TileMap(pattern, cover, group, unit, top, left, (height, width), rows is None)
+        return TileMap(pattern, cover, group, unit, top, left, (height, width), rows is None, name)
 
     @cached_property
     def places(self) -> Places:
@@ -94,9 +96,9 @@ def tile_map(artifact: Artifact) -> TileMap:
     """The map of a compiled operator."""
     product = artifact.spmm
     group = np.repeat(np.arange(len(product.sets), dtype=np.int32), [len(one.table) for one in product.sets])
-    unit_rows, _, unit_columns = product.plane_unit
-    cover = product.plane(artifact.cover)
-    return TileMap.of(product.weight.pattern, cover, group, (unit_rows, unit_columns))
+    rows, _, columns = product.plane_unit
+    name = "W" if artifact.operator.op == "spmm" else "mask"
+    return TileMap.of(product.weight.pattern, product.plane(artifact.cover), group, (rows, columns), name)
 
 
 def _row_places(cover: MetaOps, m: int) -> Int32 | None:
