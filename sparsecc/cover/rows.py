@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,11 +38,17 @@ def chains(owner: NDArray[np.integer], row: Int32, m: int) -> Int32 | None:
         return None
     written = np.zeros(m, bool)
     written[row] = True
-    ordered: list[int] = []
+    found: list[list[int]] = []
     following = successor.tolist()
     for head in np.flatnonzero(written & (predecessor < 0)).tolist():
+        found.append([])
         at = int(head)
         while at >= 0:
-            ordered.append(at)
+            found[-1].append(at)
             at = following[at]
-    return np.array(ordered, np.int32) if len(ordered) == int(written.sum()) else None
+    if sum(map(len, found)) != int(written.sum()):
+        return None
+    # Chains of another length than most (a last window) come last, so that the others lie in step.
+    usual = Counter(map(len, found)).most_common(1)[0][0] if found else 0
+    found.sort(key=lambda chain: len(chain) != usual)
+    return np.array([row for chain in found for row in chain], np.int32)

@@ -87,10 +87,11 @@ def _portfolio(
     tried = {
         name: strategy
         for name, strategy in STRATEGIES.items()
-        if not strategy.published and strategy.indexed_rows <= indexed and strategy.least_effort <= effort
+        if strategy.indexed_rows <= indexed and strategy.least_effort <= effort
     }
     for name, strategy in tried.items():
-        if strategy.least_effort == 0 and name not in ORDERED:
+        # The covers of published systems are cheap, and now and then the best.
+        if strategy.least_effort == 0 and name not in ORDERED and (effort > 0 or not strategy.published):
             yield name, strategy.build(search, n)
     if effort == 0 or not pattern.nnz:
         return
@@ -98,9 +99,10 @@ def _portfolio(
         yield from _bicliques(pattern, n, target, effort, seed)
         if effort == 1:
             return  # bicliques leave little to orders that all columns share
-    # Orders take time. At effort 1, only heights whose windows did well in the natural order are ordered.
-    heights = sorted(HEIGHTS, key=lambda h: cycles.get(f"window-{h}", math.inf))
-    for height in heights[: 2 if effort == 1 else None]:
+    # Orders take time. At effort 1 only the height is ordered whose windows did best in the natural order, and
+    # the next smaller one: like rows together need fewer columns, so that lower windows pay.
+    best = min(HEIGHTS, key=lambda h: cycles.get(f"window-{h}", math.inf))
+    for height in HEIGHTS if effort > 1 else (best, best // 2 if best > 1 else 2):
         yield f"rows-{height}", tried[f"rows-{height}"].build(search, n)
     for name in ORDERED:
         yield name, tried[name].build(search, n)

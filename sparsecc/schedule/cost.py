@@ -63,6 +63,10 @@ class Estimate:
     issue: float
     ramp: float
     """First load, last drain and store: what overlaps with nothing."""
+    phases: float = 0.0
+    """Compute or load, whichever takes longer at the time, summed: loads run ahead by few steps only."""
+    slots: int = 2
+    """Blocks of accumulators: the more, the less a block waits for the store of one before it."""
 
     @property
     def bound(self) -> str:
@@ -71,12 +75,13 @@ class Estimate:
 
     @property
     def cycles(self) -> float:
-        return float(getattr(self, self.bound)) + self.ramp
+        return max(float(getattr(self, self.bound)), self.phases) + self.ramp
 
     @property
     def score(self) -> float:
         """Cycles, and a little for what the other engines do, so that of equal plans the frugal one wins."""
-        return self.cycles + 0.01 * (self.compute + self.load + self.store + self.move + self.issue)
+        others = self.compute + self.load + self.store + self.move + self.issue
+        return self.cycles + 0.01 * others + 0.05 * self.store / self.slots
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +129,12 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
         else:
             drain = array.rows + array.cols - 2 if array.fill_in_occupancy else 0
             each = array.rows + np.maximum(height + drain, array.min_rows)
-        compute = float(each.sum()) * n_tiles
+        tile_compute = each * float(n_tiles)
         instructions = 2.0 * len(tiles.band) * n_tiles
         move = 0.0
     else:
         fragments = -(-height // array.mma_m) * -(-tiles.rows // array.mma_k)
-        compute = float(fragments.sum()) * array.interval * -(-n // array.mma_n)
+        tile_compute = fragments * float(array.interval * -(-n // array.mma_n))
         width = target.move.bytes_per_cycle
         moved = (
             float(height.sum()) * target.row_bytes * passes
@@ -147,9 +152,9 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     x_row = data_cycles(panel_bytes, target) + overhead * requests(panel_bytes, target)
     x_index = data_cycles(4 * array.rows, target) if gathered else 0
     share = misses / max(uses, 1)
-    x_cycles = (float(tiles.rows.sum()) * x_row + uses * x_index) * share
-    w_bytes = float(height.sum()) * target.row_bytes
-    load = (w_bytes / dma.bytes_per_cycle + x_cycles) * passes
+    tile_x = (tiles.rows * float(x_row) + x_index) * share
+    tile_load = (height * (target.row_bytes / dma.bytes_per_cycle) + tile_x) * passes
+    compute, load = float(tile_compute.sum()), float(tile_load.sum())
 
     y_row = data_cycles(panel_bytes / in_bytes * acc_bytes, target)
     scattered = not order.is_natural
@@ -158,13 +163,17 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     store = float(m) * y_row * passes + (m * 4 / dma.bytes_per_cycle if scattered else 0)
 
     instructions += passes * (steps + misses + 2 * m / knobs.block_rows)
-    first_load = w_bytes / dma.bytes_per_cycle / max(steps, 1) + x_cycles / max(steps, 1)
-    ramp = 2 * dma.latency + first_load + min(m, knobs.block_rows) * y_row
+    ramp = 2 * dma.latency + load / passes / max(steps, 1) + min(m, knobs.block_rows) * y_row
     if array.kind == "mma":
         ramp += array.latency
     elif not array.fill_in_occupancy:
         ramp += array.rows + array.cols
-    return Estimate(compute, load, store, move, instructions * target.queues.issue_gap, ramp)
+    issue = instructions * target.queues.issue_gap
+    # What a ring of steps holds is loaded while as much is computed.
+    phase = np.arange(0, uses, knobs.ring * knobs.step_tiles)
+    sums = (np.add.reduceat(cycles, phase) if uses else np.zeros(0) for cycles in (tile_compute, tile_load))
+    phases = float(np.maximum(*sums).sum())
+    return Estimate(compute, load, store, move, issue, ramp, phases, knobs.acc_slots)
 
 
 def powers(first: int, last: int) -> list[int]:

@@ -152,12 +152,12 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, targe
 
 
 def _turns(steps: Int64) -> Int64:
-    """When each block has its turn: blocks without steps, which only store, lie evenly between others."""
+    """When each block has its turn: blocks without steps, which only store, stand between the others' steps."""
     empty = steps == 0
+    done = np.cumsum(steps) / max(1, int(steps.sum()))
+    idle = (np.cumsum(empty) - 0.5) / max(1, int(empty.sum()))
     turn = np.zeros(len(steps), np.int64)
-    place = np.where(empty, np.cumsum(empty) - 0.5, np.cumsum(~empty))
-    share = place / np.where(empty, max(1, int(empty.sum())), max(1, int((~empty).sum())))
-    turn[np.argsort(share, kind="stable")] = np.arange(len(steps))
+    turn[np.argsort(np.where(empty, idle, done), kind="stable")] = np.arange(len(steps))
     return turn
 
 
