@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.cover.biclique_search import EFFORTS, Block, Plane, greedy, improve, shortened
-from sparsecc.cover.cells import Unit
-from sparsecc.cover.compact import live_columns, live_rows
+from sparsecc.cover.cells import Unit, count_cells
+from sparsecc.cover.compact import live_columns, live_rows, window_compaction
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.metaops import Axis, Int32, MetaOps
+from sparsecc.cover.row_blocks import partition
 
 # Points of the boolean plane searched at once; some ten bytes each. Larger operators are cut by rows.
 MAX_PLANE = 1 << 25
@@ -135,12 +136,13 @@ def bicliques(
     """A cover of the pattern by meta-ops with listed rows and columns, with as few unit cells as are found.
 
     A meta-op has at most unit[0] rows; it may have more than unit[2] columns, each unit[2] of which count a
-    cell. Without row blocks the cover never has more cells than window_compaction with unit[0] rows.
+    cell. Unless row_blocks are given the cover never has more cells than window_compaction with unit[0] rows
+    (or max_rows, if that is less).
 
     effort: 0 to 3; the time of each is some five times that of the one before.
     row_blocks: sets of rows that are accumulated together: no meta-op has rows of two. They must be disjoint
         and hold every row with a nonzero.
-    max_rows: make such sets here, of at most this many rows each. One of the two can be given.
+    max_rows: make such sets here, of at most this many similar rows each. One of the two can be given.
     seed: same pattern, unit, options and seed give the same cover.
     """
     if not 0 <= effort < len(EFFORTS):
@@ -149,16 +151,44 @@ def bicliques(
         raise ValueError("give row_blocks or max_rows, not both")
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"max_rows {max_rows} is not at least 1")
+    columns = live_columns(pattern)
     if row_blocks is not None:
         blocks = [np.asarray(rows, np.int32) for rows in row_blocks]
         _check(pattern, blocks)
     else:
-        blocks = _cut(live_rows(pattern), max_rows or max(pattern.m, 1), unit[0])
-    columns = live_columns(pattern)
-    rng = np.random.default_rng(seed)
+        blocks = _partition(pattern, columns, max_rows or max(pattern.m, 1), unit)
+    cover = _cover(pattern, columns, n, unit, effort, blocks, np.random.default_rng(seed))
+    if row_blocks is None and max_rows is not None:
+        windows = window_compaction(pattern, n, unit, min(unit[0], max_rows))
+        if count_cells(windows, unit) < count_cells(cover.metaops, unit):
+            in_order = _cut(live_rows(pattern), max_rows, unit[0])
+            return _cover(pattern, columns, n, unit, effort, in_order, np.random.default_rng(seed))
+    return cover
+
+
+def _partition(pattern: Pattern, columns: Int32, max_rows: int, unit: Unit) -> list[Int32]:
+    """The rows with a nonzero in blocks of at most max_rows; similar ones together, where memory suffices."""
+    rows = live_rows(pattern)
+    in_order = _cut(rows, max_rows, unit[0])
+    if len(in_order) <= 1 or len(rows) * len(columns) > MAX_PLANE:
+        return in_order
+    plane = _plane(pattern, rows, columns)
+    return [rows[block] for block in partition(plane, len(in_order[0]), unit[0], unit[2])]
+
+
+def _cover(
+    pattern: Pattern,
+    columns: Int32,
+    n: int,
+    unit: Unit,
+    effort: int,
+    row_blocks: Sequence[Int32],
+    rng: np.random.Generator,
+) -> BicliqueCover:
+    """A cover inside the row blocks; columns are those with a nonzero."""
     found: list[tuple[Axis, range, Axis]] = []
     owner: list[int] = []
-    for number, rows in enumerate(blocks):
+    for number, rows in enumerate(row_blocks):
         for part in _cut(rows, MAX_PLANE // max(len(columns), 1), unit[0]):
             plane = _plane(pattern, part, columns)
             part, plane = part[live := plane.any(axis=1)], plane[live]
@@ -167,4 +197,4 @@ def bicliques(
             for r, c in _search(plane, unit, effort, rng):
                 found.append((part[r], range(n), columns[c]))
                 owner.append(number)
-    return BicliqueCover(MetaOps.of(found), tuple(blocks), np.array(owner, np.int32))
+    return BicliqueCover(MetaOps.of(found), tuple(row_blocks), np.array(owner, np.int32))

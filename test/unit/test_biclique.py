@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sparsecc.cover.biclique import BicliqueCover, bicliques
 from sparsecc.cover.cells import Unit, count_cells
 from sparsecc.cover.compact import window_compaction
-from sparsecc.cover.laws import Pattern
+from sparsecc.cover.laws import Pattern, broken_cover_law
 
 Mask = NDArray[np.bool_]
 
@@ -21,13 +21,13 @@ EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 
 # Share of the dense 16 x 16 tiles that a first greedy trial left, and the part of it that ours may leave.
 TRIAL = {
-    "tf_mag70_enc0_self_v": (0.763, 0.85),
-    "tf_mag80_enc1_ffn1": (0.560, 0.90),
-    "tf_mag90_enc0_ffn1": (0.340, 0.94),
-    "tf_rand90_enc0_ffn1": (0.349, 0.94),
+    "tf_mag70_enc0_self_v": (0.763, 0.83),
+    "tf_mag80_enc1_ffn1": (0.560, 0.87),
+    "tf_mag90_enc0_ffn1": (0.340, 0.90),
+    "tf_rand90_enc0_ffn1": (0.349, 0.90),
     "rn_mag90_g3_3x3": (0.357, 0.90),
-    "tf_mag95_enc2_ffn2": (0.207, 0.95),
-    "tf_mag98_dec2_cross_q": (0.129, 0.94),
+    "tf_mag95_enc2_ffn2": (0.207, 0.92),
+    "tf_mag98_dec2_cross_q": (0.129, 0.92),
 }
 
 
@@ -63,6 +63,12 @@ def masks(draw: st.DrawFn) -> Mask:
 
 sides = st.sampled_from([1, 2, 3, 4, 8, 16])
 units = st.tuples(sides, st.just(N), sides)
+
+
+def mask_of(name: str) -> Mask:
+    from sparsecc.importers import load_matrix
+
+    return load_matrix(str(next(DLMC.glob(f"{name}.smtx*")))).csr.toarray() != 0
 
 
 def broken(cover: BicliqueCover, mask: Mask, um: int) -> str | None:
@@ -110,9 +116,8 @@ def test_metaops_stay_inside_row_blocks(mask: Mask, unit: Unit, max_rows: int):
     assert all(len(block) <= max_rows for block in cover.row_blocks)
     rows = np.concatenate([*cover.row_blocks, np.zeros(0, np.int32)])
     assert sorted(rows.tolist()) == np.flatnonzero(mask.any(axis=1)).tolist()
-    if max_rows >= unit[0]:
-        windows = window_compaction(pattern, N, unit, unit[0])
-        assert count_cells(cover.metaops, unit) <= count_cells(windows, unit)
+    windows = window_compaction(pattern, N, unit, min(unit[0], max_rows))
+    assert count_cells(cover.metaops, unit) <= count_cells(windows, unit)
 
 
 @EXAMPLES
@@ -158,17 +163,26 @@ def test_wrong_options(options: dict[str, int], message: str):
         bicliques(pattern_of(np.ones((3, 3), bool)), N, (2, N, 2), **options)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.skipif(not DLMC.exists(), reason="the matrices of ../shared/data are not there")
+needs_data = pytest.mark.skipif(not DLMC.exists(), reason="the matrices of ../shared/data are not there")
+
+
+@needs_data
 @pytest.mark.parametrize("name", list(TRIAL))
 def test_real_matrices_take_fewer_cells_than_the_trial(name: str):
-    from sparsecc.importers import load_matrix
-
-    csr = load_matrix(str(next(DLMC.glob(f"{name}.smtx*")))).csr
-    m, k = csr.shape
-    cover = bicliques(Pattern(m, k, csr.indptr.astype(np.int64), csr.indices), N, (16, N, 16))
+    mask = mask_of(name)
+    m, k = mask.shape
+    cover = bicliques(pattern_of(mask), N, (16, N, 16))
     trial, part = TRIAL[name]
     assert count_cells(cover.metaops, (16, N, 16)) <= part * trial * -(-m // 16) * -(-k // 16)
-    mask = csr.toarray() != 0
-    for i in range(len(cover.metaops)):
-        mask[np.ix_(np.asarray(cover.metaops.rows(i)), np.asarray(cover.metaops.columns(i)))] = False
-    assert not mask.any()
+    assert broken_cover_law(cover.metaops, pattern_of(mask), N) is None
+
+
+@needs_data
+def test_similar_rows_share_a_block():
+    """On a real layer, blocks of 256 clustered rows take fewer cells than blocks of consecutive rows."""
+    mask = mask_of("tf_mag90_enc0_ffn1")
+    pattern, unit = pattern_of(mask), (16, N, 16)
+    in_order = np.array_split(np.arange(len(mask)), 8)
+    clustered = bicliques(pattern, N, unit, effort=0, max_rows=256)
+    plain = bicliques(pattern, N, unit, effort=0, row_blocks=in_order)
+    assert count_cells(clustered.metaops, unit) < count_cells(plain.metaops, unit)
