@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     run.add_argument("--output", metavar="Y.npy", help="write C [M, N]")
     run.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    run.add_argument(
+        "--fail-if-slower-than-dense", action="store_true", help="exit status 3 when the dense plan is faster"
+    )
     run.add_argument("--trace", metavar="FILE.json", help="write a Chrome trace of all instructions")
     pictures_cli.add_plot(run)
     pictures_cli.add_html(run)
@@ -191,6 +194,12 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(report.to_json(), indent=2))
     elif not arguments.quiet:
         _console().print(report.table())
+    if arguments.fail_if_slower_than_dense and (report.speedup or 1.0) < 1.0:
+        raise UserError(
+            f"{report.name}: the {report.plan} plan takes {report.cycles} cycles, the dense one "
+            f"{report.dense_cycles}; take --plan auto, which never does",
+            exit_code=3,
+        )
     return 0
 
 

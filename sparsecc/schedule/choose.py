@@ -23,6 +23,8 @@ from sparsecc.target import Target
 MARGIN = 0.01
 # How hard to search for covers unless asked otherwise.
 EFFORT = 1
+# At effort 1, larger matrices keep their order: the search takes time in proportion to nonzeros x windows.
+MOST_ORDERED = 1 << 19
 # Strategies that order rows, besides windows of ordered rows.
 ORDERED = ("tiles", "mixed")
 
@@ -93,7 +95,7 @@ def _portfolio(
         # The covers of published systems are cheap, and now and then the best.
         if strategy.least_effort == 0 and name not in ORDERED and (effort > 0 or not strategy.published):
             yield name, strategy.build(search, n)
-    if effort == 0 or not pattern.nnz:
+    if effort == 0 or not pattern.nnz or (effort == 1 and pattern.nnz > MOST_ORDERED):
         return
     if indexed:
         yield from _bicliques(pattern, n, target, effort, seed)

@@ -68,6 +68,15 @@ def command(arguments: Sequence[str], **environment: str) -> subprocess.Complete
 # What works.
 
 
+def test_slower_than_dense_fails_when_asked(tmp_path: Path, capsys: Capture):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "scattered.npy"
+    np.save(path, (rng.integers(1, 9, (256, 256)) * (rng.random((256, 256)) < 0.1)).astype(np.int8))
+    arguments = ("run", str(path), "--n", "64", "-q", "--fail-if-slower-than-dense")
+    assert "the dense one" in fails(capsys, 3, *arguments, "--plan", "sgt")
+    ok(capsys, *arguments)
+
+
 def test_run_prints_a_table_with_units(weights: str, capsys: Capture):
     out = ok(capsys, "run", weights, "--n", "16")
     rows = dict(line.strip().split("  ", 1) for line in out.splitlines() if "  " in line.strip())
