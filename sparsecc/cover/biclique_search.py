@@ -71,7 +71,7 @@ def _heaviest(sums: Weights, count: int) -> tuple[Index, int]:
     if len(where) > count:
         kept = taken.argsort(kind="stable")[-count:]
         where, taken = where[kept], taken[kept]
-    return where, int(np.add.reduce(taken, dtype=np.int64))
+    return where, sum(taken.tolist())
 
 
 class _Remainder:

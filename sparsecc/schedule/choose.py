@@ -101,8 +101,8 @@ def _portfolio(
         yield from _bicliques(pattern, n, target, effort, seed)
         if effort == 1:
             return  # bicliques leave little to orders that all columns share
-    # Orders take time. At effort 1 only the height is ordered whose windows did best in the natural order, and
-    # the next smaller one: like rows together need fewer columns, so that lower windows pay.
+    # Orders take time. At effort 1 only the height is ordered whose windows did best in the natural order,
+    # and the next smaller one: like rows together need fewer columns, so that lower windows pay.
     best = min(HEIGHTS, key=lambda h: cycles.get(f"window-{h}", math.inf))
     for height in HEIGHTS if effort > 1 else (best, best // 2 if best > 1 else 2):
         yield f"rows-{height}", tried[f"rows-{height}"].build(search, n)

@@ -152,7 +152,7 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, targe
 
 
 def _turns(steps: Int64) -> Int64:
-    """When each block has its turn: blocks without steps, which only store, stand between the others' steps."""
+    """When each block has its turn: blocks without steps, which only store, stand between others."""
     empty = steps == 0
     done = np.cumsum(steps) / max(1, int(steps.sum()))
     idle = (np.cumsum(empty) - 0.5) / max(1, int(empty.sum()))
