@@ -8,12 +8,12 @@ than the tiles of any one re-ordered matrix.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.cover.biclique_search import EFFORTS, Block, Plane, greedy, improve, shortened
+from sparsecc.cover.biclique_search import EFFORTS, Block, Effort, Plane, greedy, improve, shortened
 from sparsecc.cover.cells import Unit, count_cells
 from sparsecc.cover.compact import live_columns, live_rows, window_compaction
 from sparsecc.cover.laws import Pattern
@@ -95,10 +95,9 @@ def _count(blocks: list[Block], unit: Unit) -> int:
     return sum(-(-len(rows) // unit[0]) * -(-len(columns) // unit[2]) for rows, columns in blocks)
 
 
-def _search(plane: Plane, unit: Unit, effort: int, rng: np.random.Generator) -> list[Block]:
+def _search(plane: Plane, unit: Unit, how: Effort, rng: np.random.Generator) -> list[Block]:
     """Blocks of the plane that hold all of its ones."""
     um, _, uk = unit
-    how = EFFORTS[effort]
     blocks = shortened(plane, list(greedy(plane, um, uk, how, rng)), um, uk)
     blocks = _joined(improve(plane, blocks, um, uk, how.updates, rng))
     windows = _windows(plane, um)
@@ -139,7 +138,7 @@ def bicliques(
     cell. Unless row_blocks are given the cover never has more cells than window_compaction with unit[0] rows
     (or max_rows, if that is less).
 
-    effort: 0 to 3; the time of each is some five times that of the one before.
+    effort: 0 to 3; the time of each is some four times that of the one before.
     row_blocks: sets of rows that are accumulated together: no meta-op has rows of two. They must be disjoint
         and hold every row with a nonzero.
     max_rows: make such sets here, of at most this many similar rows each. One of the two can be given.
@@ -188,13 +187,16 @@ def _cover(
     """A cover inside the row blocks; columns are those with a nonzero."""
     found: list[tuple[Axis, range, Axis]] = []
     owner: list[int] = []
+    how = EFFORTS[effort]
+    live_count = len(live_rows(pattern))
     for number, rows in enumerate(row_blocks):
         for part in _cut(rows, MAX_PLANE // max(len(columns), 1), unit[0]):
             plane = _plane(pattern, part, columns)
             part, plane = part[live := plane.any(axis=1)], plane[live]
             if not live.any():
                 continue
-            for r, c in _search(plane, unit, effort, rng):
+            share = replace(how, updates=how.updates * len(part) // live_count)
+            for r, c in _search(plane, unit, share, rng):
                 found.append((part[r], range(n), columns[c]))
                 owner.append(number)
     return BicliqueCover(MetaOps.of(found), tuple(row_blocks), np.array(owner, np.int32))

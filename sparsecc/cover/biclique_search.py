@@ -55,8 +55,11 @@ def _weights(plane: Plane, side: int) -> Weights:
     """
     degrees = [np.add.reduce(plane, axis=axis, dtype=np.int64) for axis in (1, 0)]
     rows, columns = ((np.maximum(d, 1) / d[d > 0].mean()) ** -0.5 for d in degrees)
-    weights = np.clip(np.rint(BASE * np.outer(rows, columns)), 1, HEAVIEST) * plane
-    return weights.astype(np.uint8 if side * HEAVIEST < 256 else np.uint16)
+    weights = np.zeros(plane.shape, np.uint8 if side * HEAVIEST < 256 else np.uint16)
+    at_row, at_column = plane.nonzero()
+    scaled = np.rint(BASE * (rows[at_row] * columns[at_column]))
+    weights[at_row, at_column] = np.clip(scaled, 1, HEAVIEST)
+    return weights
 
 
 def _heaviest(sums: Weights, count: int) -> tuple[Index, int]:
@@ -77,8 +80,9 @@ def _heaviest(sums: Weights, count: int) -> tuple[Index, int]:
 class _Remainder:
     """The weights of the ones that no block holds yet, by rows and by columns, and moves of the search."""
 
-    def __init__(self, weights: Weights, um: int, uk: int) -> None:
-        self.um, self.uk = um, uk
+    def __init__(self, weights: Weights, um: int, uk: int, heaviest: int) -> None:
+        """heaviest: the most that any weight ever gets."""
+        self.um, self.uk, self.heaviest = um, uk, heaviest
         self.m, self.k = weights.shape
         self.by_row = weights.copy()
         self.by_column = np.ascontiguousarray(weights.T)
@@ -117,7 +121,7 @@ class _Remainder:
 
     def grow(self, row: int) -> tuple[int, Index, Index]:
         """A block grown from one row: from its few nearest rows to um, columns chosen anew each time."""
-        own: Index = self.by_row[row].nonzero()[0][: 65535 // HEAVIEST]
+        own: Index = self.by_row[row].nonzero()[0][: 65535 // self.heaviest]
         if not len(own):
             return 0, own, own
         # The row may have more ones than uk, so that these sums need more bits.
@@ -152,7 +156,7 @@ def greedy(plane: Plane, um: int, uk: int, effort: Effort, rng: np.random.Genera
     Of `effort.seeds` blocks that overlap as they like, the heaviest is taken. Taking it makes some of the
     others lighter; these are improved only when they come first (lazy evaluation).
     """
-    rest = _Remainder(_weights(plane, max(um, uk)), um, uk)
+    rest = _Remainder(_weights(plane, max(um, uk)), um, uk, HEAVIEST)
     queue: list[tuple[int, int, int, Block]] = []
     number = 0
 
@@ -162,7 +166,8 @@ def greedy(plane: Plane, um: int, uk: int, effort: Effort, rng: np.random.Genera
             heapq.heappush(queue, (-found[0], number, row, found[1:]))
             number += 1
 
-    for row in np.argsort(-plane.sum(axis=1), kind="stable")[: effort.seeds].tolist():
+    fullest = np.argsort(-plane.sum(axis=1), kind="stable")
+    for row in fullest[: effort.seeds].tolist():
         push(row, rest.grow(row))
     while queue:
         expected, _, row, block = heapq.heappop(queue)
@@ -230,9 +235,9 @@ class _Cover:
     def __init__(self, plane: Plane, blocks: list[Block], um: int, uk: int) -> None:
         side = max(um, uk)
         self.weights = _weights(plane, side).reshape(-1)
-        self.cap = np.iinfo(self.weights.dtype).max // side
+        self.cap = min(255, np.iinfo(self.weights.dtype).max // side)
         self.blocks = list(blocks)
-        self.rest = _Remainder(self.weights.reshape(plane.shape), um, uk)
+        self.rest = _Remainder(self.weights.reshape(plane.shape), um, uk, self.cap)
         self.held = np.zeros(plane.size, np.int32)
         for block in blocks:
             self.held[self.rest.places(*block)] += 1
@@ -257,9 +262,8 @@ class _Cover:
         return int(np.add.reduce(free, dtype=np.int64))
 
     def raise_weights(self) -> None:
-        """Ones that no block holds count one more from now on."""
-        free = self.rest.flat_row > 0
-        self.weights[free] = np.minimum(self.weights[free] + 1, self.cap)
+        """Ones that no block holds count one more from now on, but no more than sums have room for."""
+        self.weights[(self.rest.flat_row > 0) & (self.weights < self.cap)] += 1
         self._refresh()
 
     def drop_lightest(self, count: int) -> None:
