@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sparsecc.cover.laws import Pattern, locate
 from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, MetaOps, expand
 from sparsecc.errors import UserError
-from sparsecc.schedule.cost import Estimate
+from sparsecc.schedule.cost import Estimate, data_cycles, requests
 from sparsecc.target import Target
 from sparsecc.target.instructions import pack_indices
 
@@ -138,7 +138,6 @@ def row_blocks(metaops: MetaOps, m: int, limit: int) -> tuple[list[Int32], Int64
 def _estimate(
     cells: MetaOps,
     blocks: list[Int32],
-    block_first: Int64,
     n: int,
     k: int,
     target: Target,
@@ -157,14 +156,14 @@ def _estimate(
         each = preload + stream + (array.rows + array.cols - 2 if array.fill_in_occupancy else 0)
     compute = float(each.sum()) * n_tiles
     w_rows, index_rows = step_rows(target)
-    per_step = math_ceil((w_rows + 2 * index_rows) * target.row_bytes, dma.bytes_per_cycle)
+    per_step = data_cycles((w_rows + 2 * index_rows) * target.row_bytes, target)
     weights = float(len(cells)) * per_step * (1 if knobs.panels_inside else panels)
     panel_bytes = min(n, knobs.panel_tiles * array.cols) * target.element_bytes(target.in_type)
     x_loads = panels if not knobs.panels_inside or knobs.x_slots >= panels else panels * len(blocks)
-    x = float(k) * math_ceil(panel_bytes, dma.bytes_per_cycle) * x_loads
+    x = float(k) * data_cycles(panel_bytes, target) * x_loads
     m = sum(map(len, blocks))
     y_bytes = min(n, knobs.panel_tiles * array.cols) * target.element_bytes(target.acc_type)
-    y_row = math_ceil(y_bytes, dma.bytes_per_cycle) + dma.gather_overhead * math_ceil(y_bytes, dma.max_burst)
+    y_row = data_cycles(y_bytes, target) + dma.gather_overhead * requests(y_bytes, target)
     store = float(m) * y_row * panels + m * 4 / dma.bytes_per_cycle * panels
     fill = float(m) * n_tiles * array.cols / target.vector.lanes
     issue = (
@@ -181,13 +180,7 @@ def _estimate(
         + array.rows
         + array.cols
     )
-    del block_first
     return Estimate(compute, weights + x, store, fill, issue, ramp)
-
-
-def math_ceil(amount: float, width: float) -> int:
-    """amount / width, rounded up."""
-    return int(-(-amount // width)) if width != float("inf") else 0
 
 
 def best_indexed_plan(metaops: MetaOps, pattern_k: int, m: int, n: int, target: Target) -> IndexedPlan:
@@ -224,7 +217,7 @@ def best_indexed_plan(metaops: MetaOps, pattern_k: int, m: int, n: int, target: 
                     continue
                 height = max(map(len, blocks), default=1)
                 knobs = IndexedKnobs(panel_tiles, height, inside, need, x_slots)
-                estimate = _estimate(ordered, blocks, block_first, n, pattern_k, target, knobs)
+                estimate = _estimate(ordered, blocks, n, pattern_k, target, knobs)
                 if best is None or estimate.score < best.estimate.score:
                     best = IndexedPlan(ordered, blocks, block_first, knobs, estimate)
     if best is None:
