@@ -43,6 +43,11 @@ MTX = (
 )
 
 
+def compressed(data: bytes) -> bytes:
+    """gzip without the time of day: parametrised tests need the same name in every process."""
+    return gzip.compress(data, mtime=0)
+
+
 def assert_valid(matrix: Matrix) -> None:
     csr = matrix.csr
     rows, cols = matrix.shape
@@ -137,7 +142,7 @@ Write = Callable[[str, bytes], str]
     ("name", "data"),
     [
         ("m.mtx", MTX),
-        ("m.mtx.gz", gzip.compress(MTX)),
+        ("m.mtx.gz", compressed(MTX)),
         ("m.MTX", MTX.replace(b"\n", b"\r\n")),
         ("m.npy", npy(DENSE)),
         ("m.npy", npy(np.asfortranarray(DENSE.astype(">f8")))),
@@ -176,7 +181,7 @@ def test_blocks_of_bsr(write: Write):
         ("m.smtx", SMTX),
         ("m.smtx", b"3 4 4\n0 2 2 4\n1 3 0 3"),
         ("m.smtx", b"3,4,4\r\n0 2 2 4\r\n3 1 0 3\r\n\r\n"),
-        ("m.smtx.gz", gzip.compress(SMTX)),
+        ("m.smtx.gz", compressed(SMTX)),
         ("m.mtx", b"%%MatrixMarket matrix coordinate pattern general\n3 4 4\n1 2\n1 4\n3 1\n3 4\n"),
         ("m.npy", npy(DENSE != 0)),
         ("m.npz", saved(sp.csr_array(DENSE != 0))),
@@ -192,7 +197,7 @@ def test_patterns_are_read_as_ones(write: Write, name: str, data: bytes):
 
 
 def test_names(write: Write):
-    assert load_matrix(write("conv1_0.54.mtx.gz", gzip.compress(MTX))).name == "conv1_0.54"
+    assert load_matrix(write("conv1_0.54.mtx.gz", compressed(MTX))).name == "conv1_0.54"
     assert load_matrix(write("a.b.smtx", SMTX)).name == "a.b"
     assert load_matrix(write("net.safetensors", save({"x/w": DENSE})) + ":x/w").name == "net.x/w"
     packed = write("p.tar.xz", pack({"sub/a.smtx": SMTX}))
@@ -335,10 +340,10 @@ BAD: list[tuple[str, bytes, str]] = [
     ("m.smtx", "3, 4, 4\n0 2 2 4\n1 3 0 \u0663".encode(), "line 3, number 4"),
     ("m.smtx", SMTX + b"7", "text after line 3"),
     ("m.smtx", b"3, 4, 4\n0 2 \xff 4\n1 3 0 3", "line 2: found byte 0xff at offset 12, which is not UTF-8"),
-    ("m.smtx", gzip.compress(SMTX), "gzip-compressed data.*rename it to m.smtx.gz"),
+    ("m.smtx", compressed(SMTX), "gzip-compressed data.*rename it to m.smtx.gz"),
     ("m.smtx.gz", SMTX, "not gzip.*rename it to m.smtx"),
-    ("m.smtx.gz", gzip.compress(SMTX)[:-9], "damaged gzip data"),
-    ("m.smtx.gz", gzip.compress(SMTX)[:12] + b"garble" + gzip.compress(SMTX)[18:], "damaged gzip data"),
+    ("m.smtx.gz", compressed(SMTX)[:-9], "damaged gzip data"),
+    ("m.smtx.gz", compressed(SMTX)[:12] + b"garble" + compressed(SMTX)[18:], "damaged gzip data"),
     # Matrix Market
     ("m.mtx", b"", "begins with %%MatrixMarket"),
     ("m.mtx", b"3 4 4\n", "begins with %%MatrixMarket"),
@@ -500,7 +505,7 @@ def test_too_large(write: Write, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(UserError, match="found 1001 bytes, but at most 1000"):
         load_matrix(write("m.smtx", b" " * 1001))
     with pytest.raises(UserError, match="more than 1000 bytes after unpacking"):
-        load_matrix(write("m.smtx.gz", gzip.compress(b" " * 1001)))
+        load_matrix(write("m.smtx.gz", compressed(b" " * 1001)))
 
 
 def test_memory_runs_out(write: Write, monkeypatch: pytest.MonkeyPatch):
@@ -642,13 +647,13 @@ def test_values_at_loading(write: Write):
 
 SEEDS: dict[str, list[bytes]] = {
     "m.smtx": [SMTX],
-    "m.smtx.gz": [gzip.compress(SMTX)],
+    "m.smtx.gz": [compressed(SMTX)],
     "m.mtx": [
         MTX,
         b"%%MatrixMarket matrix array integer symmetric\n2 2\n1\n2\n3\n",
         b"%%MatrixMarket matrix coordinate real skew-symmetric\n3 3 2\n2 1 2.5\n3 1 -1e3\n",
     ],
-    "m.mtx.gz": [gzip.compress(MTX)],
+    "m.mtx.gz": [compressed(MTX)],
     "m.npy": [npy(DENSE), npy(np.eye(3, dtype=np.int8))],
     "m.npz": [
         csr_npz(),
