@@ -31,7 +31,7 @@
 #define AX_L0B(row) ((uint32_t)(row) | 0xC0000000u)
 
 typedef enum { AX_I8, AX_F16, AX_BF16, AX_F32, AX_I32 } ax_type;
-typedef enum { AX_WS, AX_MMA } ax_array_kind;
+typedef enum { AX_WS, AX_MMA, AX_XB } ax_array_kind; /* AX_XB: see crossbar.h */
 typedef enum { AX_ACT_NONE, AX_ACT_RELU } ax_act;
 typedef enum { AX_ADD, AX_MUL, AX_MAX, AX_RELU, AX_SCALE } ax_vop_kind;
 
