@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -90,6 +91,33 @@ def simulator_library() -> Path:
             "name another folder in SPARSECC_CACHE"
         ) from e
     return library
+
+
+@cache
+def _built(source: Path, headers: tuple[tuple[str, str], ...]) -> Path:
+    library = simulator_library()
+    state = hashlib.blake2b(source.read_bytes() + repr(headers).encode(), digest_size=12)
+    program = library.parent / f"{source.stem}-{state.hexdigest()}"
+    if program.is_file():
+        return program
+    try:
+        with tempfile.TemporaryDirectory(dir=library.parent) as work:
+            for name, text in headers:
+                (Path(work) / name).write_text(text)
+            command = [*find_compiler(), "-std=c11", "-O2", "-I.", f"-I{SIMULATOR}", str(source), str(library)]
+            call([*command, "-lm", "-o", "built"], Path(work), f"building {source.stem}")
+            os.replace(Path(work) / "built", program)
+    except OSError as e:
+        raise UserError(
+            f"cannot keep the built {source.stem} in {library.parent}: {e.strerror}; "
+            "name another folder in SPARSECC_CACHE"
+        ) from e
+    return program
+
+
+def build_with_simulator(source: Path, headers: Mapping[str, str]) -> Path:
+    """A program of ours on the simulator's library, built once and kept beside it; headers are texts by name."""
+    return _built(source, tuple(headers.items()))
 
 
 def build_program(folder: Path) -> Path:

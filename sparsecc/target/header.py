@@ -11,7 +11,11 @@ AX_VERSION = 1  # of runtime/axsim/axsim.h; a header made for another version do
 def target_header(target: Target) -> str:
     """The text of target.h: constants for the program, and the simulator's configuration."""
     name = json.dumps(target.name)
-    fields = "\n".join(f"    .{field} = {value}," for field, value in _config(target).items())
+    written = {"name": "AX_TARGET_NAME", **{field: _c(value) for field, value in configuration(target).items()}}
+    # In words what C has words for.
+    written |= {"kind": f"AX_{target.array.kind.upper()}", "rows": "AX_ROWS", "cols": "AX_COLS"}
+    written |= {"in": f"AX_{target.in_type.upper()}", "acc": f"AX_{target.acc_type.upper()}"}
+    fields = "\n".join(f"    .{field} = {value}," for field, value in written.items())
     return f"""\
 /* Target {target.name}, written by sparsecc.
 {_provenance(target)}
@@ -48,57 +52,61 @@ def _provenance(target: Target) -> str:
     return "\n".join([f" * Assumed: {assumed}.", *lines])
 
 
-def _config(target: Target) -> dict[str, str]:
-    """Every field of ax_config in its order, as C writes it."""
+# ax_array_kind and ax_type, in the order of axsim.h.
+KINDS = ("ws", "mma")
+TYPES = ("i8", "f16", "bf16", "f32", "i32")
+
+
+def configuration(target: Target) -> dict[str, float]:
+    """Every field of ax_config after the name, in its order, as a number."""
     array, dma, move, vector = target.array, target.dma, target.move, target.vector
     energy, queues, indexed = target.energy, target.queues, target.indexed
     return {
-        "name": "AX_TARGET_NAME",
-        "clock_ghz": _c(target.clock_ghz),
-        "kind": {"ws": "AX_WS", "mma": "AX_MMA"}[array.kind],
-        "rows": "AX_ROWS",
-        "cols": "AX_COLS",
-        "in": f"AX_{target.in_type.upper()}",
-        "acc": f"AX_{target.acc_type.upper()}",
-        "pe_double_buffer": _c(array.pe_double_buffer),
-        "fill_in_occupancy": _c(array.fill_in_occupancy),
-        "min_rows": _c(array.min_rows),
-        "mma_m": _c(array.mma_m),
-        "mma_n": _c(array.mma_n),
-        "mma_k": _c(array.mma_k),
-        "mma_interval": _c(array.interval),
-        "mma_latency": _c(array.latency),
-        "spad_bytes": _c(target.spad.bytes),
-        "acc_bytes": _c(target.acc.bytes),
-        "l0a_bytes": _c(target.l0a.bytes if target.l0a else 0),
-        "l0b_bytes": _c(target.l0b.bytes if target.l0b else 0),
-        "line_rows": _c(target.line_rows),
-        "dma_bytes_per_cycle": _c(dma.bytes_per_cycle),
-        "dma_latency": _c(dma.latency),
-        "dma_max_burst": _c(dma.max_burst),
-        "dma_row_overhead": _c(dma.row_overhead),
-        "dma_gather_overhead": _c(dma.gather_overhead),
-        "move_bytes_per_cycle": _c(move.bytes_per_cycle),
-        "move_latency": _c(move.latency),
-        "vector_lanes": _c(vector.lanes),
-        "vector_latency": _c(vector.latency),
-        "queue_load": _c(queues.load),
-        "queue_execute": _c(queues.execute),
-        "queue_store": _c(queues.store),
-        "issue_gap": _c(queues.issue_gap),
-        "report_last_index": _c(target.timing.count == "last_index"),
-        "mac_pj": _c(target.mac_pj),
-        "reg_pj_per_byte": _c(energy.reg_pj_per_byte),
-        "spad_pj_per_byte": _c(energy.spad_pj_per_byte),
-        "acc_pj_per_byte": _c(energy.acc_pj_per_byte),
-        "l0_pj_per_byte": _c(energy.l0_pj_per_byte),
-        "dram_pj_per_byte": _c(energy.dram_pj_per_byte),
-        "alu_pj": _c(energy.alu_pj),
-        "indexed": _c(target.indexed is not None),
-        "indexed_read_cycles": _c(indexed.read_cycles if indexed else 0),
-        "indexed_accumulate_cycles": _c(indexed.accumulate_cycles if indexed else 0),
-        "indexed_read_pj": _c(indexed.read_pj if indexed else 0.0),
-        "indexed_accumulate_pj": _c(indexed.accumulate_pj if indexed else 0.0),
+        "clock_ghz": target.clock_ghz,
+        "kind": KINDS.index(array.kind),
+        "rows": array.rows,
+        "cols": array.cols,
+        "in": TYPES.index(target.in_type),
+        "acc": TYPES.index(target.acc_type),
+        "pe_double_buffer": array.pe_double_buffer,
+        "fill_in_occupancy": array.fill_in_occupancy,
+        "min_rows": array.min_rows,
+        "mma_m": array.mma_m,
+        "mma_n": array.mma_n,
+        "mma_k": array.mma_k,
+        "mma_interval": array.interval,
+        "mma_latency": array.latency,
+        "spad_bytes": target.spad.bytes,
+        "acc_bytes": target.acc.bytes,
+        "l0a_bytes": target.l0a.bytes if target.l0a else 0,
+        "l0b_bytes": target.l0b.bytes if target.l0b else 0,
+        "line_rows": target.line_rows,
+        "dma_bytes_per_cycle": dma.bytes_per_cycle,
+        "dma_latency": dma.latency,
+        "dma_max_burst": dma.max_burst,
+        "dma_row_overhead": dma.row_overhead,
+        "dma_gather_overhead": dma.gather_overhead,
+        "move_bytes_per_cycle": move.bytes_per_cycle,
+        "move_latency": move.latency,
+        "vector_lanes": vector.lanes,
+        "vector_latency": vector.latency,
+        "queue_load": queues.load,
+        "queue_execute": queues.execute,
+        "queue_store": queues.store,
+        "issue_gap": queues.issue_gap,
+        "report_last_index": target.timing.count == "last_index",
+        "mac_pj": target.mac_pj,
+        "reg_pj_per_byte": energy.reg_pj_per_byte,
+        "spad_pj_per_byte": energy.spad_pj_per_byte,
+        "acc_pj_per_byte": energy.acc_pj_per_byte,
+        "l0_pj_per_byte": energy.l0_pj_per_byte,
+        "dram_pj_per_byte": energy.dram_pj_per_byte,
+        "alu_pj": energy.alu_pj,
+        "indexed": target.indexed is not None,
+        "indexed_read_cycles": indexed.read_cycles if indexed else 0,
+        "indexed_accumulate_cycles": indexed.accumulate_cycles if indexed else 0,
+        "indexed_read_pj": indexed.read_pj if indexed else 0.0,
+        "indexed_accumulate_pj": indexed.accumulate_pj if indexed else 0.0,
     }
 
 
