@@ -6,6 +6,11 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# Property tests try the same cases on every machine, however slow; HYPOTHESIS_SEED=random explores others.
+settings.register_profile("same", deadline=None, derandomize=os.environ.get("HYPOTHESIS_SEED") != "random")
+settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
