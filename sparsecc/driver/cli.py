@@ -244,17 +244,17 @@ def _analyze(arguments: argparse.Namespace) -> int:
 
 
 def _targets(arguments: argparse.Namespace) -> int:
-    from sparsecc.target import Target
+    from sparsecc.target import load_target, target_names
 
     if arguments.name:
-        target = Target.load(arguments.name)
+        target = load_target(arguments.name)
         print(target)
         print("  sources")
         for pattern, source in target.sources:
             print(f"    {pattern}: {source}")
         return 0
-    for name in Target.names():
-        print(str(Target.load(name)).splitlines()[0])
+    for name in target_names():
+        print(str(load_target(name)).splitlines()[0])
     return 0
 
 

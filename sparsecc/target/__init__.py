@@ -1,5 +1,8 @@
 """Accelerators: their description in TOML, and their instruction set."""
 
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.document import TargetError
+from sparsecc.target.load import AnyTarget, load_target, target_names
 from sparsecc.target.target import (
     Array,
     Dma,
@@ -9,13 +12,14 @@ from sparsecc.target.target import (
     Move,
     Queues,
     Target,
-    TargetError,
     Timing,
     Vector,
 )
 
 __all__ = [
+    "AnyTarget",
     "Array",
+    "CrossbarTarget",
     "Dma",
     "Energy",
     "Indexed",
@@ -26,4 +30,6 @@ __all__ = [
     "TargetError",
     "Timing",
     "Vector",
+    "load_target",
+    "target_names",
 ]

@@ -7,22 +7,33 @@ out is refused. The fields mirror `ax_config` of the simulator (runtime/axsim/ax
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import fnmatch
-import importlib.metadata
-import json
-import math
 import os
-import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 from sparsecc.errors import UserError
+from sparsecc.target.document import (
+    ASSUMED,
+    Amount,
+    Bytes,
+    Count,
+    Document,
+    Picojoules,
+    Range,
+    TargetError,
+    Width,
+    base_type,
+    check_name,
+    check_sources,
+    fail,
+    nearest,
+    source_of,
+    toml_text,
+    wrong,
+)
 
-ENTRY_POINTS = "sparsecc.targets"
 PRESETS = Path(__file__).parent / "presets"
 
 ELEMENT_BYTES: Mapping[str, int] = {"i8": 1, "f16": 2, "bf16": 2, "f32": 4, "i32": 4}
@@ -30,43 +41,7 @@ ELEMENT_BYTES: Mapping[str, int] = {"i8": 1, "f16": 2, "bf16": 2, "f32": 4, "i32
 TYPE_PAIRS: Mapping[str, str] = {"i8": "i32", "f16": "f32", "bf16": "f32", "f32": "f32"}
 
 INDEX_BYTES = 2  # of a number in a list of rows in SPAD
-INT_MAX = 2**31 - 1  # ax_config keeps counts in C ints
 ADDRESS_ROWS = 2**30  # the top two bits of an on-chip address name the memory
-
-ASSUMED = "assumed"
-
-
-class TargetError(UserError):
-    """A target is wrong at `key`; `problem` says what was found, what is needed and what to do."""
-
-    def __init__(self, where: str, key: str, problem: str):
-        super().__init__(f"{where}: {key}: {problem}")
-        self.key = key
-        self.problem = problem
-
-
-@dataclass(frozen=True)
-class Range:
-    """The values a number may have: low <= value <= high, or low < value when `above`."""
-
-    low: float
-    high: float = INT_MAX
-    above: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        # Written so that NaN, which compares false with everything, is out of every range.
-        return (self.low < value if self.above else self.low <= value) and value <= self.high
-
-    def __str__(self) -> str:
-        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
-        return low if self.high in (INT_MAX, math.inf) else f"{low} and at most {self.high:g}"
-
-
-Count = Annotated[int, Range(1)]
-Amount = Annotated[int, Range(0)]
-Bytes = Annotated[int, Range(1, 2**40)]
-Width = Annotated[float, Range(0, math.inf, above=True)]
-Picojoules = Annotated[float, Range(0, 1e9)]
 
 
 @dataclass(frozen=True)
@@ -236,39 +211,28 @@ class Target:
         _check_array(self)
         _check_memories(self)
         _check_indexed(self)
-        _check_sources(self)
+        check_sources(self, _numbers(self))
 
     @staticmethod
     def load(name_or_path: str | os.PathLike[str]) -> Target:
         """The target of that name (see `names`), or the one a .toml file describes."""
-        text = os.fspath(name_or_path)
-        if text.endswith(".toml") or os.sep in text:
-            return _read(Path(text))
-        preset = PRESETS / f"{text}.toml"
-        plugins = [e for e in importlib.metadata.entry_points(group=ENTRY_POINTS) if e.name == text]
-        if preset.is_file() + len(plugins) > 1:
-            places = ["sparsecc itself"] * preset.is_file() + [plugin.value for plugin in plugins]
+        from sparsecc.target.load import load_target  # which knows all families, and so imports this module
+
+        target = load_target(name_or_path)
+        if not isinstance(target, Target):
             raise UserError(
-                f"target '{text}' is offered by {' and by '.join(places)}, needed by only one; uninstall "
-                "another or give the path of a .toml file",
+                f"target {target.name} is of family '{target.family}', needed 'tensor' here; name a target "
+                "with a tensor unit",
                 exit_code=2,
             )
-        if preset.is_file():
-            return _read(preset)
-        if plugins:
-            return _from_plugin(text, plugins[0].load())
-        names = Target.names()
-        raise UserError(
-            f"unknown target '{text}'{_nearest(text, names)}; name one of {', '.join(names)}, or give the "
-            "path of a .toml file",
-            exit_code=2,
-        )
+        return target
 
     @staticmethod
     def names() -> tuple[str, ...]:
-        """Every target that has a name: the presets and those of installed plug-ins."""
-        plugins = (entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
-        return tuple(sorted({path.stem for path in PRESETS.glob("*.toml")}.union(plugins)))
+        """Every target of any family that has a name: the presets and those of installed plug-ins."""
+        from sparsecc.target.load import target_names
+
+        return target_names()
 
     @property
     def types(self) -> tuple[tuple[str, str], ...]:
@@ -348,8 +312,8 @@ class Target:
     def source(self, key: str) -> str:
         """Where the number at a key such as "dma.latency" comes from."""
         if key not in _numbers(self):
-            raise UserError(f"target {self.name} has no number '{key}'{_nearest(key, _numbers(self))}")
-        return _source(self.sources, key)
+            raise UserError(f"target {self.name} has no number '{key}'{nearest(key, _numbers(self))}")
+        return source_of(self.sources, key)
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -361,7 +325,7 @@ class Target:
         array = self.array
         foreign = KIND_KEYS["mma" if array.kind == "ws" else "ws"]
         lines = ["[target]"]
-        lines += [f"{key} = {_toml(getattr(self, key))}" for key in OWN_KEYS["target"]]
+        lines += [f"{key} = {toml_text(getattr(self, key))}" for key in OWN_KEYS["target"]]
         for name, section in _sections(self):
             if name == "memory.spad":
                 lines += ["", "[memory]", f"line_rows = {self.line_rows}"]
@@ -372,16 +336,18 @@ class Target:
                 value = getattr(section, field.name)
                 if field.name == "types":
                     value = [":".join(pair) for pair in array.types]
-                lines.append(f"{field.name} = {_toml(value)}")
+                lines.append(f"{field.name} = {toml_text(value)}")
         lines += ["", "[sources]"]
-        lines += [f"{_toml(pattern)} = {_toml(source)}" for pattern, source in self.sources]
+        lines += [f"{toml_text(pattern)} = {toml_text(source)}" for pattern, source in self.sources]
         return "\n".join(lines) + "\n"
 
     def __str__(self) -> str:
         array = self.array
         m, n, k = self.unit
-        memories = [f"spad {_size(self.spad.bytes)}", f"acc {_size(self.acc.bytes)}"]
-        memories += [f"{name} {_size(m.bytes)}" for name, m in (("l0a", self.l0a), ("l0b", self.l0b)) if m]
+        memories = [f"spad {size_text(self.spad.bytes)}", f"acc {size_text(self.acc.bytes)}"]
+        memories += [
+            f"{name} {size_text(m.bytes)}" for name, m in (("l0a", self.l0a), ("l0b", self.l0b)) if m
+        ]
         more: list[str] = []
         if self.indexed:
             read, add = self.indexed.read_cycles, self.indexed.accumulate_cycles
@@ -423,13 +389,7 @@ def _numbers(target: Target) -> list[str]:
     return keys
 
 
-def _source(sources: Sequence[tuple[str, str]], key: str) -> str:
-    """The source of a key; the pattern that says most about it, which is the longest one, wins."""
-    matching = [pair for pair in sources if fnmatch.fnmatchcase(key, pair[0])]
-    return max(matching, key=lambda pair: (pair[0] == key, len(pair[0])), default=("", ""))[1]
-
-
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
     """Bytes for people."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024 or count % 1024:
@@ -438,77 +398,22 @@ def _size(count: int) -> str:
     return f"{count} GiB"
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
-    """A hint in brackets, if some known word looks like this one."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
-
-
-def _toml(value: Any) -> str:
-    """A value of a target as TOML writes it."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-        case list():
-            return f"[{', '.join(map(_toml, cast(list[Any], value)))}]"
-        case tuple():
-            pairs = cast(tuple[tuple[str, float], ...], value)
-            return f"{{ {', '.join(f'{name} = {_toml(number)}' for name, number in pairs)} }}"
-        case _:
-            return repr(value)
-
-
 # Checks of a target, however it came about. --------------------------------------------------------
-
-
-def _fail(target: Target, key: str, problem: str) -> NoReturn:
-    raise TargetError(f"target '{target.name}'", key, problem)
 
 
 def _check_values(target: Target):
     """Type and range of every field, as its annotation says."""
 
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", target.name):
-        _fail(
-            target,
-            "target.name",
-            f"found {target.name!r}, needed letters, digits, '_', '.' and '-'; rename the target",
-        )
+    check_name(target)
     owners = [("target" if key in OWN_KEYS["target"] else "memory", target, key) for key in _OWN_FIELDS]
     for name, section in _sections(target):
         owners += [(name, section, field.name) for field in dataclasses.fields(section)]
     for name, section, field in owners:
-        if problem := _wrong(_HINTS[type(section)][field], getattr(section, field)):
-            _fail(target, f"{name}.{field}", problem)
+        if problem := wrong(_HINTS[type(section)][field], getattr(section, field)):
+            fail(target, f"{name}.{field}", problem)
     for element_type, number in target.energy.mac_pj:
-        if problem := _wrong(Picojoules, number):
-            _fail(target, f"energy.mac_pj.{element_type}", problem)
-
-
-def _wrong(hint: Any, value: Any) -> str:
-    """What is wrong with a value that should be as the annotation says; empty if nothing."""
-    allowed = None
-    if get_origin(hint) is Annotated:
-        hint, allowed = get_args(hint)
-    if get_origin(hint) is Literal:
-        choices = cast(tuple[str, ...], get_args(hint))
-        if value in choices:
-            return ""
-        near = _nearest(value, choices) if isinstance(value, str) else ""
-        return f"found {value!r}, needed {' or '.join(map(repr, choices))}{near}"
-    if hint is float or hint is int:
-        number = "a whole number" if hint is int else "a number"
-        needed = f"needed {number} {allowed}"
-        # A bool is an int to Python, and never a count to us.
-        if isinstance(value, bool) or not isinstance(value, int | float if hint is float else int):
-            return f"found {value!r}, {needed}"
-        if isinstance(allowed, Range) and value not in allowed:
-            return f"found {value!r}, {needed}; correct the number"
-    elif hint in (bool, str) and not isinstance(value, hint):
-        return f"found {value!r}, needed {'true or false' if hint is bool else 'a string'}"
-    return ""
+        if problem := wrong(Picojoules, number):
+            fail(target, f"energy.mac_pj.{element_type}", problem)
 
 
 def _check_array(target: Target):
@@ -516,27 +421,27 @@ def _check_array(target: Target):
     array = target.array
 
     if not array.types:
-        _fail(target, "array.types", 'found none, needed at least one pair such as "i8:i32"')
+        fail(target, "array.types", 'found none, needed at least one pair such as "i8:i32"')
     inputs = [pair[0] for pair in array.types]
     for in_type, acc_type in array.types:
         pair = f"{in_type}:{acc_type}"
         if TYPE_PAIRS.get(in_type) != acc_type:
             known = [":".join(item) for item in TYPE_PAIRS.items()]
-            _fail(
+            fail(
                 target,
                 "array.types",
-                f"found '{pair}', needed one of {', '.join(known)}{_nearest(pair, known)}",
+                f"found '{pair}', needed one of {', '.join(known)}{nearest(pair, known)}",
             )
         if inputs.count(in_type) > 1:
-            _fail(target, "array.types", f"found '{in_type}' twice, needed each input type once; remove one")
+            fail(target, "array.types", f"found '{in_type}' twice, needed each input type once; remove one")
         if in_type not in dict(target.energy.mac_pj):
-            _fail(
+            fail(
                 target,
                 "energy.mac_pj",
                 f"found no '{in_type}', needed one for each of array.types; add {in_type} = ...",
             )
     if array.in_type not in inputs:
-        _fail(
+        fail(
             target,
             "array.in_type",
             f"found '{array.in_type}', needed an input type of array.types: {', '.join(inputs)}",
@@ -545,13 +450,13 @@ def _check_array(target: Target):
     for element_type in energies:
         if element_type not in TYPE_PAIRS:
             known = list(TYPE_PAIRS)
-            near = _nearest(element_type, known)
-            _fail(target, "energy.mac_pj", f"found '{element_type}', needed only {', '.join(known)}{near}")
+            near = nearest(element_type, known)
+            fail(target, "energy.mac_pj", f"found '{element_type}', needed only {', '.join(known)}{near}")
         if energies.count(element_type) > 1:
-            _fail(target, "energy.mac_pj", f"found '{element_type}' twice, needed each type once; remove one")
+            fail(target, "energy.mac_pj", f"found '{element_type}' twice, needed each type once; remove one")
 
     if array.kind == "ws" and array.rows != array.cols:
-        _fail(
+        fail(
             target,
             "array.rows",
             f"found rows = {array.rows} with cols = {array.cols}, needed rows = cols for kind 'ws', because "
@@ -560,17 +465,17 @@ def _check_array(target: Target):
     for key in KIND_KEYS["mma"]:
         value = cast(int, getattr(array, key))
         if array.kind == "ws" and value:
-            _fail(
+            fail(
                 target,
                 f"array.{key}",
                 f"found {value} for kind 'ws', needed kind 'mma'; remove it or change array.kind",
             )
         if array.kind == "mma" and key != "latency" and value < 1:
-            _fail(target, f"array.{key}", f"found {value}, needed a whole number at least 1 for kind 'mma'")
+            fail(target, f"array.{key}", f"found {value}, needed a whole number at least 1 for kind 'mma'")
     if array.kind == "mma":
         for key in ("pe_double_buffer", "fill_in_occupancy", "min_rows"):
             if value := getattr(array, key):
-                _fail(target, f"array.{key}", f"found {value!r} for kind 'mma', needed kind 'ws'; remove it")
+                fail(target, f"array.{key}", f"found {value!r} for kind 'mma', needed kind 'ws'; remove it")
 
 
 def _check_memories(target: Target):
@@ -580,13 +485,13 @@ def _check_memories(target: Target):
     for name in ("l0a", "l0b"):
         present = getattr(target, name) is not None
         if array.kind == "mma" and not present:
-            _fail(
+            fail(
                 target,
                 f"memory.{name}",
                 f"found nothing, needed for kind 'mma'; add [memory.{name}] with its bytes",
             )
         if array.kind == "ws" and present:
-            _fail(
+            fail(
                 target,
                 f"memory.{name}",
                 "found for kind 'ws', needed only for kind 'mma'; remove the section",
@@ -613,25 +518,23 @@ def _check_memories(target: Target):
             row = array.cols * ELEMENT_BYTES[element_type]
             what = f"rows of {row} bytes ({array.cols} elements of {element_type})"
             if memory.bytes % row:
-                _fail(
-                    target, key, f"found {memory.bytes}, needed a whole number of {what}; round it to {row}"
-                )
+                fail(target, key, f"found {memory.bytes}, needed a whole number of {what}; round it to {row}")
             found = memory.bytes // row
             if found < 2 * rows:
-                _fail(
+                fail(
                     target,
                     key,
                     f"found {memory.bytes}, needed two tiles of {rows} {what} to load one while the other is "
                     f"used; make it at least {2 * rows * row}",
                 )
             if found > ADDRESS_ROWS:
-                _fail(
+                fail(
                     target,
                     key,
                     f"found {found} {what}, needed at most {ADDRESS_ROWS} because addresses have 30 bits",
                 )
             if found % target.line_rows:
-                _fail(
+                fail(
                     target,
                     "memory.line_rows",
                     f"found {target.line_rows}, needed a divisor of the {found} {what} of {name}; use one",
@@ -643,41 +546,15 @@ def _check_indexed(target: Target):
     if target.indexed is None:
         return
     if target.array.kind != "ws":
-        _fail(target, "indexed", "found for kind 'mma', needed only for kind 'ws'; remove the section")
+        fail(target, "indexed", "found for kind 'mma', needed only for kind 'ws'; remove the section")
     smallest = min(ELEMENT_BYTES[in_type] for in_type, _ in target.types)
     if (found := target.array.cols * smallest) < INDEX_BYTES:
-        _fail(
+        fail(
             target,
             "indexed",
             f"found scratchpad rows of {found} byte, needed {INDEX_BYTES} bytes for an index; make "
             "array.rows and array.cols larger or remove the section",
         )
-
-
-def _check_sources(target: Target):
-    """Every number has a source, and every source a number."""
-
-    for pattern, source in target.sources:
-        if not source.strip():
-            _fail(
-                target,
-                f"sources.{pattern}",
-                'found an empty text; say where the number is from, or "assumed"',
-            )
-        if not fnmatch.filter(_numbers(target), pattern):
-            near = _nearest(pattern, _numbers(target))
-            _fail(
-                target,
-                f"sources.{pattern}",
-                f"found no number that matches{near}; correct the pattern or remove it",
-            )
-    for key in _numbers(target):
-        if not _source(target.sources, key):
-            _fail(
-                target,
-                key,
-                f'found no source; add "{key}" = "where the number is from" or "assumed" to [sources]',
-            )
 
 
 _OWN_FIELDS = ("family", "clock_ghz", "line_rows")
@@ -687,133 +564,48 @@ _HINTS = {cls: get_type_hints(cls, include_extras=True) for cls in (Target, *SEC
 # Reading. --------------------------------------------------------------------------------------------
 
 
-def _from_plugin(name: str, provide: Callable[[], Any]) -> Target:
-    """The target an entry point offers: its callable returns a Target or the path of a file."""
-    match provide():
-        case Target() as target:
-            return target
-        case str() | Path() as path:
-            return _read(Path(path))
-        case other:
-            raise UserError(
-                f"entry point '{name}' of group {ENTRY_POINTS}: found {type(other).__name__}, needed a "
-                "Target or the path of a .toml file; correct what its callable returns"
-            )
-
-
-def _read(path: Path) -> Target:
-    """The target a file describes. Raises UserError, which names file, line and key."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UserError(
-            f"{path}: cannot be read ({reason}); give the path of a target's .toml file", 2
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    try:
-        return _Document(path, text).target()
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}; correct the syntax") from None
-
-
-class _Document:
-    """A TOML file on its way to a Target; knows on which line a key stands."""
-
-    def __init__(self, path: Path, text: str):
-        self.path = path
-        self.text = text
-        self.tables: dict[str, Any] = tomllib.loads(text)
+class TensorDocument(Document):
+    """A TOML file on its way to a Target of tensor units."""
 
     def target(self) -> Target:
         """The target, or TargetError at the line of the key that is wrong."""
         known = [*OWN_KEYS, *(name for name in SECTIONS if "." not in name), "sources"]
-        self._known("", self.tables, known)
-        self._known("memory", self._table("memory"), ("line_rows", "spad", "acc", "l0a", "l0b"))
+        self.known("", self.tables, known)
+        self.known("memory", self.table("memory"), ("line_rows", "spad", "acc", "l0a", "l0b"))
         own: dict[str, Any] = {}
         for name, keys in OWN_KEYS.items():
-            table = self._table(name)
+            table = self.table(name)
             if name == "target":
-                self._known(name, table, keys)
-            own |= {key: self._take(name, table, key) for key in keys}
+                self.known(name, table, keys)
+            own |= {key: self.take(name, table, key) for key in keys}
         for key in ("name", "family"):
             if not isinstance(own[key], str):
                 raise self.error(f"target.{key}", f"found {own[key]!r}, needed a string")
         for name, cls in SECTIONS.items():
             own[name.removeprefix("memory.")] = self._section(name, cls)
         try:
-            return Target(**own, sources=self._sources())
+            return Target(**own, sources=self.sources())
         except TargetError as error:
             raise self.error(error.key, error.problem) from None
-
-    def error(self, key: str, problem: str) -> TargetError:
-        """An error at a key: with its line, or with that of the nearest key above it the text has."""
-        parts = key.split(".")
-        lines = (self._line(".".join(parts[:end])) for end in range(len(parts), 0, -1))
-        line = next((number for number in lines if number), 0)
-        return TargetError(f"{self.path}:{line}" if line else str(self.path), key, problem)
-
-    def _line(self, key: str) -> int:
-        """The line that sets a key or opens a section; 0 if there is none (an unusual spelling)."""
-        section = ""
-        for number, line in enumerate(self.text.splitlines(), start=1):
-            if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
-                section = header[1]
-                found = section
-            elif entry := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
-                name = entry[1] or entry[2] or entry[3]
-                found = f"{section}.{name}" if section else name
-            else:
-                continue
-            if found == key:
-                return number
-        return 0
-
-    def _known(self, name: str, table: Mapping[str, Any], keys: Sequence[str]):
-        """Refuses a key that means nothing here."""
-        for key in table:
-            if key not in keys:
-                near = difflib.get_close_matches(key, keys, n=1)
-                advice = f"did you mean '{near[0]}'?" if near else "remove it"
-                raise self.error(
-                    f"{name}.{key}" if name else key,
-                    f"unknown key, needed one of {', '.join(keys)}; {advice}",
-                )
-
-    def _table(self, name: str) -> dict[str, Any]:
-        """A section by its dotted name; empty if the file has none."""
-        found: Any = self.tables
-        for part in name.split("."):
-            found = cast(dict[str, Any], found).get(part, {})
-            if not isinstance(found, dict):
-                raise self.error(name, f"found {found!r}, needed a section; write [{name}] above its keys")
-        return cast(dict[str, Any], found)
-
-    def _take(self, name: str, table: Mapping[str, Any], key: str) -> Any:
-        """The value of a key that must be there."""
-        if key not in table:
-            raise self.error(f"{name}.{key}", f"found nothing, needed a value; add `{key} = ...` to [{name}]")
-        return table[key]
 
     def _section(self, name: str, cls: type) -> Any:
         """The dataclass of one section; None for an optional section that is not there."""
         above, _, key = name.rpartition(".")
-        if name in OPTIONAL_SECTIONS and key not in (self._table(above) if above else self.tables):
+        if name in OPTIONAL_SECTIONS and key not in (self.table(above) if above else self.tables):
             return None
-        table = self._table(name)
+        table = self.table(name)
         keys = [field.name for field in dataclasses.fields(cls)]
-        self._known(name, table, keys)
+        self.known(name, table, keys)
         optional: set[str] = set(OPTIONAL_KEYS)
         if name == "array":
-            kind = self._take(name, table, "kind")
+            kind = self.take(name, table, "kind")
             for other, theirs in KIND_KEYS.items():
                 if other != kind:
                     optional.update(theirs)
-        values = {key: self._take(name, table, key) for key in keys if key in table or key not in optional}
+        values = {key: self.take(name, table, key) for key in keys if key in table or key not in optional}
         # `bytes_per_cycle = 16` may come without a point.
         for key, value in values.items():
-            if type(value) is int and _base(_HINTS[cls][key]) is float:
+            if type(value) is int and base_type(_HINTS[cls][key]) is float:
                 values[key] = float(value)
         if cls is Array:
             values["types"] = self._types(values["types"])
@@ -838,25 +630,3 @@ class _Document:
             raise self.error(key, f"found {value!r}, needed a table such as {example}")
         items = cast(dict[str, Any], value).items()
         return tuple((name, float(item) if type(item) is int else item) for name, item in items)
-
-    def _sources(self) -> tuple[tuple[str, str], ...]:
-        """[sources], each a string; a pattern may stand without quotes, which TOML reads as nested tables."""
-        pairs: list[tuple[str, str]] = []
-
-        def walk(prefix: str, table: dict[str, Any]):
-            for key, value in table.items():
-                name = f"{prefix}{key}"
-                if isinstance(value, dict):
-                    walk(f"{name}.", cast(dict[str, Any], value))
-                elif isinstance(value, str):
-                    pairs.append((name, value))
-                else:
-                    raise self.error(f"sources.{name}", f"found {value!r}, needed a string")
-
-        walk("", self._table("sources"))
-        return tuple(pairs)
-
-
-def _base(hint: Any) -> Any:
-    """An annotation without its range."""
-    return get_args(hint)[0] if get_origin(hint) is Annotated else hint

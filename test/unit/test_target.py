@@ -19,7 +19,9 @@ from sparsecc.target.header import target_header
 from sparsecc.target.target import PRESETS
 
 AXSIM = Path(__file__).resolve().parents[2] / "sparsecc" / "runtime" / "axsim"
-NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
+NAMES = sorted(
+    path.stem for path in PRESETS.glob("*.toml") if 'family = "tensor"' in path.read_text(encoding="utf-8")
+)
 GEMMINI = (PRESETS / "gemmini16.toml").read_text()
 GEMMINI_X = (PRESETS / "gemmini16x.toml").read_text()
 ASCEND = (PRESETS / "ascend910.toml").read_text()
@@ -196,7 +198,7 @@ def replace(old: str, new: str, text: str = GEMMINI) -> str:
         (replace("clock_ghz = 1.0", "clock_ghz = [1]"), "clock_ghz", "found [1], needed a number"),
         (replace('"gemmini16"', '"a b"'), "name = ", "target.name: found 'a b', needed letters"),
         (replace('"gemmini16"', "3"), "name = ", "target.name: found 3, needed a string"),
-        (replace('"tensor"', '"vector"'), "family", "target.family: found 'vector', needed 'tensor'"),
+        (replace('"tensor"', '"vector"'), "family", "target.family: found 'vector', needed 'tensor' or"),
         (replace('"cycles"', '"ticks"'), "count = ", "found 'ticks', needed 'cycles' or 'last_index'"),
         (replace('"dma.latency" = "assumed"\n', ""), "latency = 100", "dma.latency: found no source; add"),
         (

@@ -1,0 +1,98 @@
+"""Finding targets of all families: by name, by file, and those of installed plug-ins."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sparsecc.errors import UserError
+from sparsecc.target.crossbar import CrossbarDocument, CrossbarTarget
+from sparsecc.target.document import Document, nearest
+from sparsecc.target.pimcomp import import_pimcomp
+from sparsecc.target.target import PRESETS, Target, TensorDocument
+
+ENTRY_POINTS = "sparsecc.targets"
+
+AnyTarget = Target | CrossbarTarget
+
+
+def load_target(name_or_path: str | os.PathLike[str]) -> AnyTarget:
+    """The target of that name (see `target_names`), or the one a file describes.
+
+    A file is a .toml, or a .json of PIMCOMP (see `sparsecc.target.pimcomp`). Raises UserError, which for a
+    file names its line and key.
+    """
+    text = os.fspath(name_or_path)
+    if text.endswith(".json"):
+        return import_pimcomp(Path(text))
+    if text.endswith(".toml") or os.sep in text:
+        return read_target(Path(text))
+    preset = PRESETS / f"{text}.toml"
+    plugins = [e for e in importlib.metadata.entry_points(group=ENTRY_POINTS) if e.name == text]
+    if preset.is_file() + len(plugins) > 1:
+        places = ["sparsecc itself"] * preset.is_file() + [plugin.value for plugin in plugins]
+        raise UserError(
+            f"target '{text}' is offered by {' and by '.join(places)}, needed by only one; uninstall "
+            "another or give the path of a .toml file",
+            exit_code=2,
+        )
+    if preset.is_file():
+        return read_target(preset)
+    if plugins:
+        return _from_plugin(text, plugins[0].load())
+    names = target_names()
+    raise UserError(
+        f"unknown target '{text}'{nearest(text, names)}; name one of {', '.join(names)}, or give the "
+        "path of a .toml file",
+        exit_code=2,
+    )
+
+
+def target_names() -> tuple[str, ...]:
+    """Every target that has a name: the presets and those of installed plug-ins."""
+    plugins = (entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
+    return tuple(sorted({path.stem for path in PRESETS.glob("*.toml")}.union(plugins)))
+
+
+def read_target(path: Path) -> AnyTarget:
+    """The target a TOML file describes. Raises UserError, which names file, line and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(
+            f"{path}: cannot be read ({reason}); give the path of a target's .toml file", 2
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    try:
+        document = Document(path, text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}; correct the syntax") from None
+    family = document.table("target").get("family")
+    if family == "crossbar":
+        return CrossbarDocument(path, text).target()
+    if family not in (None, "tensor"):
+        known = ("tensor", "crossbar")
+        near = nearest(family, known) if isinstance(family, str) else ""
+        needed = " or ".join(map(repr, known))
+        raise document.error("target.family", f"found {family!r}, needed {needed}{near}")
+    return TensorDocument(path, text).target()
+
+
+def _from_plugin(name: str, provide: Callable[[], Any]) -> AnyTarget:
+    """The target an entry point offers: its callable returns a target or the path of a file."""
+    match provide():
+        case Target() | CrossbarTarget() as target:
+            return target
+        case str() | Path() as path:
+            return read_target(Path(path))
+        case other:
+            raise UserError(
+                f"entry point '{name}' of group {ENTRY_POINTS}: found {type(other).__name__}, needed a "
+                "Target or the path of a .toml file; correct what its callable returns"
+            )
