@@ -165,7 +165,9 @@ class _Code:
             self.words[otherwise] = len(self.words)
 
 
-def _buffer(type: tu.BufferType, array: NDArray[np.generic] | None) -> tuple[str, int, NDArray[np.generic] | None]:
+def _buffer(
+    type: tu.BufferType, array: NDArray[np.generic] | None
+) -> tuple[str, int, NDArray[np.generic] | None]:
     return str(type.element_type), int(np.prod(type.get_shape())), array
 
 
@@ -217,7 +219,10 @@ def replay(module: ModuleOp, target: Target, function: str = "main") -> dict[str
     """
     program = build_with_simulator(SOURCE, {"replay.h": _header(target)})
     done = subprocess.run(
-        [str(program), target.name], input=_bytes(_encode(module, function), target), capture_output=True, check=False
+        [str(program), target.name],
+        input=_bytes(_encode(module, function), target),
+        capture_output=True,
+        check=False,
     )
     if done.returncode != 0:
         message = done.stderr.decode().strip() or f"it ended with status {done.returncode}"

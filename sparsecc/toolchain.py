@@ -104,7 +104,15 @@ def _built(source: Path, headers: tuple[tuple[str, str], ...]) -> Path:
         with tempfile.TemporaryDirectory(dir=library.parent) as work:
             for name, text in headers:
                 (Path(work) / name).write_text(text)
-            command = [*find_compiler(), "-std=c11", "-O2", "-I.", f"-I{SIMULATOR}", str(source), str(library)]
+            command = [
+                *find_compiler(),
+                "-std=c11",
+                "-O2",
+                "-I.",
+                f"-I{SIMULATOR}",
+                str(source),
+                str(library),
+            ]
             call([*command, "-lm", "-o", "built"], Path(work), f"building {source.stem}")
             os.replace(Path(work) / "built", program)
     except OSError as e:

@@ -17,7 +17,7 @@ SPAD, ACC, L0A, L0B = tu.Memory.SPAD, tu.Memory.ACC, tu.Memory.L0A, tu.Memory.L0
 TABLES = (
     "gather", "scatter", "block_first", "block_row", "block_rows", "zero_first", "zero_row", "zero_rows",
     "step_first", "fetch_first", "step_row", "step_rows", "step_weight", "step_band_start", "tile_x",
-    "tile_rows", "load_x", "load_row", "load_rows", "load_listed",
+    "tile_rows", "load_x", "load_row", "load_rows", "load_listed", "idle_first", "idle_row", "idle_rows",
 )  # fmt: skip
 
 
@@ -107,6 +107,7 @@ class TiledWriter(SpmmWriter):
         width = knobs.panel_tiles * c
         panels = -(-p.n // width)
         slot = knobs.block_rows * knobs.panel_tiles
+        zeros_base = knobs.acc_slots * slot
 
         def panel(number: Index) -> None:
             column = code.named("column", code.mul(number, width))
@@ -116,6 +117,27 @@ class TiledWriter(SpmmWriter):
             def fetch(step: Index) -> None:
                 arguments = [*buffers, *(code.value(v) for v in (step, column, columns))]
                 code.insert(func.CallOp(self.fetch_name, arguments, ()))
+
+            def store(row: Index, src: SSAValue, apart: int, rows: Index, what: str) -> None:
+                if scatter is None:
+                    offset = code.add(code.mul(row, p.n), column)
+                    code.instruction(
+                        tu.StOp, y, offset, p.n, src, apart, rows, columns, 0, comment=f"store the {what}"
+                    )
+                else:
+                    code.instruction(
+                        tu.StsOp, y, column, p.n, scatter, row, src, apart, rows, columns, 0, 0,
+                        comment=f"scatter the {what}",
+                    )  # fmt: skip
+
+            def idle(i: Index) -> None:
+                row, rows = code.lookup(t["idle_row"], i), code.lookup(t["idle_rows"], i)
+                store(row, code.address(ACC, zeros_base), knobs.zero_rows, rows, "zeros")
+
+            def idle_stores(before: Index) -> None:
+                if p.idle_first[-1]:
+                    first = code.lookup(t["idle_first"], before)
+                    code.loop(first, code.lookup(t["idle_first"], code.add(before, 1)), "i", idle)
 
             def block_of_rows(b: Index) -> None:
                 base = code.named("base", code.mul(code.rem(b, knobs.acc_slots), slot))
@@ -136,6 +158,7 @@ class TiledWriter(SpmmWriter):
                     code.loop(0, column_tiles, "j", fill)
 
                 def step(s: Index) -> None:
+                    idle_stores(s)
                     if isinstance(s, int):
                         if s + knobs.ahead < p.steps:
                             fetch(s + knobs.ahead)
@@ -159,33 +182,20 @@ class TiledWriter(SpmmWriter):
                         step,
                     )
                 row, rows = code.lookup(t["block_row"], b), code.lookup(t["block_rows"], b)
-                src = code.address(ACC, base)
-                if scatter is None:
-                    offset = code.add(code.mul(row, p.n), column)
-                    code.instruction(
-                        tu.StOp,
-                        y,
-                        offset,
-                        p.n,
-                        src,
-                        knobs.block_rows,
-                        rows,
-                        columns,
-                        0,
-                        comment="store the block",
-                    )
-                else:
-                    code.instruction(
-                        tu.StsOp, y, column, p.n, scatter, row, src, knobs.block_rows, rows, columns, 0, 0,
-                        comment="scatter the block",
-                    )  # fmt: skip
+                store(row, code.address(ACC, base), knobs.block_rows, rows, "block")
 
             code.loop(0, min(knobs.ahead, p.steps), "s", fetch)
             code.loop(0, p.blocks, "b", block_of_rows)
+            idle_stores(p.steps)
 
+        if p.idle_first[-1]:
+            code.instruction(
+                tu.FillOp, code.address(ACC, zeros_base), knobs.zero_rows * knobs.panel_tiles, 0,
+                comment="zeros to store",
+            )  # fmt: skip
         code.loop(0, panels, "p", panel)
         used = knobs.ring * knobs.weight_rows + knobs.x_slots * self.array.rows * knobs.panel_tiles
-        return self.entry(block, code, used, knobs.acc_slots * slot)
+        return self.entry(block, code, used, zeros_base + knobs.zero_rows * knobs.panel_tiles)
 
     def _compute(self, code: Loops, s: Index, base: Index, columns: Index, column_tiles: Index) -> None:
         """Multiply one step's weights by its tiles, for all column tiles of the panel."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sparsecc.cover.metaops import K_MAP, M_MAP, MetaOps
+from sparsecc.cover.metaops import K_MAP, M_MAP, Int64, MetaOps
 from sparsecc.errors import UserError
 from sparsecc.schedule.geometry import Bands, RowOrder, Tiles, cut_to_bands, cut_to_tiles, row_order
 from sparsecc.target import Target
@@ -26,6 +27,8 @@ STEP_CYCLES = 64
 RINGS = (8, 4, 2)
 # Blocks of accumulators in use at most; more than two help where blocks of very different work alternate.
 ACC_SLOTS = 8
+# Rows without a nonzero are stored so many at a time, between the steps of other rows.
+ZERO_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Knobs:
     """Tiles of one step at most."""
     acc_slots: int
     """Blocks that the accumulators hold: while one is computed, those before it are stored."""
+    zero_rows: int = 0
+    """Rows of accumulators that stay zero; blocks that nothing is added to are stored from them. 0: none."""
 
     @property
     def ahead(self) -> int:
@@ -111,11 +116,32 @@ def data_cycles(row_bytes: float, target: Target) -> int:
     return math.ceil(row_bytes / target.dma.bytes_per_cycle)
 
 
+def tile_cycles(height: Int64, rows: Int64, n: int, target: Target) -> NDArray[np.float64]:
+    """Cycles of the array for tiles of so many rows of W by so many rows of X, for all n positions."""
+    array = target.array
+    if array.kind == "mma":
+        fragments = -(-height // array.mma_m) * -(-rows // array.mma_k)
+        return fragments * float(array.interval * -(-n // array.mma_n))
+    if array.pe_double_buffer:
+        each = np.maximum(np.maximum(height, array.min_rows), array.rows)
+    else:
+        drain = array.rows + array.cols - 2 if array.fill_in_occupancy else 0
+        each = array.rows + np.maximum(height + drain, array.min_rows)
+    return each * float(-(-n // array.cols))
+
+
+def store_cycles(columns: int, scattered: bool, target: Target) -> int:
+    """Cycles to store a row of so many results."""
+    row_bytes = columns * target.element_bytes(target.acc_type)
+    overhead = target.dma.gather_overhead if scattered else target.dma.row_overhead
+    return data_cycles(row_bytes, target) + overhead * requests(row_bytes, target)
+
+
 def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: int, n: int, target: Target,
              knobs: Knobs) -> Estimate:  # fmt: skip
     """Cycles of a cover of an m x k matrix times k x n under these knobs."""
     array, dma = target.array, target.dma
-    in_bytes, acc_bytes = target.element_bytes(target.in_type), target.element_bytes(target.acc_type)
+    in_bytes = target.element_bytes(target.in_type)
     passes = panels(n, knobs, target)
     n_tiles = -(-n // array.cols)
     height = bands.rows[tiles.band] if len(tiles.band) else np.zeros(0, np.int64)
@@ -123,18 +149,11 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     per_step = np.clip(knobs.weight_rows // np.maximum(bands.rows, 1), 1, knobs.step_tiles)
     steps = int((-(-bands.band_tiles // per_step)).sum())
 
+    tile_compute = tile_cycles(height, tiles.rows, n, target)
     if array.kind == "ws":
-        if array.pe_double_buffer:
-            each = np.maximum(np.maximum(height, array.min_rows), array.rows)
-        else:
-            drain = array.rows + array.cols - 2 if array.fill_in_occupancy else 0
-            each = array.rows + np.maximum(height + drain, array.min_rows)
-        tile_compute = each * float(n_tiles)
         instructions = 2.0 * len(tiles.band) * n_tiles
         move = 0.0
     else:
-        fragments = -(-height // array.mma_m) * -(-tiles.rows // array.mma_k)
-        tile_compute = fragments * float(array.interval * -(-n // array.mma_n))
         width = target.move.bytes_per_cycle
         moved = (
             float(height.sum()) * target.row_bytes * passes
@@ -156,10 +175,8 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     tile_load = (height * (target.row_bytes / dma.bytes_per_cycle) + tile_x) * passes
     compute, load = float(tile_compute.sum()), float(tile_load.sum())
 
-    y_row = data_cycles(panel_bytes / in_bytes * acc_bytes, target)
     scattered = not order.is_natural
-    y_overhead = dma.gather_overhead if scattered else dma.row_overhead
-    y_row += y_overhead * requests(panel_bytes / in_bytes * acc_bytes, target)
+    y_row = store_cycles(min(n, knobs.panel_tiles * array.cols), scattered, target)
     store = float(m) * y_row * passes + (m * 4 / dma.bytes_per_cycle if scattered else 0)
 
     instructions += passes * (steps + misses + 2 * m / knobs.block_rows)
@@ -168,6 +185,9 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
         ramp += array.latency
     elif not array.fill_in_occupancy:
         ramp += array.rows + array.cols
+    if not knobs.zero_rows:
+        # Blocks without steps wait for accumulators, and hold up what is behind them.
+        ramp += store * (1 - float(live_blocks(bands, m, knobs.block_rows).mean()))
     issue = instructions * target.queues.issue_gap
     # What a ring of steps holds is loaded while as much is computed.
     phase = np.arange(0, uses, knobs.ring * knobs.step_tiles)
@@ -214,6 +234,22 @@ def _knobs(target: Target, panel_tiles: int, block_rows: int, ring: int, step_ti
     return Knobs(panel_tiles, block_rows, ring, weight_rows, x_slots, step_tiles, acc_slots)
 
 
+def live_blocks(bands: Bands, m: int, block_rows: int) -> NDArray[np.bool_]:
+    """Which blocks of output rows have anything added to them."""
+    live = np.zeros(-(-m // block_rows), bool)
+    live[bands.first // block_rows] = True
+    return live
+
+
+def _with_zeros(knobs: Knobs, target: Target) -> Knobs:
+    """The knobs with rows of zeros, where the accumulators have room beside two blocks."""
+    slot, zero_rows = knobs.block_rows * knobs.panel_tiles, min(knobs.block_rows, ZERO_ROWS)
+    for acc_slots in (knobs.acc_slots, knobs.acc_slots - 1):
+        if acc_slots >= 2 and target.acc_rows - acc_slots * slot >= zero_rows * knobs.panel_tiles:
+            return replace(knobs, acc_slots=acc_slots, zero_rows=zero_rows)
+    return knobs
+
+
 def _choices(target: Target, block_rows: int, n: int) -> list[Knobs]:
     """Knobs for each width of a panel that the memories hold, with as many slots for weights as possible."""
     choices: list[Knobs] = []
@@ -225,30 +261,36 @@ def _choices(target: Target, block_rows: int, n: int) -> list[Knobs]:
     return choices
 
 
-def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
-    """The schedule of least estimated cycles for a cover. Raises UserError when none fits the memories."""
+def schedules(metaops: MetaOps, m: int, n: int, target: Target) -> Iterator[Plan]:
+    """Every schedule of a cover that fits the memories. Raises UserError when none does."""
     array = target.array
     order = row_order(metaops, m)
     unit_rows = target.unit[0]
-    best: Plan | None = None
+    fits = False
     for block_rows in powers(unit_rows, -(-m // unit_rows) * unit_rows):
         # Cutting a large cover takes longer than all the rest: not for blocks that no memory holds.
         if not (choices := _choices(target, block_rows, n)):
             continue
+        fits = True
         bands = cut_to_bands(metaops, order, block_rows, array.rows)
         tiles = cut_to_tiles(metaops, bands, array.rows)
+        if not live_blocks(bands, m, block_rows).all():
+            choices = [_with_zeros(knobs, target) for knobs in choices]
         for knobs in choices:
             found = estimate(metaops, order, bands, tiles, m, n, target, knobs)
-            if best is None or found.score < best.estimate.score:
-                best = Plan(metaops, order, bands, tiles, knobs, found)
-    if best is None:
+            yield Plan(metaops, order, bands, tiles, knobs, found)
+    if not fits:
         needed = RINGS[-1] * (unit_rows + max(unit_rows, array.rows))
         raise UserError(
             f"target {target.name}: has {target.spad_rows} scratchpad rows and {target.acc_rows} accumulator "
             f"rows; the smallest schedule needs {needed} and {2 * unit_rows}; give it larger memories in its "
             "TOML file"
         )
-    return best
+
+
+def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
+    """The schedule of least estimated cycles for a cover. Raises UserError when none fits the memories."""
+    return min(schedules(metaops, m, n, target), key=lambda plan: plan.estimate.score)
 
 
 def is_gathered(metaops: MetaOps) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparsecc.cover.laws import CHUNK, Pattern, locate
 from sparsecc.cover.metaops import Int32, Int64
-from sparsecc.schedule.cost import Knobs, Plan
+from sparsecc.schedule.cost import Knobs, Plan, live_blocks, store_cycles, tile_cycles
 from sparsecc.schedule.geometry import LISTED
 from sparsecc.schedule.residency import place_tiles
 from sparsecc.target import Target
@@ -20,8 +20,10 @@ class Program:
     """One operator as loops over tables.
 
     For each panel of N, for each block of output rows in its turn: fill the rows nobody writes with zeros,
-    run the block's steps, store the block. A step multiplies the weights of one band by a run of its tiles;
-    the weights and the tiles of X that are not in the scratchpad yet are fetched `knobs.ahead` steps before.
+    run the block's steps, store the block. Blocks that nobody writes are stored between the steps from a few
+    rows of zeros, where the accumulators have room for them (`knobs.zero_rows`). A step multiplies the weights
+    of one band by a run of its tiles; the weights and the tiles of X that are not in the scratchpad yet are
+    fetched `knobs.ahead` steps before.
     All tables are int32; `*_first` tables have one entry more than what they divide.
     """
 
@@ -30,7 +32,7 @@ class Program:
     k: int
     knobs: Knobs
     block_first: Int32
-    """First step of each block."""
+    """First step of each block. Blocks that are stored from zeros are none of these."""
     block_row: Int32
     """First output row of each block, or its first entry in scatter."""
     block_rows: Int32
@@ -41,6 +43,11 @@ class Program:
     zero_row: Int32
     """Row inside the block."""
     zero_rows: Int32
+    idle_first: Int32
+    """First store of zeros before each step, and of those after the last."""
+    idle_row: Int32
+    """First output row of each store of zeros, or its first entry in scatter."""
+    idle_rows: Int32
     step_band_start: Int32
     """1 where a step is the first of its band and overwrites the accumulators, else 0."""
     step_row: Int32
@@ -116,8 +123,16 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, targe
     zero_start, zero_end = edge[::2], edge[1::2]
     run, first_row, end_row = _cut_runs(zero_start, zero_end, knobs.block_rows)
     steps_of_block = np.bincount(band_block[step_band], minlength=blocks)
+    live = live_blocks(bands, pattern.m, knobs.block_rows)
+    if not knobs.zero_rows:
+        live[:] = True
+    idle = _idle(plan, live, step_band, step_tiles, pattern.m, n, target)
     turn = _turns(steps_of_block)
     by_turn = np.argsort(turn)
+    by_turn = by_turn[live[by_turn]]
+    held = live[run]
+    run, first_row, end_row = run[held], first_row[held], end_row[held]
+    turn = np.cumsum(live) - 1 if knobs.zero_rows else turn
     zeros_by_turn = np.argsort(turn[run], kind="stable")
     run, first_row, end_row = run[zeros_by_turn], first_row[zeros_by_turn], end_row[zeros_by_turn]
     block_start = by_turn * knobs.block_rows
@@ -131,9 +146,12 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, targe
         block_row=_i32(block_start),
         block_rows=_i32(np.minimum(knobs.block_rows, pattern.m - block_start)),
         scatter=_i32(plan.order.rows if not natural else np.zeros(0)),
-        zero_first=_i32(_starts(np.bincount(turn[run], minlength=blocks))),
+        zero_first=_i32(_starts(np.bincount(turn[run], minlength=len(by_turn)))),
         zero_row=_i32(first_row - run * knobs.block_rows),
         zero_rows=_i32(end_row - first_row),
+        idle_first=idle.first,
+        idle_row=idle.row,
+        idle_rows=idle.rows,
         step_band_start=_i32(np.isin(np.arange(steps), band_first_step[:-1])),
         step_row=_i32(bands.first[step_band] - band_block[step_band] * knobs.block_rows),
         step_rows=_i32(bands.rows[step_band]),
@@ -149,6 +167,51 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, targe
         gather=_i32(plan.metaops.index if listed.any() else np.zeros(0)),
         weights=_pack(plan, pattern, data, tile_weight, array.rows, array.cols),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Idle:
+    """Stores of zeros; as in Program."""
+
+    first: Int32
+    row: Int32
+    rows: Int32
+
+
+def _idle(plan: Plan, live: NDArray[np.bool_], step_band: Int64, step_tiles: Int64, m: int, n: int,
+          target: Target) -> _Idle:  # fmt: skip
+    """Stores of zeros between the steps, whenever the stores of live blocks leave time while steps last.
+
+    Few are issued ahead, as a full queue of stores would hold up all that is issued after it.
+    """
+    knobs, bands = plan.knobs, plan.bands
+    steps = len(step_band)
+    start = np.flatnonzero(~live) * knobs.block_rows
+    size = np.minimum(knobs.block_rows, m - start)
+    count = -(-size // max(knobs.zero_rows, 1))
+    part = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    row = np.repeat(start, count) + part * knobs.zero_rows
+    rows = np.minimum(knobs.zero_rows, np.repeat(start + size, count) - row)
+    # When each step begins, if the array never waits, and when the stores are through with what they got.
+    columns = min(n, knobs.panel_tiles * target.array.cols)
+    height = np.repeat(bands.rows[step_band], step_tiles)
+    cycles = tile_cycles(height, plan.tiles.rows, columns, target)
+    through = np.concatenate(([0.0], np.cumsum(cycles)))[_starts(step_tiles)]
+    each = store_cycles(columns, not plan.order.is_natural, target)
+    ends = np.searchsorted(bands.first[step_band] // knobs.block_rows, np.flatnonzero(live), side="right")
+    at = np.full(len(row), steps, np.int64)
+    stored, begin, i = 0.0, 0, 0
+    for block, end in zip(np.flatnonzero(live).tolist(), ends.tolist(), strict=True):
+        while i < len(row) and begin < end:
+            step = int(np.searchsorted(through, stored))
+            if step >= end:
+                break
+            at[i] = max(begin, step)
+            stored = max(stored, float(through[at[i]])) + float(rows[i]) * each
+            i += 1
+        stored = max(stored, float(through[end])) + min(knobs.block_rows, m - block * knobs.block_rows) * each
+        begin = end
+    return _Idle(_i32(_starts(np.bincount(at, minlength=steps + 1))), _i32(row), _i32(rows))
 
 
 def _turns(steps: Int64) -> Int64:

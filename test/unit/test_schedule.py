@@ -276,6 +276,12 @@ def executed(program: Program, target: Target) -> Array:
                 packed += height
         assert filled.all()
         written[places[first : first + rows]] += 1
+    # Zeros are stored between the steps, some rows at a time.
+    assert len(program.idle_first) == program.steps + 2
+    assert (program.idle_rows <= knobs.zero_rows).all()
+    assert program.idle_first[-1] == len(program.idle_row)
+    for first, rows in zip(program.idle_row, program.idle_rows, strict=True):
+        written[places[first : first + rows]] += 1
     assert (written == 1).all()
     return w
 
@@ -307,7 +313,8 @@ def assert_fits(knobs: Knobs, target: Target) -> None:
     tile = target.array.rows * knobs.panel_tiles
     assert knobs.ring * knobs.weight_rows + knobs.x_slots * tile <= target.spad_rows
     assert 2 <= knobs.acc_slots
-    assert knobs.acc_slots * knobs.block_rows * knobs.panel_tiles <= target.acc_rows
+    accumulators = knobs.acc_slots * knobs.block_rows + knobs.zero_rows
+    assert accumulators * knobs.panel_tiles <= target.acc_rows
     assert knobs.x_slots >= knobs.ring * knobs.step_tiles
     assert knobs.weight_rows >= knobs.block_rows
     if target.array.kind == "mma":
