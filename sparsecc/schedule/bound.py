@@ -55,7 +55,7 @@ def cycle_bound(pattern: Pattern, n: int, target: Target) -> CycleBound:
       the latency of a load and of a store overlap with no computing and no other load.
     """
     array, dma = target.array, target.dma
-    in_bytes, acc_bytes = target.element_bytes(target.in_type), target.element_bytes(target.acc_type)
+    in_bytes = target.element_bytes(target.in_type)
     tile = (target.unit[0], target.unit[1], array.rows)
     cells = cell_bounds(pattern, tile)
     fetched = cells.row_tiles * target.row_bytes + cells.live_columns * n * in_bytes
@@ -66,10 +66,15 @@ def cycle_bound(pattern: Pattern, n: int, target: Target) -> CycleBound:
         cells,
         compute=_compute(pattern, cells, n, target),
         load=fetched / dma.bytes_per_cycle,
-        store=pattern.m * n * acc_bytes / dma.bytes_per_cycle,
+        store=store_cycles(pattern.m, n, target),
         before=before - last,
         after=dma.latency - last,
     )
+
+
+def store_cycles(m: int, n: int, target: Target) -> float:
+    """Cycles of the stores of m x n results, which no cover makes fewer."""
+    return m * n * target.element_bytes(target.acc_type) / target.dma.bytes_per_cycle
 
 
 def _compute(pattern: Pattern, cells: CellBounds, n: int, target: Target) -> float:

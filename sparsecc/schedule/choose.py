@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from sparsecc.cover.biclique import bicliques
-from sparsecc.cover.cells import count_cells, split
+from sparsecc.cover.cells import Unit, count_cells, split
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.lift import lift
 from sparsecc.cover.metaops import MetaOps
+from sparsecc.cover.panels import merged_columns
 from sparsecc.cover.search import Search
-from sparsecc.cover.strategies import HEIGHTS, STRATEGIES
+from sparsecc.cover.strategies import HEIGHTS, STRATEGIES, Strategy
 from sparsecc.errors import UserError
+from sparsecc.schedule.bound import store_cycles
 from sparsecc.schedule.cost import Plan, best_plan
 from sparsecc.schedule.indexed import IndexedPlan, step_rows
 from sparsecc.schedule.planning import plan_cover
@@ -27,6 +31,8 @@ EFFORT = 1
 MOST_ORDERED = 1 << 19
 # Strategies that order rows, besides windows of ordered rows.
 ORDERED = ("tiles", "mixed")
+# Covers of published systems, and those that take longest last.
+PUBLISHED = ("sgt", "1-sa", "tca")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,27 +69,58 @@ def candidates(
     pattern: Pattern, n: int, target: Target, effort: int, seed: int, dense: Candidate
 ) -> Iterator[Candidate]:
     """Every cover of the portfolio that the target can run and that may be the best, with its schedule."""
-    most = dense.plan.estimate.cycles
-    per_cell = dense.plan.estimate.compute / max(dense.cells, 1)
-    cycles: dict[str, float] = {}
-    for name, compacted in _portfolio(pattern, n, target, effort, seed, cycles):
+    state = _State(dense)
+    seen: set[MetaOps] = set()
+    for name, compacted in _portfolio(pattern, n, target, effort, seed, state):
         cells = split(compacted, pattern, target.unit)
+        state.cells = len(cells)
         # Cells that alone take longer than the best plan so far need no schedule to be refused.
-        if name != "aligned" and len(cells) * per_cell > most:
+        if name != "aligned" and state.too_many(len(cells)):
             continue
+        fused = lift(cells)
+        if fused in seen:
+            continue
+        seen.add(fused)
         try:
-            plan = plan_cover(lift(cells), pattern, n, target)
+            plan = plan_cover(fused, pattern, n, target)
         except UserError:
             continue  # too large for the target's memories
-        cycles[name] = plan.estimate.cycles
-        most = min(most, plan.estimate.cycles)
+        state.cycles[name] = plan.estimate.cycles
+        state.least = min(state.least, plan.estimate.cycles)
         yield Candidate(name, compacted, plan, len(cells))
 
 
+@dataclass(eq=False)
+class _State:
+    """What is known while candidates are tried, so that what cannot be the best is not searched for."""
+
+    dense: Candidate
+    cycles: dict[str, float] = field(default_factory=dict[str, float])
+    """Estimates by name."""
+    cells: int = 0
+    """Of the cover yielded last."""
+
+    def __post_init__(self) -> None:
+        self.least = self.dense.plan.estimate.cycles
+
+    def too_many(self, cells: int) -> bool:
+        """Whether so many cells alone take longer than the best plan so far."""
+        return cells * self.dense.plan.estimate.compute > self.least * max(self.dense.cells, 1)
+
+
+def _row_order_cells(pattern: Pattern, unit: Unit) -> int:
+    """Cells that any order of the rows leaves at least while columns keep theirs.
+
+    The rows that use a unit column fill cells of their own there.
+    """
+    used = merged_columns(pattern, unit[2]).indices
+    return int((-(-np.bincount(used) // unit[0])).sum())
+
+
 def _portfolio(
-    pattern: Pattern, n: int, target: Target, effort: int, seed: int, cycles: Mapping[str, float]
+    pattern: Pattern, n: int, target: Target, effort: int, seed: int, state: _State
 ) -> Iterator[tuple[str, MetaOps]]:
-    """Covers by name, before they are split to cells; cycles holds the estimates of those yielded before."""
+    """Covers by name, before they are split to cells."""
     search = Search(pattern, target.unit, effort, seed)
     indexed = target.indexed is not None
     tried = {
@@ -92,26 +129,39 @@ def _portfolio(
         if strategy.indexed_rows <= indexed and strategy.least_effort <= effort
     }
     for name, strategy in tried.items():
-        # The covers of published systems are cheap, and now and then the best.
-        if strategy.least_effort == 0 and name not in ORDERED and (effort > 0 or not strategy.published):
+        if strategy.least_effort == 0 and name not in ORDERED and not strategy.published:
             yield name, strategy.build(search, n)
-    if effort == 0 or not pattern.nnz or (effort == 1 and pattern.nnz > MOST_ORDERED):
+    if effort == 0:
         return
-    if indexed:
-        yield from _bicliques(pattern, n, target, effort, seed)
-        if effort == 1:
-            return  # bicliques leave little to orders that all columns share
+    ordered = pattern.nnz and (effort > 1 or pattern.nnz <= MOST_ORDERED)
+    store = store_cycles(pattern.m, n, target)
+    if ordered and indexed:
+        yield from _bicliques(pattern, n, target, effort, seed, state)
+    # Bicliques leave little to orders that all columns share. No order makes the stores of results fewer.
+    if ordered and not (indexed and effort == 1) and store <= (1 - MARGIN) * state.least:
+        yield from _ordered(search, n, tried, state)
+    # The covers of published systems are now and then the best. Of those left out the one has the cells of
+    # the aligned grid once empty ones are refused, as BSR has, and the other is behind the orders searched.
+    for name in PUBLISHED if effort > 1 or not ordered else PUBLISHED[:2]:
+        if name != "1-sa" or not state.too_many(_row_order_cells(pattern, target.unit)):
+            yield name, tried[name].build(search, n)
+
+
+def _ordered(
+    search: Search, n: int, tried: Mapping[str, Strategy], state: _State
+) -> Iterator[tuple[str, MetaOps]]:
+    """Covers of orders that are searched for."""
     # Orders take time. At effort 1 only the height is ordered whose windows did best in the natural order,
     # and the next smaller one: like rows together need fewer columns, so that lower windows pay.
-    best = min(HEIGHTS, key=lambda h: cycles.get(f"window-{h}", math.inf))
-    for height in HEIGHTS if effort > 1 else (best, best // 2 if best > 1 else 2):
+    best = min(HEIGHTS, key=lambda h: state.cycles.get(f"window-{h}", math.inf))
+    for height in HEIGHTS if search.effort > 1 else (best, best // 2 if best > 1 else 2):
         yield f"rows-{height}", tried[f"rows-{height}"].build(search, n)
     for name in ORDERED:
         yield name, tried[name].build(search, n)
 
 
 def _bicliques(
-    pattern: Pattern, n: int, target: Target, effort: int, seed: int
+    pattern: Pattern, n: int, target: Target, effort: int, seed: int, state: _State
 ) -> Iterator[tuple[str, MetaOps]]:
     """Bicliques among as many rows as the accumulators hold twice; among half of them where that leaves room.
 
@@ -123,7 +173,7 @@ def _bicliques(
         name = f"biclique-{limit}"
         yield name, cover.metaops
         weights, index = step_rows(target)
-        cells = len(split(cover.metaops, pattern, target.unit)) * min(1.0, limit / pattern.m)
+        cells = state.cells * min(1.0, limit / pattern.m)
         if effort == 1 and cells * (weights + 2 * index) + 2 * pattern.k <= target.spad_rows:
             return
 
