@@ -511,6 +511,30 @@ class MmaOp(InstructionOp):
 
 
 @irdl_op_definition
+class SpmmaOp(InstructionOp):
+    """TU.SPMMA: multiply two fragments, the left one with N:M sparsity along k; `meta` names its columns."""
+
+    name = "tu.spmma"
+    MNEMONIC: ClassVar = "TU.SPMMA"
+    c = operand_def(AddressType)
+    c_step = operand_def(IndexType)
+    a = operand_def(AddressType)
+    meta = operand_def(AddressType)
+    b = operand_def(AddressType)
+    b_step = operand_def(IndexType)
+    m = operand_def(IndexType)
+    n = operand_def(IndexType)
+    k = operand_def(IndexType)
+    keep = operand_def(IndexType)
+    group = operand_def(IndexType)
+    accumulate = operand_def(IndexType)
+    assembly_format = (
+        "$c `step` $c_step `,` $a `by` $meta `,` $b `step` $b_step `m` $m `n` $n `k` $k"
+        " `keep` $keep `of` $group `accumulate` $accumulate (`comment` $comment^)? attr-dict"
+    )
+
+
+@irdl_op_definition
 class FenceOp(InstructionOp):
     """FENCE: what follows starts after everything before has completed."""
 
@@ -523,7 +547,7 @@ Tu = Dialect(
     "tu",
     [
         AddressOp, BufferOp, ConstantOp, FenceOp, FillOp, LdOp, LdgOp, LookupOp, MmOp, MmaOp, MmxOp, MvOp,
-        PreOp, PrexOp, StOp, StsOp,
+        PreOp, PrexOp, SpmmaOp, StOp, StsOp,
     ],
     [AddressType, ArrayDataAttr, BufferType, MemoryAttr],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.document import TargetError
 from sparsecc.target.load import AnyTarget, load_target, target_names
+from sparsecc.target.structured import Kept, ScatterAdd, Structured
 from sparsecc.target.target import (
     Array,
     Dma,
@@ -23,9 +24,12 @@ __all__ = [
     "Dma",
     "Energy",
     "Indexed",
+    "Kept",
     "Memory",
     "Move",
     "Queues",
+    "ScatterAdd",
+    "Structured",
     "Target",
     "TargetError",
     "Timing",

@@ -3,6 +3,7 @@
 import json
 import math
 
+from sparsecc.target.structured import GROUPS
 from sparsecc.target.target import Target
 
 AX_VERSION = 1  # of runtime/axsim/axsim.h; a header made for another version does not compile
@@ -11,7 +12,10 @@ AX_VERSION = 1  # of runtime/axsim/axsim.h; a header made for another version do
 def target_header(target: Target) -> str:
     """The text of target.h: constants for the program, and the simulator's configuration."""
     name = json.dumps(target.name)
-    written = {"name": "AX_TARGET_NAME", **{field: _c(value) for field, value in configuration(target).items()}}
+    written = {
+        "name": "AX_TARGET_NAME",
+        **{field: _c(value) for field, value in configuration(target).items()},
+    }
     # In words what C has words for.
     written |= {"kind": f"AX_{target.array.kind.upper()}", "rows": "AX_ROWS", "cols": "AX_COLS"}
     written |= {"in": f"AX_{target.in_type.upper()}", "acc": f"AX_{target.acc_type.upper()}"}
@@ -61,6 +65,7 @@ def configuration(target: Target) -> dict[str, float]:
     """Every field of ax_config after the name, in its order, as a number."""
     array, dma, move, vector = target.array, target.dma, target.move, target.vector
     energy, queues, indexed = target.energy, target.queues, target.indexed
+    scatter_add = target.scatter_add
     return {
         "clock_ghz": target.clock_ghz,
         "kind": KINDS.index(array.kind),
@@ -107,6 +112,13 @@ def configuration(target: Target) -> dict[str, float]:
         "indexed_accumulate_cycles": indexed.accumulate_cycles if indexed else 0,
         "indexed_read_pj": indexed.read_pj if indexed else 0.0,
         "indexed_accumulate_pj": indexed.accumulate_pj if indexed else 0.0,
+        **{
+            f"kept_of_{group}": sum(1 << kept.keep for kept in target.kept_patterns if kept.group == group)
+            for group in GROUPS
+        },
+        "scatter_add": scatter_add is not None,
+        "scatter_add_cycles": scatter_add.row_cycles if scatter_add else 0,
+        "scatter_add_pj": scatter_add.element_pj if scatter_add else 0.0,
     }
 
 

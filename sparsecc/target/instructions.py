@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.errors import UserError
+from sparsecc.target.structured import Kept, ScatterAdd
 from sparsecc.target.target import ELEMENT_BYTES, Indexed, Target
 
 MEMORIES = ("spad", "acc", "l0a", "l0b")
@@ -121,17 +122,49 @@ def pack_indices(target: Target, indices: Sequence[int] | Array) -> Array:
     padded[: numbers.size] = numbers
     raw = np.zeros((rows, target.row_bytes), np.uint8)
     raw[:, : 2 * each] = padded.view(np.uint8).reshape(rows, 2 * each)
+    return _as_elements(target, raw)
+
+
+def unpack_indices(target: Target, values: Array, count: int) -> NDArray[np.int64]:
+    """The first `count` numbers of a list, from rows of SPAD."""
+    raw = _as_bytes(target, values)[:, : 2 * target.indices_per_row]
+    return np.ascontiguousarray(raw).view("<u2").reshape(-1)[:count].astype(np.int64)
+
+
+def pack_metadata(target: Target, kept: Kept, places: Array) -> Array:
+    """The metadata of TU.SPMMA as elements of the input type, rows x cols, for LD to bring with the values.
+
+    places: the column in its group of each value, [rows, values], rising inside each group; values <= cols.
+    """
+    rows, values = places.shape
+    bits = np.zeros((rows, target.metadata_bytes(kept) * 8), np.uint8)
+    digits = places[:, :, None] >> np.arange(kept.bits) & 1
+    bits[:, : values * kept.bits] = digits.reshape(rows, -1)
+    raw = np.zeros((target.metadata_rows(kept, rows), target.row_bytes), np.uint8)
+    stream = np.packbits(bits, axis=1, bitorder="little").reshape(-1)
+    raw.reshape(-1)[: stream.size] = stream
+    return _as_elements(target, raw)
+
+
+def unpack_metadata(target: Target, kept: Kept, elements: Array, rows: int, values: int) -> NDArray[np.int64]:
+    """What `pack_metadata` was given, from the rows it made."""
+    raw = _as_bytes(target, elements).reshape(-1)[: rows * target.metadata_bytes(kept)]
+    bits = np.unpackbits(raw.reshape(rows, -1), axis=1, bitorder="little")[:, : values * kept.bits]
+    return (bits.reshape(rows, values, kept.bits).astype(np.int64) << np.arange(kept.bits)).sum(axis=2)
+
+
+def _as_elements(target: Target, raw: NDArray[np.uint8]) -> Array:
+    """Bytes of whole rows, [rows, bytes of a row], as elements of the input type."""
     if target.in_type == "bf16":
         return (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
     return raw.view(DTYPES[target.in_type])
 
 
-def unpack_indices(target: Target, values: Array, count: int) -> NDArray[np.int64]:
-    """The first `count` numbers of a list, from rows of SPAD."""
+def _as_bytes(target: Target, elements: Array) -> NDArray[np.uint8]:
+    """Elements of the input type as bytes."""
     if target.in_type == "bf16":
-        values = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
-    raw = np.ascontiguousarray(values).view(np.uint8)[:, : 2 * target.indices_per_row]
-    return np.ascontiguousarray(raw).view("<u2").reshape(-1)[:count].astype(np.int64)
+        elements = (elements.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    return np.ascontiguousarray(elements).view(np.uint8)
 
 
 def fused_multiply_add(a: Array, b: Array, c: Array) -> Array:
@@ -159,6 +192,23 @@ def multiply(a: Array, b: Array, c: Array) -> Array:
     a, b = a.astype(np.float32), b.astype(np.float32)
     for k in range(a.shape[1]):
         c = fused_multiply_add(a[:, k, None], b[None, k, :], c)
+    return c
+
+
+def multiply_kept(a: Array, columns: NDArray[np.int64], b: Array, c: Array) -> Array:
+    """c + a @ b where element [r, i] of a stands in column columns[r, i]; columns beyond b are left out.
+
+    As `multiply`: integers wrap, floats are fused chains in the order of i.
+    """
+    used = columns < len(b)
+    columns = np.where(used, columns, 0)
+    for i in range(a.shape[1]):
+        right, left = b[columns[:, i]], a[:, i, None]
+        if c.dtype == np.int32:
+            after = (c.astype(np.int64) + left.astype(np.int64) * right).astype(np.int32)
+        else:
+            after = fused_multiply_add(left.astype(np.float32), right.astype(np.float32), c)
+        c = np.where(used[:, i, None], after, c)
     return c
 
 
@@ -397,6 +447,8 @@ def _sts(
     output: int,
     add: int,
 ) -> None:
+    if add:
+        _scatter_add(state.target)
     values = _outgoing(state, buffer, src, step, rows, cols, output)
     starts = offset + state.indices(index, index_offset, rows) * stride
     target = state.buffers[buffer]
@@ -582,6 +634,50 @@ def _mma(
     state.write(c, multiply(left, right, before), c_step)
 
 
+def _spmma(
+    state: State,
+    c: int,
+    c_step: int,
+    a: int,
+    meta: int,
+    b: int,
+    b_step: int,
+    mm: int,
+    n: int,
+    k: int,
+    keep: int,
+    group: int,
+    accumulate: int,
+) -> None:
+    target = state.target
+    _need_kind(state, "TU.SPMMA", "mma")
+    kept = _kept(target, keep, group)
+    for operand, address, memory in (
+        ("c", c, "acc"),
+        ("a", a, "l0a"),
+        ("meta", meta, "l0a"),
+        ("b", b, "l0b"),
+    ):
+        _need_memory(operand, address, memory)
+    if mm < 1 or n < 1 or k < 1:
+        raise UserError(f"TU.SPMMA of m {mm}, n {n}, k {k}, needed at least 1 each")
+    cols, values = target.array.cols, kept.values(k)
+    if values > cols:
+        raise UserError(f"a row of a holds {values} values, needed at most the {cols} of a row of memory")
+    n_blocks = -(-n // cols)
+    left = state.read(a, mm)[:, :values]
+    packed = state.read(meta, target.metadata_rows(kept, mm))
+    places = unpack_metadata(target, kept, packed, mm, values)
+    if (np.diff(places.reshape(mm, -1, keep), axis=2) <= 0).any():
+        raise UserError("the columns of a group in the metadata do not rise; needed rising ones")
+    right = state.read(b, k, b_step, n_blocks)
+    right[:, n:] = 0  # as in TU.MMA
+    dtype = DTYPES[target.acc_type]
+    before = state.read(c, mm, c_step, n_blocks) if accumulate else np.zeros((mm, n_blocks * cols), dtype)
+    columns = places + np.arange(values) // keep * group
+    state.write(c, multiply_kept(left, columns, right, before), c_step)
+
+
 def _fence(state: State) -> None:
     """Values are computed in program order anyway."""
 
@@ -626,7 +722,10 @@ def _indexed_cycles(target: Target, row_bytes: int, rows: int, add: bool) -> int
     dma = target.dma
     data = (2 if add else 1) * rows * math.ceil(row_bytes / dma.bytes_per_cycle)
     requests = rows * -(-row_bytes // dma.max_burst)
-    return data + dma.gather_overhead * requests + math.ceil(INDEX_BYTES * rows / dma.bytes_per_cycle)
+    adding = rows * _scatter_add(target).row_cycles if add else 0
+    return (
+        data + dma.gather_overhead * requests + math.ceil(INDEX_BYTES * rows / dma.bytes_per_cycle) + adding
+    )
 
 
 def _ld_cycles(
@@ -746,7 +845,8 @@ def _sts_energy(
 ) -> float:
     blocks = -(-cols // target.array.cols)
     size = rows * cols * _element_bytes(target, src, off_chip) * (2 if add else 1) + rows * INDEX_BYTES
-    return size * target.energy.dram_pj_per_byte + _rows_pj(target, src, rows * blocks)
+    adding = rows * cols * _scatter_add(target).element_pj if add else 0.0
+    return size * target.energy.dram_pj_per_byte + _rows_pj(target, src, rows * blocks) + adding
 
 
 def _mv_cycles(
@@ -816,6 +916,24 @@ def _indexed(target: Target) -> Indexed:
     return target.indexed
 
 
+def _scatter_add(target: Target) -> ScatterAdd:
+    """What adding in memory costs. Raises UserError where the target cannot."""
+    if target.scatter_add is None:
+        raise UserError(
+            f"target {target.name} cannot add to memory; an STS that adds needs a target with a section "
+            "[scatter_add]"
+        )
+    return target.scatter_add
+
+
+def _kept(target: Target, keep: int, group: int) -> Kept:
+    """The N:M pattern of a TU.SPMMA. Raises UserError where the target does not take it."""
+    if (kept := Kept(keep, group)) not in target.kept_patterns:
+        known = ", ".join(map(str, target.kept_patterns)) or "none; it needs a section [structured]"
+        raise UserError(f"target {target.name} does not take {kept} left operands; it takes {known}")
+    return kept
+
+
 def _list_pj(target: Target, index: int, rows: int) -> float:
     """Energy to read a list of so many indices, whole rows of it."""
     return _rows_pj(target, index, -(-rows // target.indices_per_row))
@@ -877,6 +995,49 @@ def _mma_energy(
     operands = _memory_pj(target, a, steps * m0 * k0 * size) + _memory_pj(target, b, steps * k0 * n0 * size)
     sums = tiles * m0 * n0 * ELEMENT_BYTES[target.acc_type] * (2 if accumulate else 1)
     return operands + _memory_pj(target, c, sums) + steps * m0 * n0 * k0 * target.mac_pj
+
+
+def _spmma_cycles(
+    target: Target,
+    c: int,
+    c_step: int,
+    a: int,
+    meta: int,
+    b: int,
+    b_step: int,
+    mm: int,
+    n: int,
+    k: int,
+    keep: int,
+    group: int,
+    accumulate: int,
+) -> int:
+    values = _kept(target, keep, group).values(k)
+    return _mma_cycles(target, c, c_step, a, 0, b, b_step, mm, n, values, accumulate)
+
+
+def _spmma_energy(
+    target: Target,
+    c: int,
+    c_step: int,
+    a: int,
+    meta: int,
+    b: int,
+    b_step: int,
+    mm: int,
+    n: int,
+    k: int,
+    keep: int,
+    group: int,
+    accumulate: int,
+) -> float:
+    kept = _kept(target, keep, group)
+    m0, n0, k0 = target.unit
+    steps = -(-mm // m0) * -(-n // n0) * -(-kept.values(k) // k0)
+    # As TU.MMA with the values that are kept; but each step reads all columns of its groups, and metadata.
+    dense = _mma_energy(target, c, c_step, a, 0, b, b_step, mm, n, kept.values(k), accumulate)
+    more = steps * (kept.columns(k0) - k0) * n0 * ELEMENT_BYTES[target.in_type]
+    return dense + _memory_pj(target, b, more) + _rows_pj(target, meta, target.metadata_rows(kept, mm))
 
 
 def _fence_cycles(target: Target) -> int:
@@ -1040,6 +1201,15 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             _mma_cycles,
             _mma_energy,
             _mma,
+        ),
+        _instruction(
+            "TU.SPMMA",
+            "MAT",
+            "c c_step a meta b b_step mm n k keep group accumulate",
+            "c[mm, n] (+)= a[mm, k] * b[k, n], of each group of a's columns some kept, named by metadata",
+            _spmma_cycles,
+            _spmma_energy,
+            _spmma,
         ),
         _instruction(
             "FENCE",

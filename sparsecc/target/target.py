@@ -33,6 +33,7 @@ from sparsecc.target.document import (
     toml_text,
     wrong,
 )
+from sparsecc.target.structured import Kept, ScatterAdd, Structured, check_structured, kept_patterns
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -171,12 +172,14 @@ SECTIONS: Mapping[str, type] = {
     "move": Move,
     "vector": Vector,
     "indexed": Indexed,
+    "structured": Structured,
+    "scatter_add": ScatterAdd,
     "queues": Queues,
     "timing": Timing,
     "energy": Energy,
 }
 OWN_KEYS = {"target": ("name", "family", "clock_ghz"), "memory": ("line_rows",)}
-OPTIONAL_SECTIONS = ("memory.l0a", "memory.l0b", "indexed")
+OPTIONAL_SECTIONS = ("memory.l0a", "memory.l0b", "indexed", "structured", "scatter_add")
 OPTIONAL_KEYS = ("in_type", "pe_double_buffer", "fill_in_occupancy")
 KIND_KEYS = {"ws": ("min_rows",), "mma": ("mma_m", "mma_n", "mma_k", "interval", "latency")}
 
@@ -205,12 +208,17 @@ class Target:
     """Pattern of keys, and where these come from."""
     indexed: Indexed | None = None
     """None: TU.PREX and TU.MMX are errors."""
+    structured: Structured | None = None
+    """None: TU.SPMMA is an error."""
+    scatter_add: ScatterAdd | None = None
+    """None: an STS that adds is an error."""
 
     def __post_init__(self):
         _check_values(self)
         _check_array(self)
         _check_memories(self)
         _check_indexed(self)
+        check_structured(self, self.structured, self.array.kind, self.array.mma_k)
         check_sources(self, _numbers(self))
 
     @staticmethod
@@ -278,6 +286,19 @@ class Target:
     def indices_per_row(self) -> int:
         """Indices that one row of SPAD holds, two bytes each."""
         return self.row_bytes // INDEX_BYTES
+
+    @property
+    def kept_patterns(self) -> tuple[Kept, ...]:
+        """The N:M patterns of left operands that TU.SPMMA takes; none where the target has no TU.SPMMA."""
+        return kept_patterns(self.structured.patterns) if self.structured else ()
+
+    def metadata_bytes(self, kept: Kept) -> int:
+        """Bytes of metadata of one row of values, of `cols` values."""
+        return -(-self.array.cols * kept.bits // 8)
+
+    def metadata_rows(self, kept: Kept, rows: int) -> int:
+        """Rows of memory that the metadata of so many rows of values take."""
+        return -(-rows * self.metadata_bytes(kept) // self.row_bytes)
 
     @property
     def acc_row_bytes(self) -> int:
@@ -352,6 +373,12 @@ class Target:
         if self.indexed:
             read, add = self.indexed.read_cycles, self.indexed.accumulate_cycles
             more.append(f"  indexed  read +{read} cycles/row, accumulate +{add} cycles/row")
+        if self.structured:
+            more.append(
+                f"  N:M      weights {', '.join(map(str, self.kept_patterns))}, compressed (TU.SPMMA)"
+            )
+        if self.scatter_add:
+            more.append(f"  scatter  adds in memory, +{self.scatter_add.row_cycles} cycles/row")
         types = ", ".join(f"{'*' if i == self.in_type else ''}{i}:{a}" for i, a in array.types)
         return "\n".join(
             (

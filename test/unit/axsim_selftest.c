@@ -28,7 +28,8 @@ static ax_config target(ax_array_kind kind, ax_type in)
         .l0a_bytes = kind == AX_MMA ? 1 << 12 : 0, .l0b_bytes = kind == AX_MMA ? 1 << 12 : 0, .line_rows = 3,
         .dma_bytes_per_cycle = 16, .dma_latency = 10, .dma_max_burst = 64, .dma_row_overhead = 1,
         .dma_gather_overhead = 2, .move_bytes_per_cycle = INFINITY, .vector_lanes = 4, .queue_load = 2,
-        .queue_execute = 3, .queue_store = 1, .issue_gap = 1, .mac_pj = 1, .dram_pj_per_byte = 2,
+        .queue_execute = 3, .queue_store = 1, .scatter_add = 1, .scatter_add_cycles = 1, .scatter_add_pj = 0.5,
+        .kept_of_4 = kind == AX_MMA ? 1 << 2 : 0, .kept_of_2 = kind == AX_MMA ? 1 << 1 : 0, .issue_gap = 1, .mac_pj = 1, .dram_pj_per_byte = 2,
     };
 }
 
@@ -179,6 +180,36 @@ static void product_by_index(ax_type in, unsigned flags)
     free(y);
 }
 
+/* Of every 4 columns of the left operand columns 1 and 3 are there; all numbers are 1, so each sum is their count. */
+static void product_of_kept(ax_type in, unsigned flags)
+{
+    enum { KEPT = 6, COLUMNS = 11, META_ROWS = M }; /* column 11 of the last group is not */
+    const ax_config config = target(AX_MMA, in);
+    const int size = bytes_of(in), row_bytes = COLS * size, stride = (COLS * 2 + 7) / 8;
+    unsigned char *ones = malloc((size_t)(COLUMNS * N * size)), *meta = calloc(META_ROWS, (size_t)row_bytes);
+    int32_t *y = calloc(M * N, sizeof *y);
+    for (int i = 0; i < COLUMNS * N; i++)
+        put_number(ones, in, i, 1);
+    memset(meta, 0xdd, (size_t)(M * stride));
+    ax_machine *m = ax_open(&config, AX_TRACE | flags);
+    const int bo = ax_buffer(m, "ones", ones, COLUMNS * N, in), bm = ax_buffer(m, "meta", meta, META_ROWS * COLS, in);
+    const int by = ax_buffer(m, "y", y, M * N, config.acc), out = ax_output(m, AX_I32, 1, AX_ACT_NONE);
+    const int bi = ax_buffer(m, "y as int", y, M * N, AX_I32);
+    int failed = ax_ld(m, AX_L0A(1), 0, bo, 0, KEPT, M, KEPT);
+    failed |= ax_ld(m, AX_L0A(1 + M), 0, bm, 0, COLS, META_ROWS, COLS);
+    failed |= ax_ld(m, AX_L0B(2), COLUMNS, bo, 0, N, COLUMNS, N);
+    for (int twice = 0; twice < 2; twice++)
+        failed |= ax_spmma(m, AX_ACC(0), M, AX_L0A(1), AX_L0A(1 + M), AX_L0B(2), COLUMNS, M, N, COLUMNS, 2, 4, twice);
+    failed |= in == AX_I8 ? ax_st(m, by, 0, N, AX_ACC(0), M, M, N, 0) : ax_st(m, bi, 0, N, AX_ACC(0), M, M, N, out);
+    expect(!failed && !ax_error(m), ax_error(m) ? ax_error(m) : "no error");
+    for (int i = 0; i < M * N && !flags; i++)
+        expect(y[i] == 2 * (KEPT - 1), "the product of kept elements");
+    ax_close(m);
+    free(ones);
+    free(meta);
+    free(y);
+}
+
 static void bad_config(void)
 {
     const ax_config config = {.name = NULL};
@@ -192,10 +223,11 @@ static void bad_config(void)
 /* Each wrong call on a machine of its own, so that it is the first. */
 static void wrong_calls(void)
 {
-    enum { CASES = 18 };
+    enum { CASES = 20 };
     for (int i = 0; i < CASES; i++) {
         ax_config config = target(AX_WS, AX_I8);
         config.indexed = i > 13;
+        config.scatter_add = i != 17;
         int8_t data[8] = {0};
         int32_t index[2] = {-1, INT32_MAX};
         ax_machine *m = ax_open(&config, 0);
@@ -222,6 +254,14 @@ static void wrong_calls(void)
             ax_fill(m, AX_SPAD(0), 2, -1);
             result = ax_prex(m, AX_SPAD(0), AX_SPAD(0), ROWS, COLS);
             break;
+        case 17:
+            index[0] = 0;
+            ax_fill(m, AX_SPAD(0), 1, 1);
+            result = ax_sts(m, b, 0, 1, x, 0, AX_SPAD(0), 0, 1, 1, 0, 1);
+            break;
+        case 18:
+            result = ax_spmma(m, AX_ACC(0), 0, AX_L0A(0), AX_L0A(0), AX_L0B(0), 0, 1, 1, 1, 2, INT32_MIN, 0);
+            break;
         default: result = ax_ld(m, AX_SPAD(0), 0, -1, 0, 1, 1, 1); break;
         }
         expect(result == -1 && ax_error(m) && strlen(ax_error(m)) > 40, "an error of its own");
@@ -237,6 +277,8 @@ int main(void)
         product(AX_MMA, types[i]);
         product_by_index(types[i], 0);
         product_by_index(types[i], AX_NO_DATA);
+        product_of_kept(types[i], 0);
+        product_of_kept(types[i], AX_NO_DATA);
     }
     bad_config();
     wrong_calls();

@@ -100,6 +100,13 @@ DEFAULTS: dict[str, tuple[Any, Any]] = {
     "indexed_accumulate_cycles": (_INT, 0),
     "indexed_read_pj": (_DOUBLE, 2.0),
     "indexed_accumulate_pj": (_DOUBLE, 3.0),
+    "kept_of_2": (_INT, 0),
+    "kept_of_4": (_INT, 0),
+    "kept_of_8": (_INT, 0),
+    "kept_of_16": (_INT, 0),
+    "scatter_add": (_INT, 1),
+    "scatter_add_cycles": (_INT, 0),
+    "scatter_add_pj": (_DOUBLE, 0.5),
 }
 
 
@@ -127,6 +134,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ax_prex": (_INT, [_HANDLE, _ADDRESS, _ADDRESS, _N32, _N32]),
     "ax_mmx": (_INT, [_HANDLE, _ADDRESS, _ADDRESS, _ADDRESS, _N32]),
     "ax_mma": (_INT, [_HANDLE, _ADDRESS, _N32, _ADDRESS, _N32, _ADDRESS, _N32, _N32, _N32, _N32, _INT]),
+    "ax_spmma": (_INT, [_HANDLE, _ADDRESS, _N32, *[_ADDRESS] * 3, _N32, *[_N32] * 5, _INT]),
     "ax_fence": (_INT, [_HANDLE]),
     "ax_cycles": (_N64, [_HANDLE]),
     "ax_report_json": (None, [_HANDLE, _HANDLE]),
@@ -362,6 +370,12 @@ def occupancy(library: ctypes.CDLL, engine: str, calls: Sequence[tuple[Any, ...]
         ("STORE", [("fill", spad(0), 8, 1.0), ("st", 0, 0, 100, spad(0), 0, 8, 16, 0)], {}, 8),
         ("STORE", [("fill", spad(0), 9, 1.0), ("sts", 0, 0, 100, 1, 0, spad(0), 0, 9, 16, 0, 0)], {}, 9 + 3),
         ("STORE", [("fill", spad(0), 9, 1.0), ("sts", 0, 0, 100, 1, 0, spad(0), 0, 9, 16, 0, 1)], {}, 18 + 3),
+        (
+            "STORE",
+            [("fill", spad(0), 9, 1.0), ("sts", 0, 0, 100, 1, 0, spad(0), 0, 9, 16, 0, 1)],
+            {"scatter_add_cycles": 2},
+            9 * (2 + 2) + 3,
+        ),
         ("MOVE", [("fill", spad(0), 9, 1.0), ("mv", spad(20), 4, spad(0), 5, 4, 2)], {}, 2 + 2),
         ("VEC", [("fill", spad(0), 3, 1.0)], {"vector_lanes": 10}, 5 + 4),
     ],
@@ -461,6 +475,17 @@ ST_ACC = ("st", 1, 0, 16, acc(0), 0, 16, 16, 0)
             ],
             CUBE,
             {"MAT": {"raw": 40}, "STORE": {"raw": 40 + 60 + 5}},
+        ),
+        # TU.SPMMA: of 9 columns in groups of 4, 2 of each are kept, so ceil(6 / 2) steps along k
+        (
+            [
+                ("fill", l0a(0), 16, 0.0),
+                ("fill", l0b(0), 16, 0.0),
+                ("spmma", acc(0), 0, l0a(0), l0a(0), l0b(0), 0, 10, 16, 9, 2, 4, 0),
+                ("st", 1, 0, 16, acc(0), 0, 10, 16, 0),
+            ],
+            CUBE | {"kept_of_4": 1 << 2},
+            {"MAT": {"raw": 40}, "STORE": {"raw": 40 + 36 + 5}},
         ),
         ([LD_A, LD_B], {"issue_gap": 30}, {"LOAD": {"issue": 14}}),
         # MOVE's turn comes when the only entry of the execute queue is free
@@ -902,6 +927,43 @@ class Model:
         sums = self._wide(c, c_step, m, padded)
         self._put_wide(c, c_step, self._accumulate(sums, self._wide(a, a_step, m, k), right, accumulate))
 
+    def spmma(
+        self,
+        c: int,
+        c_step: int,
+        a: int,
+        meta: int,
+        b: int,
+        b_step: int,
+        m: int,
+        n: int,
+        k: int,
+        keep: int,
+        group: int,
+        accumulate: int,
+    ) -> None:
+        """Each row by itself: the elements of a before column k, times the rows of b at their columns."""
+        memory, row, kind = self._at(meta)
+        rows = memory[row:]
+        raw = np.ascontiguousarray(narrow(rows, kind)[0] if kind in (F16, BF16) else rows).tobytes()
+        bits = group.bit_length() - 1
+        stride = math.ceil(self.width * bits / 8)
+        padded = math.ceil(n / self.width) * self.width
+        right = np.zeros((k, padded), self.memory["l0b"].dtype)
+        right[:, :n] = self._wide(b, b_step, k, n)
+        sums = self._wide(c, c_step, m, padded).copy()
+        for r in range(m):
+            number = int.from_bytes(raw[r * stride : (r + 1) * stride], "little")
+            count = math.ceil(k / group) * keep
+            places = [number >> i * bits & (group - 1) for i in range(count)]
+            columns = [i // keep * group + place for i, place in enumerate(places)]
+            used = [i for i in range(count) if columns[i] < k]
+            left = self._wide(a + r, 0, 1, count)[:, used]
+            sums[r : r + 1] = self._accumulate(
+                sums[r : r + 1], left, right[[columns[i] for i in used]], accumulate
+            )
+        self._put_wide(c, c_step, sums)
+
     def fence(self) -> None:
         """Nothing to do: the model knows no time."""
 
@@ -917,6 +979,23 @@ def packed(numbers: Array, width: int, kind: int) -> Array:
     raw = np.zeros((rows, width * BYTES[kind]), np.uint8)
     raw[:, : 2 * each] = filled.view(np.uint8).reshape(rows, 2 * each)
     return raw.view(NUMPY[kind])
+
+
+# N:M that the random programs' unit takes, whose steps are of two elements.
+KEPT = ((1, 2), (1, 4), (2, 4), (1, 8), (2, 16))
+
+
+def metadata(rng: np.random.Generator, keep: int, group: int, rows: int, width: int, kind: int) -> Array:
+    """Random columns of as many elements as rows hold, in whole groups, as elements of a memory."""
+    bits = group.bit_length() - 1
+    stride = math.ceil(width * bits / 8)
+    raw = bytearray()
+    for _ in range(rows):
+        places = [p for _ in range(width // keep) for p in sorted(rng.choice(group, keep, replace=False))]
+        raw += sum(int(p) << i * bits for i, p in enumerate(places)).to_bytes(stride, "little")
+    row_bytes = width * BYTES[kind]
+    raw += bytes(-len(raw) % row_bytes)
+    return np.frombuffer(bytes(raw), np.uint8).view(NUMPY[kind]).reshape(-1, width)
 
 
 class Program:
@@ -956,6 +1035,10 @@ class Program:
         self.config |= {"indexed": int(self.indexed)}
         if self.indexed:
             self.config |= {f"indexed_{name}_cycles": int(rng.integers(3)) for name in ("read", "accumulate")}
+        if array == MMA:
+            for keep, group in KEPT:
+                self.config[f"kept_of_{group}"] = self.config.get(f"kept_of_{group}", 0) | 1 << keep
+        self.config["scatter_add_cycles"] = int(rng.integers(3))
         self.widths = {"spad": width, "acc": cols, "l0a": cols, "l0b": cols}
         self.memories = MEMORIES if array == MMA else MEMORIES[:2]
         self.elements = 600
@@ -966,6 +1049,11 @@ class Program:
         self.kinds.append(kind)  # lists of 20 rows, most of them named twice
         self.lists = np.concatenate([packed(rng.integers(0, 13, 20), width, kind) for _ in range(8)])
         self.buffers.append((self.lists.reshape(-1), kind))
+        self.kept = [pattern for pattern in KEPT if pattern[0] <= cols] if array == MMA else []
+        self.metadata = [metadata(rng, *pattern, 16, cols, kind) for pattern in self.kept]
+        for rows in self.metadata:
+            self.kinds.append(kind)
+            self.buffers.append((rows.reshape(-1), kind))
         self.calls: list[tuple[Any, ...]] = []
         for name in self.memories:
             self.calls.append(("fill", self._address(name, 0), self.size, float(rng.integers(-3, 4))))
@@ -973,6 +1061,7 @@ class Program:
             self.calls.append(("pre", 0, rows, cols))
         choices = ["ld", "ldg", "st", "sts", "mv", "vop", "fill", "fence"]
         choices += ["pre", "mm", "mm", "mm"] if array == WS else ["mma", "mma"]
+        choices += ["spmma", "spmma"] if self.kept else []
         choices += ["prex", "mmx", "mmx"] if self.indexed else []
         for choice in rng.choice(choices, count):
             self.calls.append(getattr(self, "_" + choice)())
@@ -1124,7 +1213,7 @@ class Program:
         rows, width = len(self.lists) // 8, self.lists.shape[1]
         where = self._int(0, self.size - rows)
         first = self._int(0, 7) * rows * width
-        self.calls.append(("ld", where, 0, len(self.buffers) - 1, first, width, rows, width))
+        self.calls.append(("ld", where, 0, len(self.outputs), first, width, rows, width))
         return where
 
     def _prex(self) -> tuple[Any, ...]:
@@ -1146,6 +1235,25 @@ class Program:
 
         (c, c_step), (a, a_step), (b, b_step) = at(m, n), at(m, k), at(k, n)
         return ("mma", acc(c), c_step, l0a(a), a_step, l0b(b), b_step, m, n, k, self._int(0, 1))
+
+    def _spmma(self) -> tuple[Any, ...]:
+        width = self.config["cols"]
+        which = self._int(0, len(self.kept) - 1)
+        keep, group = self.kept[which]
+        m, n, k = self._int(1, 16), self._int(1, 3 * width), self._int(1, min(width // keep * group, 16))
+        blocks, rows = math.ceil(n / width), len(self.metadata[which])
+        meta = l0a(self._int(0, self.size - rows))
+        first = len(self.buffers) - len(self.kept)
+        self.calls.append(("ld", meta, 0, first + which, 0, width, rows, width))
+
+        def at(row_count: int) -> tuple[int, int]:
+            step = self._int(row_count, self.size // blocks)
+            return self._int(0, self.size - (blocks - 1) * step - row_count), step
+
+        (c, c_step), (b, b_step) = at(m), at(k)
+        a = self._int(0, self.size - m)
+        add = self._int(0, 1)
+        return ("spmma", acc(c), c_step, l0a(a), meta, l0b(b), b_step, m, n, k, keep, group, add)
 
     def run(self, library: ctypes.CDLL, flags: int = 0, **changes: Any) -> tuple[dict[str, Any], list[Array]]:
         data = [values.copy() for values, _ in self.buffers]
@@ -1201,7 +1309,8 @@ def test_random_programs_have_the_values_of_numpy(
 def test_time_does_not_depend_on_values(library: ctypes.CDLL, program: Program) -> None:
     full, _ = program.run(library)
     timed, data = program.run(library, NO_DATA)
-    assert all((found == before).all() for found, (before, _) in zip(data, program.buffers, strict=True))
+    # Bytes, because metadata may look like a NaN.
+    assert [found.tobytes() for found in data] == [before.tobytes() for before, _ in program.buffers]
     for key in (
         "cycles",
         "engines",
@@ -1235,6 +1344,7 @@ def test_time_does_not_depend_on_values(library: ctypes.CDLL, program: Program) 
             {"fill_in_occupancy": 0},
             {"indexed_read_cycles": 0},
             {"indexed_accumulate_cycles": 0},
+            {"scatter_add_cycles": 0},
             {"line_rows": 1},
         ]
     ),
@@ -1267,6 +1377,9 @@ def test_counters_are_those_of_the_program(library: ctypes.CDLL, program: Progra
     for name, *a in calls:
         if name == "mma":
             macs += math.prod(math.ceil(x / u) * u for x, u in zip(a[6:9], (4, 8, 2), strict=True))
+        elif name == "spmma":
+            kept = *a[6:8], math.ceil(a[8] / a[10]) * a[9]
+            macs += math.prod(math.ceil(x / u) * u for x, u in zip(kept, (4, 8, 2), strict=True))
     counted = report["bytes"]
     assert (counted["dram_read"], counted["dram_write"], report["macs"]) == (read, written, macs)
     assert sum(report["instructions"].values()) == len(calls)
@@ -1283,7 +1396,8 @@ def test_counters_are_those_of_the_program(library: ctypes.CDLL, program: Progra
     assert energy["acc"] == (counted["acc_read"] + counted["acc_write"]) * 1.5
     assert energy["l0"] == (counted["l0_read"] + counted["l0_write"]) * 0.75
     assert energy["reg"] == counted["reg_write"] * 0.5
-    assert energy["alu"] == report["alu_ops"] * 0.125
+    added = sum(a[7] * a[8] for name, *a in calls if name == "sts" and a[10])
+    assert energy["alu"] == report["alu_ops"] * 0.125 + added * 0.5
 
 
 def test_every_half_and_bfloat_survives(library: ctypes.CDLL) -> None:
@@ -1578,6 +1692,42 @@ INDEXED = {"indexed": 1}
             "operand a reads row 0 of L0A, which",
         ),
         (
+            CUBE | {"kept_of_4": 1 << 2},
+            [("spmma", acc(0), 0, l0a(0), l0a(0), l0b(0), 0, 1, 1, 1, 1, 4, 0)],
+            "target 'test16' does not take 1 of every 4 columns",
+        ),
+        (
+            {},
+            [("spmma", acc(0), 0, l0a(0), l0a(0), l0b(0), 0, 1, 1, 1, 2, 4, 0)],
+            "target 'test16' has no TU.MMA (it computes with TU.PRE and TU.MM)",
+        ),
+        (
+            CUBE | {"kept_of_4": 1 << 2},
+            [("spmma", acc(0), 0, l0a(0), l0a(0), l0b(0), 0, 1, 1, 33, 2, 4, 0)],
+            "a row of a holds 18 elements, needed at most the 16 of a row of memory",
+        ),
+        (
+            CUBE | {"kept_of_4": 1 << 2},
+            [("spmma", acc(0), 0, l0a(0), l0a(0), l0b(0), 0, 1, 0, 1, 2, 4, 0)],
+            "m and n of at least 1 and k of 1 to 131071 needed, found m 1, n 0, k 1",
+        ),
+        (
+            CUBE | {"kept_of_4": 1 << 2},
+            [
+                ("fill", l0a(0), 9, 0.0),
+                ("fill", l0b(0), 16, 0.0),
+                ("spmma", acc(0), 0, l0a(0), l0a(8), l0b(0), 0, 1, 1, 16, 2, 4, 0),
+            ],
+            "TU.SPMMA (c=ACC[0] step 0, a=L0A[0], meta=L0A[8], b=L0B[0] step 0, m=1, n=1, k=16, keep=2, "
+            "group=4, accumulate=0), instruction 3, in 'layer fc1': the metadata of row 0 names column 0 of "
+            "group 0 after column 0: columns that rise needed",
+        ),
+        (
+            {"scatter_add": 0},
+            [FILLED_ACC, ("sts", 1, 0, 16, 2, 0, acc(0), 0, 1, 16, 0, 1)],
+            "target 'test16' cannot add to memory (its description has no [scatter_add])",
+        ),
+        (
             {},
             [FILLED_ACC, ("mv", spad(0), 0, acc(0), 0, 1, 1)],
             "rows of one kind needed, found 16 x i8 in SPAD and 16 x i32 in ACC",
@@ -1643,6 +1793,13 @@ def test_errors(
         ({"move_bytes_per_cycle": -1.0}, "move_bytes_per_cycle must be positive, found -1"),
         ({"indexed": 1, **CUBE}, "indexed needs kind AX_WS, found AX_MMA"),
         ({"indexed": 1, "rows": 1, "cols": 1}, "indexed needs scratchpad rows of at least 2 bytes, found 1"),
+        ({"kept_of_4": 1 << 2}, "kept_of_4 needs kind AX_MMA, found AX_WS"),
+        ({"kept_of_4": 1 << 4, **CUBE}, "kept_of_4 must have bits 1 to 3 only, found 16"),
+        (
+            {"kept_of_8": 1 << 3, **CUBE},
+            "mma_k must be a multiple of 3 to take 3 of every 8 columns, found 2",
+        ),
+        ({"scatter_add_cycles": -1}, "scatter_add_cycles must be at least 0, found -1"),
         ({"indexed_read_cycles": -1}, "indexed_read_cycles must be at least 0, found -1"),
         ({"indexed_accumulate_pj": math.nan}, "indexed_accumulate_pj must be at least 0, found nan"),
         ({"mac_pj": math.nan}, "mac_pj must be at least 0, found nan"),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sparsecc.errors import UserError
-from sparsecc.target import Dma, Indexed, Memory, Move, Target, Vector
+from sparsecc.target import Dma, Indexed, Kept, Memory, Move, ScatterAdd, Structured, Target, Vector
 from sparsecc.target.header import target_header
 from sparsecc.target.instructions import (
     DTYPES,
@@ -36,9 +36,11 @@ from sparsecc.target.instructions import (
     l0b,
     memory_of,
     pack_indices,
+    pack_metadata,
     round_bf16,
     spad,
     unpack_indices,
+    unpack_metadata,
 )
 
 AXSIM = Path(__file__).resolve().parents[2] / "sparsecc" / "runtime" / "axsim"
@@ -69,6 +71,11 @@ def small(name: str, in_type: str, **changes: Any) -> Target:
     return dataclasses.replace(target, spad=spad, acc=acc, l0a=l0, l0b=l0, **changes)
 
 
+def without(name: str, section: str) -> tuple[tuple[str, str], ...]:
+    """The sources of a preset that says nothing of a section."""
+    return tuple(pair for pair in Target.load(name).sources if not pair[0].startswith(section))
+
+
 def indexed(name: str, in_type: str, costs: Indexed) -> Target:
     """A small target that can address rows by index."""
     target = Target.load(name)
@@ -93,7 +100,9 @@ TARGETS = {
     "indexed bf16": indexed("scalesim-ws16", "bf16", Indexed(1, 0, 0.5, 0.5)),
     "indexed f32": indexed("scalesim-ws16", "f32", Indexed(2, 2, 0.5, 0.25)),
     "ascend f16": small("ascend910", "f16"),
-    "ascend bf16": small("ascend910", "bf16", dma=Dma(37.5, 20, 32, 1, 3)),
+    "ascend bf16": small("ascend910", "bf16", dma=Dma(37.5, 20, 32, 1, 3), scatter_add=ScatterAdd(3, 0.25)),
+    "nvidia f16": small("nvidia-tc", "f16", structured=Structured("2:4 1:2 1:4 4:16 2:8")),
+    "nvidia bf16": small("nvidia-tc", "bf16", scatter_add=None, sources=without("nvidia-tc", "scatter_add")),
 }
 
 
@@ -158,6 +167,8 @@ class Simulator:
         types = [self.OPERANDS.get(name, ctypes.c_int) for name in instruction.operands]
         if mnemonic == "VOP":
             types[2] = ctypes.c_uint32
+        if mnemonic == "TU.SPMMA":
+            types[instruction.operands.index("meta")] = ctypes.c_uint32
         if mnemonic in ("TU.PREX", "TU.MMX"):
             types[instruction.operands.index("index")] = ctypes.c_uint32
         arguments = [kind(value) for kind, value in zip(types, operands, strict=True)]
@@ -215,6 +226,19 @@ class Programs:
             packed = np.concatenate([pack_indices(target, numbers) for numbers in lists])
             self.list_rows = len(packed) // len(lists)
             self.lists = state.buffer(packed, target.in_type, "lists")
+        self.metadata: list[tuple[Kept, Array, int]] = []
+        for kept in target.kept_patterns:
+            groups = self.cols // kept.keep
+            places = np.stack(
+                [
+                    np.concatenate(
+                        [np.sort(self.random.permutation(kept.group)[: kept.keep]) for _ in range(groups)]
+                    )
+                    for _ in range(20)
+                ]
+            )
+            packed = pack_metadata(target, kept, places)
+            self.metadata.append((kept, packed, state.buffer(packed.reshape(-1), target.in_type, str(kept))))
         self.pending: list[tuple[str, tuple[Any, ...], dict[str, str]]] = []
         self.outputs: dict[int, str] = {}
         for element_type in dict.fromkeys(("i8", target.in_type, target.acc_type)):
@@ -245,6 +269,7 @@ class Programs:
         kinds = ["LD", "LD", "LDG", "ST", "STS", "MV", "FILL", "VOP", "FENCE"]
         kinds += ["TU.PRE", "TU.MM"] * 2 if self.state.target.array.kind == "ws" else ["MV", "TU.MMA"] * 3
         kinds += ["TU.PREX", "TU.MMX"] * 3 if self.state.target.indexed else []
+        kinds += ["TU.SPMMA"] * 3 if self.metadata else []
         mnemonic = str(self.random.choice(kinds))
         rows, cols = self.number(1, 20), self.number(1, 2 * self.cols)
         blocks = -(-cols // self.cols)
@@ -299,6 +324,18 @@ class Programs:
                     operands = (acc(self.number(0, 50)), a, where, rows)
                 self.pending.append((mnemonic, operands, {}))
                 return "LD", (where, 0, self.lists, start, self.cols, self.list_rows, self.cols), {}
+            case "TU.SPMMA":
+                # Its metadata comes first.
+                kept, packed, buffer = self.metadata[self.number(0, len(self.metadata) - 1)]
+                m, n, k = rows, self.number(1, 20), self.number(1, 20)
+                add = self.number(0, 1)
+                sums = self.address("acc", m, read=bool(add))
+                where = self.address("l0a", len(packed))
+                a, b = self.address("l0a", m, read=True), self.address("l0b", k, read=True)
+                steps = [self.number(1, 20) for _ in range(2)]
+                operands = (sums, steps[0], a, where, b, steps[1], m, n, k, kept.keep, kept.group, add)
+                self.pending.append((mnemonic, operands, {}))
+                return "LD", (where, 0, buffer, 0, self.cols, len(packed), self.cols), {}
             case "TU.MMA":
                 m, n, k = rows, self.number(1, 20), self.number(1, 20)
                 add = self.number(0, 1)
@@ -381,6 +418,7 @@ def test_reference_equals_simulator(name: str, simulators: dict[str, Simulator])
     assert ran.pop("refused") >= 1
     unit = {"TU.PRE", "TU.MM"} if target.array.kind == "ws" else {"TU.MMA"}
     unit |= {"TU.PREX", "TU.MMX"} if target.indexed else set()
+    unit |= {"TU.SPMMA"} if target.structured else set()
     assert set(ran) == unit | {"LD", "LDG", "ST", "STS", "MV", "FILL", "VOP", "FENCE"}
 
 
@@ -402,6 +440,7 @@ def test_addresses():
 GEMMINI = Target.load("gemmini16")
 SCALESIM = Target.load("scalesim-ws32")
 ASCEND = Target.load("ascend910")
+NVIDIA = Target.load("nvidia-tc")
 INDEXED = indexed("scalesim-ws32", "i8", Indexed(2, 3, 1.5, 2.5))
 
 
@@ -413,7 +452,8 @@ INDEXED = indexed("scalesim-ws32", "i8", Indexed(2, 3, 1.5, 2.5))
         (GEMMINI, "LD", (acc(0), 0, 0, 0, 64, 4, 16), 4 * 4),
         (GEMMINI, "LDG", (spad(0), 16, 0, 0, 100, 1, 0, 8, 100), 8 * 7 + 8 * 2 + 2),
         (GEMMINI, "ST", (0, 0, 16, acc(0), 0, 16, 16, 0), 16 * 4),
-        (GEMMINI, "STS", (0, 0, 16, 1, 0, acc(0), 0, 16, 16, 0, 1), 2 * 16 * 4 + 16 + 4),
+        (GEMMINI, "STS", (0, 0, 16, 1, 0, acc(0), 0, 16, 16, 0, 0), 16 * 4 + 16 + 4),
+        (TARGETS["ascend bf16"], "STS", (0, 0, 16, 1, 0, acc(0), 0, 16, 16, 0, 1), 16 * (4 + 6 + 3) + 2),
         (GEMMINI, "MV", (spad(64), 16, spad(0), 16, 16, 2), 32 + GEMMINI.move.latency),
         (GEMMINI, "VOP", (Vop.ADD, acc(0), acc(0), acc(16), 16, 0.0), 16 + GEMMINI.vector.latency),
         (GEMMINI, "TU.PRE", (spad(0), 3, 3), 16),
@@ -426,6 +466,9 @@ INDEXED = indexed("scalesim-ws32", "i8", Indexed(2, 3, 1.5, 2.5))
         (INDEXED, "TU.MMX", (acc(0), spad(0), spad(64), 10), 10 + 3 * 10 + 32 + 32 - 2),
         (SCALESIM, "LD", (spad(0), 0, 0, 0, 64, 16, 16), 0),
         (ASCEND, "TU.MMA", (acc(0), 0, l0a(0), 16, l0b(0), 0, 17, 16, 64, 0), 2 * 1 * 4),
+        (NVIDIA, "TU.MMA", (acc(0), 0, l0a(0), 0, l0b(0), 0, 16, 8, 32, 0), 2 * 32),
+        (NVIDIA, "TU.SPMMA", (acc(0), 0, l0a(0), l0a(16), l0b(0), 0, 16, 8, 32, 2, 4, 0), 32),
+        (NVIDIA, "TU.SPMMA", (acc(0), 0, l0a(0), l0a(16), l0b(0), 0, 17, 9, 33, 2, 4, 0), 2 * 2 * 2 * 32),
         (ASCEND, "FENCE", (), 0),
     ],
 )
@@ -477,6 +520,57 @@ def test_lists_are_packed_in_bytes(in_type: str):
     for wrong in ([-1], [2**16]):
         with pytest.raises(UserError, match="needed 0 to 65535"):
             pack_indices(target, wrong)
+
+
+@pytest.mark.parametrize("in_type", ["f16", "bf16"])
+@pytest.mark.parametrize("pattern", ["2:4", "1:2", "4:8", "5:16"])
+def test_metadata_survives_packing(in_type: str, pattern: str):
+    kept = Kept(*map(int, pattern.split(":")))
+    target = NVIDIA.with_type(in_type)
+    groups = 16 // kept.keep
+    rng = np.random.default_rng(0)
+    places = np.sort(rng.random((21, groups, kept.group)).argsort(axis=2)[:, :, : kept.keep], axis=2)
+    places = places.reshape(21, -1)
+    packed = pack_metadata(target, kept, places)
+    assert packed.shape == (target.metadata_rows(kept, 21), 16)
+    assert packed.dtype == DTYPES[in_type]
+    assert (unpack_metadata(target, kept, packed, 21, groups * kept.keep) == places).all()
+
+
+def test_the_bytes_of_metadata():
+    """Two bits for each value, the first value lowest, four bytes to a row of 16 values."""
+    packed = pack_metadata(NVIDIA, Kept(2, 4), np.array([[0, 1, 2, 3], [1, 3, 0, 2]]))
+    assert packed.view(np.uint8)[0].tolist() == [0b11100100, 0, 0, 0, 0b10001101, 0, 0, 0] + 24 * [0]
+
+
+def test_metadata_costs_its_whole_rows():
+    """Half the products and half the left operand of TU.MMA; all of the right one, and the metadata."""
+    dense = INSTRUCTIONS["TU.MMA"].energy(NVIDIA, acc(0), 0, l0a(0), 16, l0b(0), 0, 16, 8, 32, 0)
+    sparse = INSTRUCTIONS["TU.SPMMA"].energy(
+        NVIDIA, acc(0), 0, l0a(0), l0a(16), l0b(0), 0, 16, 8, 32, 2, 4, 0
+    )
+    saved = 16 * 8 * 16 * NVIDIA.mac_pj + (16 * 16 * 2 - 16 * 4) * NVIDIA.energy.l0_pj_per_byte
+    assert dense - sparse == pytest.approx(saved)
+
+
+@pytest.mark.parametrize(
+    ("target", "keep", "message"),
+    [
+        (NVIDIA, 1, "target nvidia-tc does not take 1:4 left operands; it takes 2:4"),
+        (ASCEND, 2, r"target ascend910 does not take 2:4 left operands; it takes none; .*\[structured\]"),
+    ],
+)
+def test_patterns_the_unit_does_not_take(target: Target, keep: int, message: str):
+    operands = (acc(0), 0, l0a(0), l0a(16), l0b(0), 0, 16, 8, 32, keep, 4, 0)
+    for cost in (INSTRUCTIONS["TU.SPMMA"].cycles, INSTRUCTIONS["TU.SPMMA"].energy):
+        with pytest.raises(UserError, match=message):
+            cost(target, *operands)
+
+
+def test_adding_in_memory_costs_nothing_where_there_is_none():
+    for cost in (INSTRUCTIONS["STS"].cycles, INSTRUCTIONS["STS"].energy):
+        with pytest.raises(UserError, match=r"target gemmini16 cannot add to memory; .*\[scatter_add\]"):
+            cost(GEMMINI, 0, 0, 16, 1, 0, acc(0), 0, 16, 16, 0, 1)
 
 
 def test_the_bytes_of_a_list():

@@ -25,6 +25,7 @@ NAMES = sorted(
 GEMMINI = (PRESETS / "gemmini16.toml").read_text()
 GEMMINI_X = (PRESETS / "gemmini16x.toml").read_text()
 ASCEND = (PRESETS / "ascend910.toml").read_text()
+NVIDIA = (PRESETS / "nvidia-tc.toml").read_text()
 BY_INDEX = GEMMINI_X[GEMMINI_X.index("[indexed]") : GEMMINI_X.index("[queues]")]
 
 
@@ -62,6 +63,7 @@ def test_presets_are_those_described():
         "ascend910",
         "gemmini16",
         "gemmini16x",
+        "nvidia-tc",
         "scalesim-ws128",
         "scalesim-ws16",
         "scalesim-ws32",
@@ -248,6 +250,28 @@ def replace(old: str, new: str, text: str = GEMMINI) -> str:
             replace("[queues]", f"{BY_INDEX}[queues]", ASCEND) + '"indexed.*" = "assumed"\n',
             "[indexed]",
             "indexed: found for kind 'mma', needed only for kind 'ws'; remove the section",
+        ),
+        (
+            replace("[queues]", '[structured]\npatterns = "2:4"\n[queues]'),
+            "[structured]",
+            "structured: found for kind 'ws', needed only for kind 'mma'; remove the section",
+        ),
+        *(
+            (replace('"2:4"', f'"{patterns}"', NVIDIA), "patterns =", f"structured.patterns: {problem}")
+            for patterns, problem in (
+                ("2-4", "found '2-4', needed N:M such as 2:4"),
+                ("4:4", "found '4:4', needed M one of 2, 4, 8, 16 and N from 1 to M - 1"),
+                ("2:5", "found '2:5', needed M one of 2, 4, 8, 16 and N from 1 to M - 1"),
+                ("2:4 2:4", "found '2:4 2:4', needed each pattern once"),
+                ("", "found none, needed N:M"),
+                ("3:4", "found 3:4 with array.mma_k = 16, needed N that divides it"),
+            )
+        ),
+        (replace('"2:4"', "24", NVIDIA), "patterns =", "structured.patterns: found 24, needed a string"),
+        (
+            replace("row_cycles = 0", "row_cycles = -1", NVIDIA),
+            "row_cycles",
+            "needed a whole number at least 0",
         ),
         (replace("interval = 1", "interval = 0", ASCEND), "interval = 0", "array.interval: found 0, needed"),
         (replace("interval = 1", "interval = 1\nmin_rows = 4", ASCEND), "min_rows", "needed kind 'ws'"),

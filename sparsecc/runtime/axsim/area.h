@@ -61,6 +61,17 @@ static inline void axi_wait_to_write(const ax_machine *m, const axi_area *area, 
     }
 }
 
+/* Sums go into the accumulators in the order of the instructions, so an accumulating instruction need not wait
+ * for earlier results of the array, but for all else that was put there. */
+static inline void axi_wait_for_sums(const ax_machine *m, const axi_area *c, bool accumulate, axi_hazards *hazards)
+{
+    axi_wait_to_write(m, c, AXI_MAT, hazards);
+    if (accumulate) {
+        hazards->raw = axi_max(hazards->raw, hazards->waw);
+        hazards->waw = 0;
+    }
+}
+
 static inline void axi_mark_read(const ax_machine *m, const axi_area *area, int64_t done)
 {
     for (int64_t b = 0; b < area->blocks; b++) {

@@ -66,6 +66,12 @@ typedef struct ax_config {
     int indexed;
     int indexed_read_cycles, indexed_accumulate_cycles; /* more for each row of a TU.PREX, of a TU.MMX */
     double indexed_read_pj, indexed_accumulate_pj;      /* for each such row */
+    /* TU.SPMMA; AX_MMA only. Bit N: of every 2, 4, 8 or 16 columns of the left operand the unit takes N */
+    int kept_of_2, kept_of_4, kept_of_8, kept_of_16;
+    /* STS that adds: more for each row, besides reading what is there */
+    int scatter_add;
+    int scatter_add_cycles;
+    double scatter_add_pj; /* for each element */
 } ax_config;
 
 typedef struct ax_machine ax_machine;
@@ -93,7 +99,7 @@ int ax_ld(ax_machine *m, uint32_t dst, int32_t step, int buffer, int64_t offset,
 /* LDG: the same, row r coming from offset + index[index_offset + r] * stride; index is an AX_I32 buffer. */
 int ax_ldg(ax_machine *m, uint32_t dst, int32_t step, int buffer, int64_t offset, int64_t stride, int index,
            int64_t index_offset, int32_t rows, int32_t cols);
-/* ST, STS: on-chip to off-chip; STS scatters rows by index and may add to what is there. */
+/* ST, STS: on-chip to off-chip; STS scatters rows by index and may add to what is there, where scatter_add is set. */
 int ax_st(ax_machine *m, int buffer, int64_t offset, int64_t stride, uint32_t src, int32_t step, int32_t rows,
           int32_t cols, int output);
 int ax_sts(ax_machine *m, int buffer, int64_t offset, int64_t stride, int index, int64_t index_offset, uint32_t src,
@@ -118,6 +124,12 @@ int ax_mmx(ax_machine *m, uint32_t c, uint32_t a, uint32_t index, int32_t rows);
  * Targets without L0A or L0B take the operand from SPAD. */
 int ax_mma(ax_machine *m, uint32_t c, int32_t c_step, uint32_t a, int32_t a_step, uint32_t b, int32_t b_step,
            int32_t mm, int32_t n, int32_t k, int accumulate);
+/* TU.SPMMA: the same, of every `group` columns of a only `keep` being there: row r holds ceil(k / group) * keep
+ * elements, in one row of its memory. Rows of the same memory from `meta` on hold log2(group) bits for each element,
+ * the lowest first: its column in its group, rising inside a group. Those of row r begin at byte
+ * r * ceil(cols * log2(group) / 8). Elements in columns from k on are not used. */
+int ax_spmma(ax_machine *m, uint32_t c, int32_t c_step, uint32_t a, uint32_t meta, uint32_t b, int32_t b_step,
+             int32_t mm, int32_t n, int32_t k, int32_t keep, int32_t group, int accumulate);
 /* FENCE: what follows starts after everything before has completed. */
 int ax_fence(ax_machine *m);
 

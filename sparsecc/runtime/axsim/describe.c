@@ -7,7 +7,7 @@
 const char *const axi_op_name[AXI_OPS] = {"LD",      "LDG",     "ST",       "STS",       "MV",
                                           "FILL",    "VOP.ADD", "VOP.MUL",  "VOP.MAX",   "VOP.RELU",
                                           "VOP.SCALE", "TU.PRE", "TU.MM",   "TU.PREX",   "TU.MMX",
-                                          "TU.MMA",  "FENCE"};
+                                          "TU.MMA",  "TU.SPMMA", "FENCE"};
 const char *const axi_type_name[] = {"i8", "f16", "bf16", "f32", "i32"};
 
 const char *axi_memory_name(uint32_t address)
@@ -131,6 +131,14 @@ void axi_describe(const ax_machine *m, const axi_insn *i, char *out, size_t size
         put_stepped(&t, ", a", i->address[1], i->step[1]);
         put_stepped(&t, ", b", i->address[2], i->step[2]);
         put(&t, ", m=%d, n=%d, k=%d, accumulate=%d", (int)i->rows, (int)i->cols, (int)i->depth, i->flag);
+        break;
+    case AXI_OP_SPMMA:
+        put_stepped(&t, "c", i->address[0], i->step[0]);
+        put_address(&t, ", a", i->address[1]);
+        put_address(&t, ", meta", i->address[3]);
+        put_stepped(&t, ", b", i->address[2], i->step[2]);
+        put(&t, ", m=%d, n=%d, k=%d, keep=%d, group=%d, accumulate=%d", (int)i->rows, (int)i->cols, (int)i->depth,
+            (int)i->keep, (int)i->group, i->flag);
         break;
     case AXI_OP_FENCE:
     case AXI_OPS:

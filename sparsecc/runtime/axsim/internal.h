@@ -43,15 +43,16 @@ typedef enum {
 typedef enum {
     AXI_OP_LD, AXI_OP_LDG, AXI_OP_ST, AXI_OP_STS, AXI_OP_MV, AXI_OP_FILL,
     AXI_OP_ADD, AXI_OP_MUL, AXI_OP_MAX, AXI_OP_RELU, AXI_OP_SCALE, /* in the order of ax_vop_kind */
-    AXI_OP_PRE, AXI_OP_MM, AXI_OP_PREX, AXI_OP_MMX, AXI_OP_MMA, AXI_OP_FENCE, AXI_OPS
+    AXI_OP_PRE, AXI_OP_MM, AXI_OP_PREX, AXI_OP_MMX, AXI_OP_MMA, AXI_OP_SPMMA, AXI_OP_FENCE,
+    AXI_OPS
 } axi_op;
 
 /* An instruction with its operands, for messages and the trace. Fields an operation lacks are 0. */
 typedef struct {
     axi_op op;
-    uint32_t address[3];
+    uint32_t address[4];
     int32_t step[3];
-    int32_t rows, cols, depth;
+    int32_t rows, cols, depth, keep, group;
     int buffer, index, output, flag;
     int64_t offset, stride, index_offset;
     double value;
@@ -151,6 +152,7 @@ struct ax_machine {
     int64_t issued, count[AXI_OPS];
     int64_t dram_read, dram_written, reg_written, macs, alu;
     int64_t indexed_read, indexed_accumulated; /* rows */
+    int64_t scatter_added;                     /* elements */
     int64_t int32_overflow, output_saturation;
 
     axi_event *events;
@@ -174,6 +176,9 @@ int axi_place(ax_machine *m, const axi_insn *insn, const char *operand, uint32_t
 /* Issues and starts the instruction; it completes `latency` after its occupancy. Returns its start. */
 int64_t axi_schedule(ax_machine *m, const axi_insn *insn, axi_engine engine, int64_t occupancy, int64_t latency,
                      const axi_hazards *hazards);
+
+/* tensor.c */
+int axi_need_kind(ax_machine *m, const axi_insn *insn, ax_array_kind kind);
 
 /* trace.c */
 void axi_record(ax_machine *m, const axi_insn *insn, axi_engine engine, int64_t start, int64_t duration);

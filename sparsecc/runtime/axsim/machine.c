@@ -75,6 +75,23 @@ static void check_at_least(ax_machine *m, const char *key, double found, double 
         fail_config(m, "%s must be at least %g, found %g", key, least, found);
 }
 
+/* The unit computes whole groups at once. */
+static void check_kept(ax_machine *m)
+{
+    const ax_config *c = &m->config;
+    const int kept[] = {c->kept_of_2, c->kept_of_4, c->kept_of_8, c->kept_of_16};
+    for (int i = 0, group = 2; i < 4; i++, group *= 2) {
+        if (kept[i] && c->kind != AX_MMA)
+            fail_config(m, "kept_of_%d needs kind AX_MMA, found AX_WS", group);
+        if (kept[i] & ~(((1 << group) - 1) & ~1))
+            fail_config(m, "kept_of_%d must have bits 1 to %d only, found %d", group, group - 1, kept[i]);
+        for (int n = 1; n < group; n++)
+            if (c->kind == AX_MMA && kept[i] >> n & 1 && c->mma_k % n)
+                fail_config(m, "mma_k must be a multiple of %d to take %d of every %d columns, found %d", n, n, group,
+                            c->mma_k);
+    }
+}
+
 static void check_config(ax_machine *m)
 {
     const ax_config *c = &m->config;
@@ -129,6 +146,8 @@ static void check_config(ax_machine *m)
         {"indexed_accumulate_cycles", c->indexed_accumulate_cycles, 0},
         {"indexed_read_pj", c->indexed_read_pj, 0},
         {"indexed_accumulate_pj", c->indexed_accumulate_pj, 0},
+        {"scatter_add_cycles", c->scatter_add_cycles, 0},
+        {"scatter_add_pj", c->scatter_add_pj, 0},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         check_at_least(m, numbers[i].key, numbers[i].value, numbers[i].least);
@@ -136,6 +155,7 @@ static void check_config(ax_machine *m)
         fail_config(m, "indexed needs kind AX_WS, found AX_MMA");
     if (c->indexed && axi_type_bytes(c->in) * (c->rows > c->cols ? c->rows : c->cols) < 2)
         fail_config(m, "indexed needs scratchpad rows of at least 2 bytes, found 1");
+    check_kept(m);
     if (!(c->dma_bytes_per_cycle > 0))
         fail_config(m, "dma_bytes_per_cycle must be positive, found %g", c->dma_bytes_per_cycle);
     if (!(c->move_bytes_per_cycle > 0))

@@ -82,7 +82,7 @@ static int64_t transfer_cycles(const ax_machine *m, const axi_insn *insn, int64_
         data *= 2;
     if (indexed)
         return data + rows * c->dma_gather_overhead * (burst ? axi_ceil_div(row_bytes, burst) : 1) +
-               cycles_of(4.0 * (double)rows, c->dma_bytes_per_cycle);
+               cycles_of(4.0 * (double)rows, c->dma_bytes_per_cycle) + (twice ? rows * c->scatter_add_cycles : 0);
     const bool one_run = rows == 1 || insn->stride == insn->cols;
     const int64_t runs = one_run ? 1 : rows, run_bytes = one_run ? rows * row_bytes : row_bytes;
     return data + runs * c->dma_row_overhead * (burst ? axi_ceil_div(run_bytes, burst) : 1);
@@ -223,6 +223,8 @@ static int store(ax_machine *m, const axi_insn *insn, bool indexed)
     const axi_buffer *buffer = find_buffer(m, insn, insn->buffer, "the target");
     if (!buffer || check_size(m, insn))
         return -1;
+    if (insn->flag && !m->config.scatter_add)
+        return axi_fail(m, insn, "target '%s' cannot add to memory (its description has no [scatter_add])", m->name);
     const int64_t blocks = memory->rows ? axi_ceil_div(insn->cols, memory->width) : 1;
     if (axi_place(m, insn, "src", src, AXI_ANYWHERE, insn->rows, insn->step[0], blocks, &from))
         return -1;
@@ -252,6 +254,7 @@ static int store(ax_machine *m, const axi_insn *insn, bool indexed)
     axi_count_read(&from);
     m->dram_written += insn->rows * row_bytes;
     m->dram_read += insn->rows * ((insn->flag ? row_bytes : 0) + (indexed ? 4 : 0));
+    m->scatter_added += insn->flag ? (int64_t)insn->rows * insn->cols : 0;
     return axi_with_data(m) ? write_rows(m, insn, buffer, index, output) : 0;
 }
 

@@ -24,7 +24,7 @@ static energy energy_of(const ax_machine *m)
         .acc = touched(&m->memory[AXI_ACC]) * c->acc_pj_per_byte,
         .l0 = (touched(&m->memory[AXI_L0A]) + touched(&m->memory[AXI_L0B])) * c->l0_pj_per_byte,
         .dram = (double)(m->dram_read + m->dram_written) * c->dram_pj_per_byte,
-        .alu = (double)m->alu * c->alu_pj,
+        .alu = (double)m->alu * c->alu_pj + (double)m->scatter_added * c->scatter_add_pj,
         .index = (double)m->indexed_read * c->indexed_read_pj +
                  (double)m->indexed_accumulated * c->indexed_accumulate_pj,
     };

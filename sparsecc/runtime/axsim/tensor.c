@@ -2,24 +2,13 @@
  * fragment unit. */
 #include "area.h"
 
-static int need_kind(ax_machine *m, const axi_insn *insn, ax_array_kind kind)
+int axi_need_kind(ax_machine *m, const axi_insn *insn, ax_array_kind kind)
 {
     if (m->config.kind == kind)
         return 0;
     return axi_fail(m, insn, "target '%s' has no %s", m->name,
                     kind == AX_WS ? "stationary array (it computes with TU.MMA)"
                                   : "TU.MMA (it computes with TU.PRE and TU.MM)");
-}
-
-/* Sums go into the accumulators in the order of the instructions, so an accumulating instruction need not wait
- * for earlier results of the array, but for all else that was put there. */
-static void wait_for_sums(const ax_machine *m, const axi_area *c, bool accumulate, axi_hazards *hazards)
-{
-    axi_wait_to_write(m, c, AXI_MAT, hazards);
-    if (accumulate) {
-        hazards->raw = axi_max(hazards->raw, hazards->waw);
-        hazards->waw = 0;
-    }
 }
 
 static inline int check_tile(ax_machine *m, const axi_insn *insn)
@@ -61,7 +50,7 @@ int ax_pre(ax_machine *m, uint32_t b, int32_t rows, int32_t cols)
 {
     const axi_insn insn = {.op = AXI_OP_PRE, .address = {b}, .rows = rows, .cols = cols};
     axi_area from;
-    if (axi_begin(m) || need_kind(m, &insn, AX_WS) || check_tile(m, &insn) ||
+    if (axi_begin(m) || axi_need_kind(m, &insn, AX_WS) || check_tile(m, &insn) ||
         axi_place(m, &insn, "b", b, AXI_IN_SPAD, rows, 0, 1, &from) || axi_need_written(m, &insn, "b", &from))
         return -1;
 
@@ -115,7 +104,7 @@ int ax_mm(ax_machine *m, uint32_t c, uint32_t a, int32_t rows, int accumulate)
     const axi_insn insn = {.op = AXI_OP_MM, .address = {c, a}, .rows = rows, .flag = accumulate != 0};
     const ax_config *config = &m->config;
     axi_area sums, from;
-    if (axi_begin(m) || need_kind(m, &insn, AX_WS) || need_tile(m, &insn) ||
+    if (axi_begin(m) || axi_need_kind(m, &insn, AX_WS) || need_tile(m, &insn) ||
         axi_place(m, &insn, "c", c, AXI_IN_ACC, rows, 0, 1, &sums) ||
         axi_place(m, &insn, "a", a, AXI_IN_SPAD, rows, 0, 1, &from) || axi_need_written(m, &insn, "a", &from) ||
         (accumulate && axi_need_written(m, &insn, "c", &sums)))
@@ -123,7 +112,7 @@ int ax_mm(ax_machine *m, uint32_t c, uint32_t a, int32_t rows, int accumulate)
 
     axi_hazards hazards = {.weights = m->tile_ready};
     axi_wait_to_read(m, &from, &hazards);
-    wait_for_sums(m, &sums, accumulate, &hazards);
+    axi_wait_for_sums(m, &sums, accumulate, &hazards);
     const int64_t streaming = axi_max(rows, config->min_rows), through = config->rows + config->cols - 2;
     const int64_t start = stream(m, &insn, streaming, through, &hazards);
     axi_mark_read(m, &from, start + streaming);
@@ -140,7 +129,7 @@ int ax_mm(ax_machine *m, uint32_t c, uint32_t a, int32_t rows, int accumulate)
 
 static int need_indexed(ax_machine *m, const axi_insn *insn)
 {
-    if (need_kind(m, insn, AX_WS))
+    if (axi_need_kind(m, insn, AX_WS))
         return -1;
     if (m->config.indexed)
         return 0;
@@ -289,7 +278,7 @@ int ax_mmx(ax_machine *m, uint32_t c, uint32_t a, uint32_t index, int32_t rows)
     for (int32_t r = 0; r < rows; r++) {
         if (place_named(m, &insn, "c", c, numbers, r, &row))
             return -1;
-        wait_for_sums(m, &row, true, &hazards);
+        axi_wait_for_sums(m, &row, true, &hazards);
     }
     unsigned char *sums =
         axi_scratch(m, &insn, &m->scratch_a, &m->scratch_a_size, AXI_BATCH * first.memory->pitch);
@@ -379,7 +368,7 @@ int ax_mma(ax_machine *m, uint32_t c, int32_t c_step, uint32_t a, int32_t a_step
     const ax_config *config = &m->config;
     const int32_t width = config->cols;
     axi_area sums, left, right;
-    if (axi_begin(m) || need_kind(m, &insn, AX_MMA))
+    if (axi_begin(m) || axi_need_kind(m, &insn, AX_MMA))
         return -1;
     if (mm < 1 || n < 1 || k < 1 || k > AXI_MAX_K)
         return axi_fail(m, &insn, "m and n of at least 1 and k of 1 to %d needed, found m %d, n %d, k %d", AXI_MAX_K,
@@ -397,7 +386,7 @@ int ax_mma(ax_machine *m, uint32_t c, int32_t c_step, uint32_t a, int32_t a_step
     axi_hazards hazards = {0};
     axi_wait_to_read(m, &left, &hazards);
     axi_wait_to_read(m, &right, &hazards);
-    wait_for_sums(m, &sums, accumulate, &hazards);
+    axi_wait_for_sums(m, &sums, accumulate, &hazards);
     const int64_t tiles = axi_ceil_div(mm, config->mma_m) * axi_ceil_div(n, config->mma_n);
     const int64_t steps = tiles * axi_ceil_div(k, config->mma_k), occupancy = steps * config->mma_interval;
     const int64_t start = axi_schedule(m, &insn, AXI_MAT, occupancy, config->mma_latency, &hazards);

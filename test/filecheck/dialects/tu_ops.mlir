@@ -48,6 +48,7 @@ func.func @instructions(%x: !tu.buffer<64x32xi8>, %y: !tu.buffer<48x32xi32>, %g:
   // CHECK-NEXT: tu.pre %s rows %i cols %i
   // CHECK-NEXT: tu.mm %c, %s rows %i accumulate %i {pipelined}
   // CHECK-NEXT: tu.mma %c step %i, %a step %i, %b step %i m %i n %i k %i accumulate %i
+  // CHECK-NEXT: tu.spmma %c step %i, %a by %a, %b step %i m %i n %i k %i keep %i of %i accumulate %i
   // CHECK-NEXT: tu.fence
   // CHECK-NEXT: tu.fence comment "wait"
   tu.mv %a step %i, %s step %i rows %i blocks %i comment "weights"
@@ -55,6 +56,7 @@ func.func @instructions(%x: !tu.buffer<64x32xi8>, %y: !tu.buffer<48x32xi32>, %g:
   tu.pre %s rows %i cols %i
   tu.mm %c, %s rows %i accumulate %i {pipelined}
   tu.mma %c step %i, %a step %i, %b step %i m %i n %i k %i accumulate %i
+  tu.spmma %c step %i, %a by %a, %b step %i m %i n %i k %i keep %i of %i accumulate %i
   tu.fence
   tu.fence comment "wait"
   func.return
