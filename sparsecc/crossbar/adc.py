@@ -1,0 +1,38 @@
+"""The fewest bits an analog-to-digital converter needs so that no sum of a tile can be clipped.
+
+In one step the word lines carry one digit of each input. What a bit line then sums is bounded by its levels:
+
+- differential cells and sign-magnitude inputs: any of the levels, each with any sign: the sum of their
+  magnitudes; where the devices of a pair are digitised apart, the larger of the sums of the positive and of
+  the negative ones;
+- unsigned cells and two's complement inputs: the sum of the levels.
+
+Digits of `dac.bits` bits multiply the bound by 2^dac.bits - 1; where operation units have fewer word lines
+than the tile, each group of `ou_rows` lines is a sum of its own. Doubled word lines carry the same digits one
+step later; with one-bit digits that does not raise the bound, with wider ones a digit may straddle two, which
+the factor covers as well.
+
+The bound is tight: some input reaches it. So fewer bits can clip, and these never do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparsecc.crossbar.tiles import Int64, Tile
+from sparsecc.target.crossbar import CrossbarTarget
+
+
+def largest_sums(tile: Tile, target: CrossbarTarget) -> Int64:
+    """Of each bit line, the largest magnitude that one conversion can meet, [columns]."""
+    levels = tile.cells(target.level_max).astype(np.int64)
+    starts = np.arange(0, tile.rows, target.array.ou_rows or max(1, tile.rows))
+    positive, negative = (np.add.reduceat(np.maximum(part, 0), starts, axis=0) for part in (levels, -levels))
+    apart = target.array.digitised == "separately"
+    sums = np.maximum(positive, negative) if apart else positive + negative
+    return sums.max(axis=0, initial=0) * (2**target.dac.bits - 1)
+
+
+def bits_needed(tile: Tile, target: CrossbarTarget) -> int:
+    """The fewest bits with which no input clips; more than the target's ADC has where even that may clip."""
+    return target.adc_bits_for(int(largest_sums(tile, target).max(initial=0)))
