@@ -36,10 +36,12 @@ from sparsecc.codegen.indexed import IndexedWriter
 from sparsecc.codegen.masked import MaskedWriter
 from sparsecc.codegen.program import ProgramWriter
 from sparsecc.codegen.tiled import TiledWriter
+from sparsecc.codegen.timing import measure_of
 from sparsecc.dialects.sparse import ConstantOp, ProductOp, SddmmOp, SpmmOp
 from sparsecc.errors import UserError
 from sparsecc.passes.base import SparsePass, refuse
 from sparsecc.schedule.indexed import IndexedPlan, build_indexed
+from sparsecc.schedule.measure import fastest
 from sparsecc.schedule.planning import plan_cover
 from sparsecc.schedule.sddmm import plan_mask
 from sparsecc.schedule.sddmm_tables import build_masked
@@ -52,16 +54,20 @@ class ConvertSparseToTuPass(SparsePass):
     name = "convert-sparse-to-tu"
     summary: ClassVar = "selects instructions: a function of one sparse product -> loops of tu instructions"
     refuses: ClassVar = "functions with other operations, types or sizes that the target cannot hold"
-    option_help: ClassVar = {"target": "preset or .toml file to select instructions for"}
+    option_help: ClassVar = {
+        "target": "preset or .toml file to select instructions for",
+        "schedules": "how many of the best schedules the simulator decides between; needs a C compiler",
+    }
 
     target: str = "gemmini16"
+    schedules: int = 1
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = Target.load(self.target)
         for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
             product = _only_product(function)
             try:
-                writer = _writer(function, product, target)
+                writer = _writer(function, product, target, self.schedules)
             except UserError as e:
                 refuse(product, str(e))
             writer.emit(op)
@@ -96,7 +102,7 @@ def _typed(product: ProductOp, target: Target) -> Target:
     return target.with_type(found)
 
 
-def _writer(function: func.FuncOp, product: ProductOp, target: Target) -> ProgramWriter:
+def _writer(function: func.FuncOp, product: ProductOp, target: Target, schedules: int) -> ProgramWriter:
     """The program of least cost for the cover. Raises UserError when there is none."""
     target = _typed(product, target)
     if isinstance(product, SddmmOp):
@@ -105,6 +111,8 @@ def _writer(function: func.FuncOp, product: ProductOp, target: Target) -> Progra
     assert isinstance(product, SpmmOp)
     weight, n = product.weight, product.positions
     plan = plan_cover(product.cover(), weight.pattern, n, target)
+    if schedules > 1:
+        plan, _ = fastest(plan, weight.pattern.m, n, target, schedules, measure_of(product, target))
     if isinstance(plan, IndexedPlan):
         program = build_indexed(plan, weight.pattern, weight.data, n, target)
         return IndexedWriter(function, product, target, program)

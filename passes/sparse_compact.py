@@ -28,7 +28,7 @@ from sparsecc.cover.biclique import bicliques
 from sparsecc.cover.compact import global_compaction, window_compaction
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.strategies import STRATEGIES
-from sparsecc.dialects.sparse import CoverOp, ProductOp, SddmmOp
+from sparsecc.dialects.sparse import CoverOp, ProductOp, SddmmOp, SpmmOp
 from sparsecc.passes.base import ProductPass, refuse
 from sparsecc.target import Target
 
@@ -68,6 +68,7 @@ class SparseCompactPass(ProductPass):
         "target": "preset or .toml file the scheduler costs for, for mode auto",
         "effort": "0 to 3: how hard mode auto searches for orders and bicliques",
         "seed": "of that search",
+        "simulate": "whether the simulator decides between the best covers of mode auto; needs a C compiler",
     }
 
     mode: str = "auto"
@@ -75,6 +76,7 @@ class SparseCompactPass(ProductPass):
     target: str = "gemmini16"
     effort: int = 1
     seed: int = 0
+    simulate: bool = False
 
     def rewrite(self, op: ProductOp) -> ProductOp | None:
         if self.mode not in MODES and self.mode not in STRATEGIES:
@@ -143,7 +145,12 @@ class SparseCompactPass(ProductPass):
                 from sparsecc.schedule import choose
 
                 target = Target.load(self.target).with_type(str(op.weight.element_type))
-                choice = choose(pattern, n, target, self.effort, self.seed)
+                measure = None
+                if self.simulate and isinstance(op, SpmmOp):
+                    from sparsecc.codegen.timing import measure_of
+
+                    measure = measure_of(op, target)
+                choice = choose(pattern, n, target, self.effort, self.seed, measure)
                 # The operator that replaces this one has its attributes.
                 op.attributes[TRIED] = _tried_attribute(
                     (c.name, c.plan.estimate.cycles, c.cells) for c in (choice.dense, *choice.candidates)

@@ -39,6 +39,7 @@ from sparsecc.model import model_module
 from sparsecc.operator import Operator, masked_operator_of, operator_of
 from sparsecc.passes.sparse_compact import MODES, tried
 from sparsecc.pipeline import tensor_unit
+from sparsecc.replay import replay
 from sparsecc.report import Report
 from sparsecc.target import Target
 from sparsecc.toolchain import build_program, find_compiler
@@ -301,8 +302,12 @@ class Artifact:
 
     @cached_property
     def timing(self) -> Simulation:
-        """A run for its time only."""
-        return self.simulate(values=False)
+        """A run for its time only, of the program before it becomes C where the stages have it."""
+        programs = [stage.module for stage in self.stages if _is_program(stage.module)]
+        if not programs:
+            return self.simulate(values=False)
+        self.progress(f"simulating the {self.plan} plan (time only)")
+        return Simulation(replay(programs[-1], self.target), None)
 
     @cached_property
     def report(self) -> Report:
@@ -363,8 +368,9 @@ def compile(
     target's first by default. seed: for values the file does not have, for inputs, and for the search.
     effort: how hard covers are searched for, 0 to 3. x: X [K, N], or (A [M, K], B [K, N]), to check with,
     random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact. passes:
-    a pipeline of your own instead. check_stages: interpret every stage and compare. confirm: a sparse plan
-    must also be faster than the dense one on the simulator, if there is a C compiler.
+    a pipeline of your own instead. check_stages: interpret every stage and compare. confirm: the
+    simulator decides between the best covers and schedules, the dense plan among them, if there is a C
+    compiler; else the cost model does.
     Raises UserError.
     """
     if plan not in MODES and plan not in STRATEGIES:
@@ -384,14 +390,16 @@ def compile(
     check = operator.reference(operator.checked_inputs(given))
     after = _checked_stage(operator, chip, check) if check_stages else _verify_cover
 
+    simulate = confirm and _has_compiler()
+
     def compiled(plan: str, passes: Sequence[ModulePass] | None = None) -> Artifact:
         with _named(target) as named:
-            chosen = passes if passes is not None else tensor_unit(named, plan, effort, seed)
+            chosen = passes if passes is not None else tensor_unit(named, plan, effort, seed, simulate)
             stages = run_passes(model_module(operator, chip), chosen, after, progress)
         return Artifact(operator, chip, tuple(stages), check, progress, lambda: compiled("dense"))
 
     found = compiled(plan, passes)
-    if plan != "auto" or passes is not None or found.is_dense or not confirm or not _has_compiler():
+    if plan != "auto" or passes is not None or found.is_dense or not simulate:
         return found
     if found.timing.cycles < found.dense.timing.cycles:
         return found

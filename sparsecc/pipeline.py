@@ -13,22 +13,26 @@ from sparsecc.passes.sparse_group import SparseGroupPass
 from sparsecc.passes.sparse_lift import SparseLiftPass
 from sparsecc.passes.sparse_lower import SparseLowerPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
+from sparsecc.schedule.measure import TRIES
 
 
-def tensor_unit(target: str, plan: str = "auto", effort: int = 1, seed: int = 0) -> list[ModulePass]:
+def tensor_unit(
+    target: str, plan: str = "auto", effort: int = 1, seed: int = 0, simulate: bool = False
+) -> list[ModulePass]:
     """From a product with a constant to C calls, for dense tensor units.
 
     target: a preset's name or the path of a TOML file. plan: "auto", "dense", or a mode of sparse-compact.
-    effort, seed: of the search for covers, 0 to 3.
+    effort, seed: of the search for covers, 0 to 3. simulate: whether the simulator decides between the best
+    covers and schedules, else the cost model does; needs a C compiler.
     """
     return [
         ConvertLinalgToSddmmPass(target=target),
         ConvertLinalgToSparsePass(target=target),
-        SparseCompactPass(mode=plan, target=target, effort=effort, seed=seed),
+        SparseCompactPass(mode=plan, target=target, effort=effort, seed=seed, simulate=simulate),
         SparseLowerPass(),
         SparseLiftPass(),
         SparseGroupPass(),
-        ConvertSparseToTuPass(target=target),
+        ConvertSparseToTuPass(target=target, schedules=TRIES[effort].schedules if simulate else 1),
         TuUnrollPass(),
         ConvertTuToCPass(),
     ]

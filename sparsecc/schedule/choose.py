@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from sparsecc.errors import UserError
 from sparsecc.schedule.bound import store_cycles
 from sparsecc.schedule.cost import Plan, best_plan
 from sparsecc.schedule.indexed import IndexedPlan, step_rows
+from sparsecc.schedule.measure import TRIES, Measure, fastest
 from sparsecc.schedule.planning import plan_cover
 from sparsecc.target import Target
 
@@ -45,6 +46,18 @@ class Candidate:
     plan: Plan | IndexedPlan
     cells: int
     """Unit cells computed."""
+    measured: int | None = None
+    """Cycles on the simulator, where it was asked."""
+
+    @property
+    def cycles(self) -> float:
+        """The best that is known of how long it takes."""
+        return self.plan.estimate.cycles if self.measured is None else self.measured
+
+    def run(self, pattern: Pattern, n: int, target: Target, tries: int, measure: Measure) -> Candidate:
+        """The same cover with the fastest of so many schedules."""
+        plan, cycles = fastest(self.plan, pattern.m, n, target, tries, measure)
+        return replace(self, plan=plan, measured=cycles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,36 +191,59 @@ def _bicliques(
             return
 
 
-def choose(pattern: Pattern, n: int, target: Target, effort: int = EFFORT, seed: int = 0) -> Choice:
-    """The cover of least estimated cycles on the target; the dense plan unless another is clearly better.
+def choose(
+    pattern: Pattern,
+    n: int,
+    target: Target,
+    effort: int = EFFORT,
+    seed: int = 0,
+    measure: Measure | None = None,
+) -> Choice:
+    """The cover of least cycles on the target; the dense plan unless another is better.
 
-    effort 0 to 3 bounds the search for orders and bicliques; the same arguments give the same choice.
+    The model estimates the cycles of all; with `measure` the simulator decides between those that the model
+    likes best, and without it a cover must be clearly better than the dense plan. effort 0 to 3 bounds the
+    search for orders and bicliques; the same arguments give the same choice.
     """
     whole = MetaOps.whole(pattern.m, n, pattern.k)
     total = count_cells(whole, target.unit)
     dense = Candidate("dense", whole, best_plan(whole, pattern.m, n, target), total)
     found = tuple(candidates(pattern, n, target, effort, seed, dense))
-    best = min(found, key=lambda c: c.plan.estimate.cycles)
-    if best.plan.estimate.cycles > (1 - MARGIN) * dense.plan.estimate.cycles:
+    least = dense.plan.estimate.cycles * (1 - MARGIN)
+    if measure is not None:
+        tries = TRIES[effort]
+        dense = dense.run(pattern, n, target, tries.schedules, measure)
+        ranked = sorted(found, key=lambda c: c.plan.estimate.cycles)
+        shortlist = [c.run(pattern, n, target, tries.schedules, measure) for c in ranked[: tries.covers]]
+        found = (*shortlist, *ranked[tries.covers :])
+        best, least = min(shortlist, key=lambda c: c.cycles), dense.cycles - 1
+    else:
+        best = min(found, key=lambda c: c.cycles)
+    if best.cycles > least:
         return Choice(dense, dense, found, _why_dense(best, dense, total))
     return Choice(best, dense, found, _why_sparse(best, dense, total))
 
 
 def _why_dense(best: Candidate, dense: Candidate, total: int) -> str:
-    gain = dense.plan.estimate.cycles / best.plan.estimate.cycles
+    gain = dense.cycles / max(best.cycles, 1)
     kept = f"{best.cells} of {total} unit cells hold a nonzero in the best cover ({best.name})"
     if best.cells >= total:
         kept = f"every one of {total} unit cells holds a nonzero in every cover"
     bound = best.plan.estimate.bound
-    return f"{kept}, which would give {gain:.2f}x of dense speed by the model; bound by {bound}"
+    return f"{kept}, which would give {gain:.2f}x of dense speed {_judge(best)}; bound by {bound}"
 
 
 def _why_sparse(best: Candidate, dense: Candidate, total: int) -> str:
     if not best.cells:
         return f"{best.name}: all {total} unit cells refused, W has no nonzero; the result is zeros"
-    gain = dense.plan.estimate.cycles / best.plan.estimate.cycles
+    gain = dense.cycles / max(best.cycles, 1)
     allowed = total / best.cells
     return (
         f"{best.name}: {total - best.cells} of {total} unit cells refused ({allowed:.1f}x less work), "
-        f"{gain:.2f}x faster than dense by the model; bound by {best.plan.estimate.bound}"
+        f"{gain:.2f}x faster than dense {_judge(best)}; bound by {best.plan.estimate.bound}"
     )
+
+
+def _judge(candidate: Candidate) -> str:
+    """Who says how fast it is."""
+    return "by the model" if candidate.measured is None else "on the simulator"

@@ -121,13 +121,13 @@ def tile_cycles(height: Int64, rows: Int64, n: int, target: Target) -> NDArray[n
     array = target.array
     if array.kind == "mma":
         fragments = -(-height // array.mma_m) * -(-rows // array.mma_k)
-        return fragments * float(array.interval * -(-n // array.mma_n))
+        return (fragments * float(array.interval * -(-n // array.mma_n))).astype(np.float64)
     if array.pe_double_buffer:
         each = np.maximum(np.maximum(height, array.min_rows), array.rows)
     else:
         drain = array.rows + array.cols - 2 if array.fill_in_occupancy else 0
         each = array.rows + np.maximum(height + drain, array.min_rows)
-    return each * float(-(-n // array.cols))
+    return (each * float(-(-n // array.cols))).astype(np.float64)
 
 
 def store_cycles(columns: int, scattered: bool, target: Target) -> int:

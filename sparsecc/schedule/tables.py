@@ -21,9 +21,9 @@ class Program:
 
     For each panel of N, for each block of output rows in its turn: fill the rows nobody writes with zeros,
     run the block's steps, store the block. Blocks that nobody writes are stored between the steps from a few
-    rows of zeros, where the accumulators have room for them (`knobs.zero_rows`). A step multiplies the weights
-    of one band by a run of its tiles; the weights and the tiles of X that are not in the scratchpad yet are
-    fetched `knobs.ahead` steps before.
+    rows of zeros, where the accumulators have room for them (`knobs.zero_rows`). A step multiplies the
+    weights of one band by a run of its tiles; the weights and the tiles of X that are not in the scratchpad
+    yet are fetched `knobs.ahead` steps before.
     All tables are int32; `*_first` tables have one entry more than what they divide.
     """
 
@@ -90,8 +90,11 @@ def _starts(counts: Int64) -> Int64:
     return np.concatenate(([0], np.cumsum(counts)))
 
 
-def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, target: Target) -> Program:
-    """The program of a planned cover; data holds the values of the pattern's nonzeros."""
+def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int, target: Target) -> Program:
+    """The program of a planned cover; data holds the values of the pattern's nonzeros.
+
+    Without data all weights are 0, which is quicker and does for a program that is only timed.
+    """
     knobs, bands, tiles, array = plan.knobs, plan.bands, plan.tiles, target.array
     # Tiles to steps: runs of a band's tiles.
     band_tiles = bands.band_tiles
@@ -165,7 +168,9 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic], n: int, targe
         load_rows=_i32(tiles.rows[loads]),
         load_listed=_i32(listed),
         gather=_i32(plan.metaops.index if listed.any() else np.zeros(0)),
-        weights=_pack(plan, pattern, data, tile_weight, array.rows, array.cols),
+        weights=np.zeros((int(tile_weight[-1]), array.cols), np.int8)
+        if data is None
+        else _pack(plan, pattern, data, tile_weight, array.rows, array.cols),
     )
 
 

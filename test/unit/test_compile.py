@@ -39,7 +39,11 @@ from sparsecc.target.target import PRESETS as TARGET_FOLDER
 
 Array = NDArray[Any]
 
-PRESETS = tuple(path.stem for path in sorted(TARGET_FOLDER.glob("*.toml")))
+PRESETS = tuple(
+    path.stem
+    for path in sorted(TARGET_FOLDER.glob("*.toml"))
+    if 'family = "tensor"' in path.read_text(encoding="utf-8")
+)
 MACHINES = [(name, pair[0]) for name in PRESETS for pair in Target.load(name).types]
 COMPILERS = [cc for cc in ("gcc", "clang", "clang-19") if shutil.which(cc)]
 
