@@ -17,6 +17,10 @@ STORED: dict[str, type[np.generic]] = {
     "i16": np.int16,
     "i32": np.int32,
     "i64": np.int64,
+    "ui8": np.uint8,
+    "ui16": np.uint16,
+    "ui32": np.uint32,
+    "ui64": np.uint64,
     "index": np.int64,
     "f16": np.float16,
     "bf16": np.uint16,
@@ -25,7 +29,8 @@ STORED: dict[str, type[np.generic]] = {
 }
 
 
-def _stored(element_type: Attribute) -> type[np.generic]:
+def stored(element_type: Attribute) -> type[np.generic]:
+    """How numpy holds the elements; raises UserError for a type that it cannot hold."""
     if (found := STORED.get(str(element_type))) is None:
         raise UserError(f"elements of type {element_type} cannot be read; known are {', '.join(STORED)}")
     return found
@@ -35,7 +40,7 @@ def array_of(elements: DenseIntOrFPElementsAttr) -> NDArray[np.generic]:
     """The elements in their shape, a view where possible; bf16 as the f32 they equal."""
     shape = elements.get_shape()
     element_type = elements.get_element_type()
-    flat = np.frombuffer(elements.data.data, _stored(element_type))
+    flat = np.frombuffer(elements.data.data, stored(element_type))
     if str(element_type) == "bf16":
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
     # A single element stands for all of them.
@@ -45,7 +50,7 @@ def array_of(elements: DenseIntOrFPElementsAttr) -> NDArray[np.generic]:
 def round_to(array: NDArray[np.generic], element_type: Attribute) -> NDArray[np.generic]:
     """The array in this element type; bf16 is rounded to nearest even and kept as the f32 it equals."""
     if str(element_type) != "bf16":
-        return array.astype(_stored(element_type), copy=False)
+        return array.astype(stored(element_type), copy=False)
     bits = array.astype(np.float32).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     return np.where(np.isnan(array.astype(np.float32)), array, rounded.view(np.float32)).astype(np.float32)

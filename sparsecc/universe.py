@@ -11,6 +11,7 @@ from typing import Any
 from xdsl.universe import Universe
 
 DIALECTS = {
+    "nn": ("sparsecc.dialects.nn", "Nn"),
     "sparse": ("sparsecc.dialects.sparse", "Sparse"),
     "tu": ("sparsecc.dialects.tu", "Tu"),
 }

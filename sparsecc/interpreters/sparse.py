@@ -23,8 +23,8 @@ from xdsl.traits import SymbolTable
 from xdsl.utils.hints import isa
 
 from sparsecc.cover.cells import blocks
-from sparsecc.dialects.sparse import ConstantOp, SddmmOp, SpmmOp, numpy_type
-from sparsecc.elements import array_of, round_to
+from sparsecc.dialects.sparse import ConstantOp, SddmmOp, SpmmOp
+from sparsecc.elements import array_of, round_to, stored
 from sparsecc.errors import UserError
 
 Array = NDArray[Any]
@@ -74,7 +74,7 @@ def _input(function: str, number: int, array: Array, wanted: Attribute) -> Array
     """The input in the argument's type. Raises UserError when it has another shape or kind."""
     shape = wanted.get_shape() if isa(wanted, TensorType) else ()
     element_type = _element_type(wanted)
-    kind = np.float32 if str(element_type) == "bf16" else numpy_type(element_type)
+    kind = np.float32 if str(element_type) == "bf16" else stored(element_type)
     if array.shape != shape or not np.can_cast(array.dtype, kind, "same_kind"):
         found = f"{array.dtype} {'x'.join(map(str, array.shape))}"
         raise UserError(f"input {number} of function {function!r} is {found}; needed: {wanted}")
@@ -86,13 +86,22 @@ def _run(block: Block, frame: Frame) -> tuple[Array, ...]:
     for op in block.ops:
         if isinstance(op, func.ReturnOp | linalg.YieldOp):
             return tuple(frame.all(op.operands))
-        if (handler := HANDLERS.get(type(op))) is None:
+        if (handler := HANDLERS.get(type(op)) or _network_handler(op)) is None:
             raise UserError(
                 f"{op.name} cannot be interpreted; lower it to linalg, tensor, arith or sparse first"
             )
         results = handler(op, frame)
         frame.values.update(zip(op.results, results, strict=True))
     raise UserError("the function has no func.return; the module was not verified")
+
+
+def _network_handler(op: Operation) -> Handler | None:
+    """How to run an operator of the `nn` dialect."""
+    if not op.name.startswith("nn."):
+        return None
+    from sparsecc.interpreters.nn import evaluate  # many modules, which products alone do not need
+
+    return lambda op, frame: evaluate(op, frame.values)
 
 
 def _element_type(value_type: Attribute) -> Attribute:

@@ -1,0 +1,1 @@
+"""Tensor operators of networks in plain numpy: shapes and values. Knows no IR."""
