@@ -26,6 +26,7 @@ typedef enum { AX_DIFFERENTIAL, AX_OFFSET } ax_encoding;
 typedef enum { AX_TIME_STAGES, AX_TIME_PIMSIM } ax_xb_timing;
 
 enum { AX_SHAPES = 8, AX_ADC_BITS = 16 }; /* at most: shapes of arrays, bits of an ADC */
+enum { AX_BIT_SERIAL = 4 }; /* one more flag of ax_open: no short cut where sums cannot be clipped */
 
 /* A target with crossbars. In `base` count: name, clock, memories (line_rows too), dma, move, vector, queues, and the
  * energies of memories and alu; in and acc must be AX_I8 and AX_I32, kind AX_XB; rows and cols are those of an

@@ -7,7 +7,7 @@
 const char *const axi_op_name[AXI_OPS] = {"LD",      "LDG",     "ST",       "STS",       "MV",
                                           "FILL",    "VOP.ADD", "VOP.MUL",  "VOP.MAX",   "VOP.RELU",
                                           "VOP.SCALE", "TU.PRE", "TU.MM",   "TU.PREX",   "TU.MMX",
-                                          "TU.MMA",  "TU.SPMMA", "FENCE"};
+                                          "TU.MMA",  "TU.SPMMA", "FENCE",   "XB.SHAPE", "XB.PROG", "XB.CFG", "XB.MVM", "XB.MVMG", "XB.DONE"};
 const char *const axi_type_name[] = {"i8", "f16", "bf16", "f32", "i32"};
 
 const char *axi_memory_name(uint32_t address)
@@ -140,6 +140,14 @@ void axi_describe(const ax_machine *m, const axi_insn *i, char *out, size_t size
         put(&t, ", m=%d, n=%d, k=%d, keep=%d, group=%d, accumulate=%d", (int)i->rows, (int)i->cols, (int)i->depth,
             (int)i->keep, (int)i->group, i->flag);
         break;
+    case AXI_OP_XB_SHAPE:
+    case AXI_OP_XB_PROG:
+    case AXI_OP_XB_CFG:
+    case AXI_OP_XB_MVM:
+    case AXI_OP_XB_MVMG:
+        axi_xb_describe(m, i, out, size);
+        break;
+    case AXI_OP_XB_DONE:
     case AXI_OP_FENCE:
     case AXI_OPS:
         break;

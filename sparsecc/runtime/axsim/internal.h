@@ -44,6 +44,7 @@ typedef enum {
     AXI_OP_LD, AXI_OP_LDG, AXI_OP_ST, AXI_OP_STS, AXI_OP_MV, AXI_OP_FILL,
     AXI_OP_ADD, AXI_OP_MUL, AXI_OP_MAX, AXI_OP_RELU, AXI_OP_SCALE, /* in the order of ax_vop_kind */
     AXI_OP_PRE, AXI_OP_MM, AXI_OP_PREX, AXI_OP_MMX, AXI_OP_MMA, AXI_OP_SPMMA, AXI_OP_FENCE,
+    AXI_OP_XB_SHAPE, AXI_OP_XB_PROG, AXI_OP_XB_CFG, AXI_OP_XB_MVM, AXI_OP_XB_MVMG, AXI_OP_XB_DONE,
     AXI_OPS
 } axi_op;
 
@@ -103,7 +104,7 @@ typedef struct {
     axi_insn insn;
     const char *scope;
     int64_t number, start, duration;
-    axi_engine engine;
+    int engine; /* beyond axi_engine: the write circuits of crossbars, then their arrays */
 } axi_event;
 
 /* The times before which an instruction cannot start, by cause. */
@@ -125,6 +126,8 @@ struct ax_machine {
     char error[1024];
     const char *scope;
 
+    struct axi_crossbar *xb;  /* NULL: a machine without crossbars */
+    int row_elements;         /* of SPAD and ACC; 0: as many as the array needs */
     axi_memory memory[AXI_MEMORIES];
     int line_shift; /* log2 of line_rows, or -1 */
     axi_buffer *buffers;
@@ -160,6 +163,8 @@ struct ax_machine {
 };
 
 /* machine.c */
+ax_machine *axi_open(const ax_config *config, unsigned flags, int row_elements);
+int axi_fail_config(ax_machine *m, const char *format, ...) AXI_PRINTF(2, 3);
 int axi_fail(ax_machine *m, const axi_insn *insn, const char *format, ...) AXI_PRINTF(3, 4);
 void *axi_grow(void *items, int64_t count, int64_t *room, size_t size);
 void *axi_scratch(ax_machine *m, const axi_insn *insn, void **block, size_t *size, size_t need);
@@ -180,8 +185,30 @@ int64_t axi_schedule(ax_machine *m, const axi_insn *insn, axi_engine engine, int
 /* tensor.c */
 int axi_need_kind(ax_machine *m, const axi_insn *insn, ax_array_kind kind);
 
+/* The same in parts, for engines of their own: when it is issued to a queue; when it leaves it, and completes. */
+int64_t axi_issue(ax_machine *m, axi_queue_id queue);
+void axi_retire(ax_machine *m, const axi_insn *insn, axi_queue_id queue, int64_t end, int64_t done);
+void axi_count(ax_machine *m, const axi_insn *insn); /* one that takes no time of an engine */
+
+/* move.c */
+axi_buffer *axi_find_buffer(ax_machine *m, const axi_insn *insn, int handle, const char *what);
+int axi_check_strided(ax_machine *m, const axi_insn *insn, const axi_buffer *buffer);
+
+/* report.c */
+double axi_energy_total(const ax_machine *m);
+
+/* crossbar.c, crossbar_report.c */
+void axi_xb_close(struct axi_crossbar *xb);
+void axi_xb_describe(const ax_machine *m, const axi_insn *insn, char *text, size_t size);
+double axi_xb_energy(const ax_machine *m);
+double axi_xb_utilization(const ax_machine *m);
+void axi_xb_energy_json(const ax_machine *m, FILE *out);
+void axi_xb_report_json(const ax_machine *m, FILE *out);
+void axi_xb_report_text(const ax_machine *m, FILE *out);
+void axi_xb_trace_names(const ax_machine *m, FILE *out);
+
 /* trace.c */
-void axi_record(ax_machine *m, const axi_insn *insn, axi_engine engine, int64_t start, int64_t duration);
+void axi_record(ax_machine *m, const axi_insn *insn, int engine, int64_t start, int64_t duration);
 extern const char *const axi_engine_name[AXI_ENGINES];
 void axi_json_string(FILE *out, const char *text);
 

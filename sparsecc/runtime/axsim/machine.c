@@ -14,16 +14,17 @@ static char *copy_string(const char *text)
 }
 
 /* Only the first error counts: what comes after it may merely follow from it. */
-AXI_PRINTF(2, 3) static void fail_config(ax_machine *m, const char *format, ...)
+int axi_fail_config(ax_machine *m, const char *format, ...)
 {
     if (m->failed)
-        return;
+        return -1;
     m->failed = true;
     const int n = snprintf(m->error, sizeof m->error, "target '%.100s': ", m->name);
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(m->error + n, sizeof m->error - (size_t)n, format, arguments);
     va_end(arguments);
+    return -1;
 }
 
 int axi_fail(ax_machine *m, const axi_insn *insn, const char *format, ...)
@@ -72,7 +73,7 @@ void *axi_scratch(ax_machine *m, const axi_insn *insn, void **block, size_t *siz
 static void check_at_least(ax_machine *m, const char *key, double found, double least)
 {
     if (!(found >= least))
-        fail_config(m, "%s must be at least %g, found %g", key, least, found);
+        axi_fail_config(m, "%s must be at least %g, found %g", key, least, found);
 }
 
 /* The unit computes whole groups at once. */
@@ -82,12 +83,12 @@ static void check_kept(ax_machine *m)
     const int kept[] = {c->kept_of_2, c->kept_of_4, c->kept_of_8, c->kept_of_16};
     for (int i = 0, group = 2; i < 4; i++, group *= 2) {
         if (kept[i] && c->kind != AX_MMA)
-            fail_config(m, "kept_of_%d needs kind AX_MMA, found AX_WS", group);
+            axi_fail_config(m, "kept_of_%d needs kind AX_MMA, found AX_WS", group);
         if (kept[i] & ~(((1 << group) - 1) & ~1))
-            fail_config(m, "kept_of_%d must have bits 1 to %d only, found %d", group, group - 1, kept[i]);
+            axi_fail_config(m, "kept_of_%d must have bits 1 to %d only, found %d", group, group - 1, kept[i]);
         for (int n = 1; n < group; n++)
             if (c->kind == AX_MMA && kept[i] >> n & 1 && c->mma_k % n)
-                fail_config(m, "mma_k must be a multiple of %d to take %d of every %d columns, found %d", n, n, group,
+                axi_fail_config(m, "mma_k must be a multiple of %d to take %d of every %d columns, found %d", n, n, group,
                             c->mma_k);
     }
 }
@@ -95,19 +96,20 @@ static void check_kept(ax_machine *m)
 static void check_config(ax_machine *m)
 {
     const ax_config *c = &m->config;
-    if (c->kind != AX_WS && c->kind != AX_MMA)
-        fail_config(m, "kind must be AX_WS or AX_MMA, found %d", (int)c->kind);
+    if (c->kind != AX_WS && c->kind != AX_MMA && !(c->kind == AX_XB && m->row_elements))
+        axi_fail_config(m, "kind must be AX_WS or AX_MMA, found %d%s", (int)c->kind,
+                        c->kind == AX_XB ? "; AX_XB needs ax_open_crossbar" : "");
     if (!((c->in == AX_I8 && c->acc == AX_I32) ||
           ((c->in == AX_F16 || c->in == AX_BF16 || c->in == AX_F32) && c->acc == AX_F32)))
-        fail_config(m, "types must be i8 with i32, or f16, bf16 or f32 with f32; found in %d and acc %d (ax_type)",
+        axi_fail_config(m, "types must be i8 with i32, or f16, bf16 or f32 with f32; found in %d and acc %d (ax_type)",
                     (int)c->in, (int)c->acc);
     check_at_least(m, "rows", c->rows, 1);
     check_at_least(m, "cols", c->cols, 1);
     check_at_least(m, "line_rows", c->line_rows, 1);
     if (c->rows > 65535 || c->cols > 65535)
-        fail_config(m, "rows and cols must be at most 65535, found %d and %d", c->rows, c->cols);
+        axi_fail_config(m, "rows and cols must be at most 65535, found %d and %d", c->rows, c->cols);
     if (!(c->clock_ghz > 0 && isfinite(c->clock_ghz)))
-        fail_config(m, "clock_ghz must be positive, found %g", c->clock_ghz);
+        axi_fail_config(m, "clock_ghz must be positive, found %g", c->clock_ghz);
     if (c->kind == AX_MMA) {
         check_at_least(m, "mma_m", c->mma_m, 1);
         check_at_least(m, "mma_n", c->mma_n, 1);
@@ -152,14 +154,14 @@ static void check_config(ax_machine *m)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         check_at_least(m, numbers[i].key, numbers[i].value, numbers[i].least);
     if (c->indexed && c->kind != AX_WS)
-        fail_config(m, "indexed needs kind AX_WS, found AX_MMA");
+        axi_fail_config(m, "indexed needs kind AX_WS, found AX_MMA");
     if (c->indexed && axi_type_bytes(c->in) * (c->rows > c->cols ? c->rows : c->cols) < 2)
-        fail_config(m, "indexed needs scratchpad rows of at least 2 bytes, found 1");
+        axi_fail_config(m, "indexed needs scratchpad rows of at least 2 bytes, found 1");
     check_kept(m);
     if (!(c->dma_bytes_per_cycle > 0))
-        fail_config(m, "dma_bytes_per_cycle must be positive, found %g", c->dma_bytes_per_cycle);
+        axi_fail_config(m, "dma_bytes_per_cycle must be positive, found %g", c->dma_bytes_per_cycle);
     if (!(c->move_bytes_per_cycle > 0))
-        fail_config(m, "move_bytes_per_cycle must be positive, found %g", c->move_bytes_per_cycle);
+        axi_fail_config(m, "move_bytes_per_cycle must be positive, found %g", c->move_bytes_per_cycle);
 }
 
 static bool open_memory(ax_machine *m, int which, int64_t bytes)
@@ -168,7 +170,7 @@ static bool open_memory(ax_machine *m, int which, int64_t bytes)
     axi_memory *memory = &m->memory[which];
     memory->name = axi_memory_name((uint32_t)which << 30);
     memory->type = which == AXI_ACC ? c->acc : c->in;
-    memory->width = c->cols;
+    memory->width = m->row_elements ? m->row_elements : c->cols;
     if (which == AXI_SPAD && c->kind == AX_WS && c->rows > c->cols)
         memory->width = c->rows; /* a row feeds all rows of the array */
     memory->row_bytes = memory->width * axi_type_bytes(memory->type);
@@ -215,13 +217,16 @@ static bool open_parts(ax_machine *m)
     return m->tile || c->kind != AX_WS || !axi_with_data(m);
 }
 
-ax_machine *ax_open(const ax_config *config, unsigned flags)
+ax_machine *ax_open(const ax_config *config, unsigned flags) { return axi_open(config, flags, 0); }
+
+ax_machine *axi_open(const ax_config *config, unsigned flags, int row_elements)
 {
     ax_machine *m = calloc(1, sizeof *m);
     if (!m)
         return NULL;
     m->config = *config;
     m->flags = flags;
+    m->row_elements = row_elements;
     m->output_count = 1;
     m->name = copy_string(config->name ? config->name : "unnamed");
     if (!m->name) {
@@ -253,6 +258,7 @@ void ax_close(ax_machine *m)
         free(m->buffers[i].name);
     free(m->buffers);
     free(m->outputs);
+    axi_xb_close(m->xb);
     free(m->tile);
     free(m->scratch_a);
     free(m->scratch_b);
@@ -270,15 +276,15 @@ int ax_buffer(ax_machine *m, const char *name, void *data, int64_t elements, ax_
     if (m->failed)
         return -1;
     if ((int)type < AX_I8 || type > AX_I32) {
-        fail_config(m, "buffer '%s' has the unknown type %d", name, (int)type);
+        axi_fail_config(m, "buffer '%s' has the unknown type %d", name, (int)type);
         return -1;
     }
     if (elements < 0) {
-        fail_config(m, "buffer '%s' needs at least 0 elements, found %lld", name, (long long)elements);
+        axi_fail_config(m, "buffer '%s' needs at least 0 elements, found %lld", name, (long long)elements);
         return -1;
     }
     if (!data && elements > 0 && axi_with_data(m)) {
-        fail_config(m, "buffer '%s' has no data; only a machine opened with AX_NO_DATA can do without", name);
+        axi_fail_config(m, "buffer '%s' has no data; only a machine opened with AX_NO_DATA can do without", name);
         return -1;
     }
     int64_t room = m->buffer_room;
@@ -290,7 +296,7 @@ int ax_buffer(ax_machine *m, const char *name, void *data, int64_t elements, ax_
     }
     if (!grown || !copy) {
         free(copy);
-        fail_config(m, "out of memory for buffer '%s'", name);
+        axi_fail_config(m, "out of memory for buffer '%s'", name);
         return -1;
     }
     m->buffers[m->buffer_count] = (axi_buffer){copy, data, elements, type};
@@ -302,14 +308,14 @@ int ax_output(ax_machine *m, ax_type type, double scale, ax_act act)
     if (m->failed)
         return -1;
     if ((int)type < AX_I8 || type > AX_I32 || (act != AX_ACT_NONE && act != AX_ACT_RELU) || !isfinite(scale)) {
-        fail_config(m, "an output conversion needs a known type, a finite scale and a known activation, "
+        axi_fail_config(m, "an output conversion needs a known type, a finite scale and a known activation, "
                     "found type %d, scale %g, activation %d", (int)type, scale, (int)act);
         return -1;
     }
     int64_t room = m->output_room;
     axi_output *grown = axi_grow(m->outputs, m->output_count, &room, sizeof *grown);
     if (!grown) {
-        fail_config(m, "out of memory for an output conversion");
+        axi_fail_config(m, "out of memory for an output conversion");
         return -1;
     }
     m->outputs = grown;

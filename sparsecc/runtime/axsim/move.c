@@ -3,7 +3,7 @@
 
 #include "area.h"
 
-static axi_buffer *find_buffer(ax_machine *m, const axi_insn *insn, int handle, const char *what)
+axi_buffer *axi_find_buffer(ax_machine *m, const axi_insn *insn, int handle, const char *what)
 {
     if (handle >= 0 && handle < m->buffer_count)
         return &m->buffers[handle];
@@ -35,7 +35,7 @@ static int64_t index_at(const axi_buffer *index, int64_t at)
 /* The index of a gather or scatter: all its rows must exist before any is touched. */
 static int check_index(ax_machine *m, const axi_insn *insn, const axi_buffer *buffer, const axi_buffer **index)
 {
-    *index = find_buffer(m, insn, insn->index, "the index");
+    *index = axi_find_buffer(m, insn, insn->index, "the index");
     if (!*index)
         return -1;
     if ((*index)->type != AX_I32)
@@ -58,7 +58,7 @@ static int check_index(ax_machine *m, const axi_insn *insn, const axi_buffer *bu
     return 0;
 }
 
-static int check_strided(ax_machine *m, const axi_insn *insn, const axi_buffer *buffer)
+int axi_check_strided(ax_machine *m, const axi_insn *insn, const axi_buffer *buffer)
 {
     return check_row(m, insn, buffer, 0) || check_row(m, insn, buffer, insn->rows - 1) ? -1 : 0;
 }
@@ -106,7 +106,7 @@ static int load(ax_machine *m, const axi_insn *insn, bool indexed)
     axi_memory *memory = &m->memory[dst >> 30];
     const axi_buffer *index = NULL;
     axi_area to;
-    const axi_buffer *buffer = find_buffer(m, insn, insn->buffer, "the source");
+    const axi_buffer *buffer = axi_find_buffer(m, insn, insn->buffer, "the source");
     if (!buffer || check_size(m, insn))
         return -1;
     const int64_t blocks = memory->rows ? axi_ceil_div(insn->cols, memory->width) : 1;
@@ -115,7 +115,7 @@ static int load(ax_machine *m, const axi_insn *insn, bool indexed)
     if (buffer->type != memory->type)
         return axi_fail(m, insn, "%s holds %s elements, and '%s' has %s elements", memory->name,
                         axi_type_name[memory->type], buffer->name, axi_type_name[buffer->type]);
-    if (indexed ? check_index(m, insn, buffer, &index) : check_strided(m, insn, buffer))
+    if (indexed ? check_index(m, insn, buffer, &index) : axi_check_strided(m, insn, buffer))
         return -1;
 
     axi_hazards hazards = {0};
@@ -220,7 +220,7 @@ static int store(ax_machine *m, const axi_insn *insn, bool indexed)
     const axi_memory *memory = &m->memory[src >> 30];
     const axi_buffer *index = NULL;
     axi_area from;
-    const axi_buffer *buffer = find_buffer(m, insn, insn->buffer, "the target");
+    const axi_buffer *buffer = axi_find_buffer(m, insn, insn->buffer, "the target");
     if (!buffer || check_size(m, insn))
         return -1;
     if (insn->flag && !m->config.scatter_add)
@@ -237,7 +237,7 @@ static int store(ax_machine *m, const axi_insn *insn, bool indexed)
         return axi_fail(m, insn, "%s gives %s elements, and '%s' has %s elements",
                         output ? "the output conversion" : memory->name, axi_type_name[type], buffer->name,
                         axi_type_name[buffer->type]);
-    if (indexed ? check_index(m, insn, buffer, &index) : check_strided(m, insn, buffer))
+    if (indexed ? check_index(m, insn, buffer, &index) : axi_check_strided(m, insn, buffer))
         return -1;
     if (!indexed && insn->rows > 1 && insn->stride < insn->cols && insn->stride > -(int64_t)insn->cols)
         return axi_fail(m, insn, "the rows overlap in '%s': a stride of at least %d needed, found %lld", buffer->name,

@@ -28,9 +28,11 @@ static energy energy_of(const ax_machine *m)
         .index = (double)m->indexed_read * c->indexed_read_pj +
                  (double)m->indexed_accumulated * c->indexed_accumulate_pj,
     };
-    e.total = e.mac + e.reg + e.spad + e.acc + e.l0 + e.dram + e.alu + e.index;
+    e.total = e.mac + e.reg + e.spad + e.acc + e.l0 + e.dram + e.alu + e.index + (m->xb ? axi_xb_energy(m) : 0);
     return e;
 }
+
+double axi_energy_total(const ax_machine *m) { return energy_of(m).total; }
 
 static double microseconds(const ax_machine *m) { return (double)ax_cycles(m) / (m->config.clock_ghz * 1000); }
 
@@ -38,6 +40,8 @@ static double microseconds(const ax_machine *m) { return (double)ax_cycles(m) / 
 static double utilization(const ax_machine *m)
 {
     const ax_config *c = &m->config;
+    if (m->xb)
+        return axi_xb_utilization(m);
     const double each_cycle = c->kind == AX_WS
                                   ? (double)c->rows * c->cols
                                   : (double)c->mma_m * c->mma_n * c->mma_k / c->mma_interval;
@@ -126,8 +130,13 @@ void ax_report_json(const ax_machine *m, FILE *out)
             utilization(m), (long long)m->alu);
     fprintf(out,
             "  \"energy_pj\": {\"total\": %.17g, \"mac\": %.17g, \"reg\": %.17g, \"spad\": %.17g, \"acc\": %.17g, "
-            "\"l0\": %.17g, \"dram\": %.17g, \"alu\": %.17g, \"index\": %.17g},\n",
+            "\"l0\": %.17g, \"dram\": %.17g, \"alu\": %.17g, \"index\": %.17g",
             e.total, e.mac, e.reg, e.spad, e.acc, e.l0, e.dram, e.alu, e.index);
+    if (m->xb)
+        axi_xb_energy_json(m, out);
+    fputs("},\n", out);
+    if (m->xb)
+        axi_xb_report_json(m, out);
     const counter indexed[] = {{"read", m->indexed_read}, {"accumulated", m->indexed_accumulated}};
     put_counters(out, "indexed_rows", indexed, 2);
     const counter peaks[] = {{"spad", m->memory[AXI_SPAD].peak_rows},
@@ -203,6 +212,8 @@ void ax_report_text(const ax_machine *m, FILE *out)
     put_energy(out, "off-chip memory", e.dram, e.total);
     put_energy(out, "vector unit", e.alu, e.total);
     put_energy(out, "addressing by index", e.index, e.total);
+    if (m->xb)
+        axi_xb_report_text(m, out);
     fprintf(out, "\nwarnings: %lld int32 overflows, %lld saturated outputs\n", (long long)m->int32_overflow,
             (long long)m->output_saturation);
     const int count = notes_of(m, notes);

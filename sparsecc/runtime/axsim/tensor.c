@@ -6,6 +6,8 @@ int axi_need_kind(ax_machine *m, const axi_insn *insn, ax_array_kind kind)
 {
     if (m->config.kind == kind)
         return 0;
+    if (m->xb)
+        return axi_fail(m, insn, "target '%s' has no tensor unit (it computes with XB.MVM)", m->name);
     return axi_fail(m, insn, "target '%s' has no %s", m->name,
                     kind == AX_WS ? "stationary array (it computes with TU.MMA)"
                                   : "TU.MMA (it computes with TU.PRE and TU.MM)");

@@ -78,8 +78,9 @@ static void block_front_end(const ax_machine *m, int64_t from, int64_t until, in
         blocked[e] += axi_max(0, until - axi_max(from, m->free[e]));
 }
 
-static int64_t issue(ax_machine *m, const axi_queue *queue)
+int64_t axi_issue(ax_machine *m, axi_queue_id id)
 {
+    const axi_queue *queue = &m->queue[id];
     int64_t at = m->next_issue;
     const int64_t room = queue->ends[queue->head];
     if (room > at) {
@@ -90,13 +91,26 @@ static int64_t issue(ax_machine *m, const axi_queue *queue)
     return at;
 }
 
+void axi_count(ax_machine *m, const axi_insn *insn)
+{
+    m->issued++;
+    m->count[insn->op]++;
+}
+
+void axi_retire(ax_machine *m, const axi_insn *insn, axi_queue_id queue, int64_t end, int64_t done)
+{
+    m->last = axi_max(m->last, done);
+    queue_put(&m->queue[queue], end);
+    axi_count(m, insn);
+}
+
 int64_t axi_schedule(ax_machine *m, const axi_insn *insn, axi_engine engine, int64_t occupancy, int64_t latency,
                      const axi_hazards *hazards)
 {
-    axi_queue *queue = &m->queue[engine == AXI_LOAD    ? AXI_LOAD_QUEUE
-                                 : engine == AXI_STORE ? AXI_STORE_QUEUE
-                                                       : AXI_EXECUTE_QUEUE];
-    const int64_t at = issue(m, queue), free = m->free[engine];
+    const axi_queue_id queue = engine == AXI_LOAD    ? AXI_LOAD_QUEUE
+                               : engine == AXI_STORE ? AXI_STORE_QUEUE
+                                                     : AXI_EXECUTE_QUEUE;
+    const int64_t at = axi_issue(m, queue), free = m->free[engine];
     int64_t *stalls = m->stalls[engine];
     int64_t ready = axi_max(at, free);
     if (at > free) {
@@ -118,10 +132,7 @@ int64_t axi_schedule(ax_machine *m, const axi_insn *insn, axi_engine engine, int
     const int64_t end = start + occupancy;
     m->busy[engine] += occupancy;
     m->free[engine] = end;
-    m->last = axi_max(m->last, end + latency);
-    queue_put(queue, end);
-    m->issued++;
-    m->count[insn->op]++;
+    axi_retire(m, insn, queue, end, end + latency);
     if (m->flags & AX_TRACE)
         axi_record(m, insn, engine, start, occupancy);
     return start;

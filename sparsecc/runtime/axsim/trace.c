@@ -7,7 +7,7 @@
 
 const char *const axi_engine_name[AXI_ENGINES] = {"LOAD", "STORE", "WPORT", "MAT", "MOVE", "VEC"};
 
-void axi_record(ax_machine *m, const axi_insn *insn, axi_engine engine, int64_t start, int64_t duration)
+void axi_record(ax_machine *m, const axi_insn *insn, int engine, int64_t start, int64_t duration)
 {
     int64_t room = (int64_t)m->event_room;
     axi_event *grown = axi_grow(m->events, (int64_t)m->event_count, &room, sizeof *grown);
@@ -41,7 +41,7 @@ static void write_event(const ax_machine *m, const axi_event *event, FILE *out)
     char operands[512];
     axi_describe(m, &event->insn, operands, sizeof operands);
     fprintf(out, ",\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.17g,\"dur\":%.17g,\"args\":{\"n\":%lld",
-            axi_op_name[event->insn.op], (int)event->engine + 1, (double)event->start * us,
+            axi_op_name[event->insn.op], event->engine + 1, (double)event->start * us,
             (double)event->duration * us, (long long)event->number);
     if (event->scope) {
         fputs(",\"scope\":", out);
@@ -68,6 +68,8 @@ int ax_write_trace(const ax_machine *m, const char *path)
     for (int e = 0; e < AXI_ENGINES; e++)
         fprintf(out, ",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":%d,\"args\":{\"name\":\"%s\"}}", e + 1,
                 axi_engine_name[e]);
+    if (m->xb)
+        axi_xb_trace_names(m, out);
     for (size_t i = 0; i < m->event_count; i++)
         write_event(m, &m->events[i], out);
     fputs("\n]}\n", out);
