@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from sparsecc.errors import UserError
 RUNTIME = Path(__file__).parent / "runtime"
 SIMULATOR = RUNTIME / "axsim"
 PROGRAM = RUNTIME / "program"
+SEARCH = RUNTIME / "search"
 CANDIDATES = ("cc", "gcc", "clang")
 
 
@@ -126,6 +128,34 @@ def _built(source: Path, headers: tuple[tuple[str, str], ...]) -> Path:
 def build_with_simulator(source: Path, headers: Mapping[str, str]) -> Path:
     """A program of ours on the simulator's library, built once and kept beside it; headers are texts by name."""
     return _built(source, tuple(headers.items()))
+
+
+@cache
+def search_library() -> Path:
+    """The shared object of the search for covers, built once for each version of the sources.
+
+    All of it is on whole numbers, so it does the same whatever compiler built it. Raises UserError.
+    """
+    state = hashlib.blake2b(" ".join(platform.uname()[0::4]).encode(), digest_size=12)
+    for path in sorted(SEARCH.glob("*.[ch]")):
+        state.update(path.read_bytes())
+    folder = cache_folder() / f"search-{state.hexdigest()}"
+    library = folder / "libsearch.so"
+    if library.is_file():
+        return library
+    compiler = find_compiler()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            sources = [str(path) for path in sorted(SEARCH.glob("*.c"))]
+            options = ["-std=c11", "-O3", "-fPIC", "-shared", "-o", library.name]
+            call([*compiler, *options, *sources], Path(work), "building the search")
+            os.replace(Path(work) / library.name, library)
+    except OSError as e:
+        raise UserError(
+            f"cannot keep the built search in {folder}: {e.strerror}; name another folder in SPARSECC_CACHE"
+        ) from e
+    return library
 
 
 def build_program(folder: Path) -> Path:

@@ -8,7 +8,7 @@ such blocks is taken out of the plane, again and again; then the whole cover is 
 weights that rise on ones which stay uncovered, as weighting local search for set covering does.
 
 Sums of at most um or uk weights stay below 256, resp. 65536, and are kept in the narrowest integers: it is
-what makes numpy fast enough here, and integers give the same result on every machine.
+what makes numpy fast here, and integers give the same result on every machine, and in C (see kernels).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.cover import kernels
+
 Plane = NDArray[np.bool_]
 Weights = NDArray[np.unsignedinteger]
 Index = NDArray[np.int64]
@@ -27,6 +29,8 @@ Block = tuple[Index, Index]
 
 # A one in a row and column of average weight counts as BASE; see _weights.
 BASE, HEAVIEST = 8, 15
+# Rounds of alternating maximisation at most.
+ROUNDS = 8
 # Updates that a round of the improvement counts at least: it has work besides them.
 LEAST_ROUND = 50
 
@@ -63,27 +67,34 @@ def _weights(plane: Plane, side: int) -> Weights:
 
 
 def _heaviest(sums: Weights, count: int) -> tuple[Index, int]:
-    """At most `count` places with the largest sums above zero, and the total of these sums.
+    """At most `count` places with the largest sums above zero, rising, and the total of these sums.
 
-    Where sums are equal the last places go first: partial sorts of numpy choose differently by machine. For
+    Of equal sums the last places are taken: partial sorts of numpy choose differently by machine. For
     integers so narrow numpy's stable sort is a radix sort, and faster than its selection.
     """
     least = int(np.sort(sums, kind="stable")[-count]) if len(sums) > count else 1
     where: Index = (sums >= max(least, 1)).nonzero()[0]
     taken = sums[where]
-    if len(where) > count:
-        kept = taken.argsort(kind="stable")[-count:]
+    if surplus := max(0, len(where) - count):
+        kept = np.ones(len(where), bool)
+        kept[(taken == least).nonzero()[0][:surplus]] = False
         where, taken = where[kept], taken[kept]
     return where, sum(taken.tolist())
 
 
-class _Remainder:
-    """The weights of the ones that no block holds yet, by rows and by columns, and moves of the search."""
+class Remainder:
+    """The weights of the ones that no block holds yet, by rows and by columns, and moves of the search.
+
+    A move ends at a block, and its weight. `_Fast` makes the same moves in C.
+    """
 
     def __init__(self, weights: Weights, um: int, uk: int, heaviest: int) -> None:
         """heaviest: the most that any weight ever gets."""
         self.um, self.uk, self.heaviest = um, uk, heaviest
         self.m, self.k = weights.shape
+        self.weights = weights.reshape(-1)
+        self.held = np.zeros(weights.size, np.int32)
+        """How many blocks hold each point."""
         self.by_row = weights.copy()
         self.by_column = np.ascontiguousarray(weights.T)
         self.flat_row, self.flat_column = self.by_row.reshape(-1), self.by_column.reshape(-1)
@@ -93,34 +104,59 @@ class _Remainder:
         """Of a block's points, row by row, the places in the flat plane."""
         return (rows[:, None] * self.k + columns).ravel()
 
-    def set(self, rows: Index, columns: Index, places: Index, values: Weights | int) -> None:
+    def _set(self, rows: Index, columns: Index, places: Index, values: Weights | int) -> None:
         """Writes the weights of a block's points, given row by row."""
         self.flat_row[places] = values
         self.flat_column[(columns * self.m + rows[:, None]).ravel()] = values
 
+    def refresh(self) -> None:
+        """Weights anew, after `weights` or `held` were changed."""
+        np.copyto(self.flat_row, np.where(self.held == 0, self.weights, 0))
+        np.copyto(self.by_column, self.by_row.T)
+
+    def add(self, rows: Index, columns: Index) -> None:
+        """A block more holds its points."""
+        places = self.places(rows, columns)
+        self.held[places] += 1
+        self._set(rows, columns, places, 0)
+
+    def remove(self, rows: Index, columns: Index) -> int:
+        """A block less. Returns the weight that no other block holds."""
+        places = self.places(rows, columns)
+        held = self.held.take(places) - 1
+        self.held[places] = held
+        free = self.weights.take(places) * (held == 0)
+        self._set(rows, columns, places, free)
+        return int(np.add.reduce(free, dtype=np.int64))
+
     def weight(self, rows: Index, columns: Index) -> int:
+        """Of what the block would hold."""
         return int(np.add.reduce(self.flat_row.take(self.places(rows, columns)), dtype=np.int64))
 
-    def best_columns(self, rows: Index) -> tuple[Index, int]:
+    def _best_columns(self, rows: Index) -> tuple[Index, int]:
         sums = np.add.reduce(self.by_row.take(rows, 0), axis=0, dtype=self.dtype)
         return _heaviest(sums, self.uk)
 
-    def best_rows(self, columns: Index, count: int) -> tuple[Index, int]:
+    def _best_rows(self, columns: Index, count: int) -> tuple[Index, int]:
         sums = np.add.reduce(self.by_column.take(columns, 0), axis=0, dtype=self.dtype)
         return _heaviest(sums, count)
 
-    def alternate(self, rows: Index, rounds: int = 8) -> tuple[int, Index, Index]:
-        """Weight, rows and columns of the block that alternating maximisation from these rows ends at."""
+    def alternate(self, rows: Index, rounds: int) -> tuple[int, Index, Index]:
+        """What alternating maximisation from these rows ends at."""
         best, columns = -1, rows
         for _ in range(rounds):
-            columns, weight = self.best_columns(rows)
+            columns, weight = self._best_columns(rows)
             if weight <= best:
                 break
-            rows, best = self.best_rows(columns, self.um)
+            rows, best = self._best_rows(columns, self.um)
         return best, rows, columns
 
+    def regrow(self, columns: Index, count: int) -> tuple[int, Index, Index]:
+        """From the `count` rows that are best for these columns."""
+        return self.alternate(self._best_rows(columns, count)[0], ROUNDS)
+
     def grow(self, row: int) -> tuple[int, Index, Index]:
-        """A block grown from one row: from its few nearest rows to um, columns chosen anew each time."""
+        """From one row: from its few nearest rows to um, columns chosen anew each time."""
         own: Index = self.by_row[row].nonzero()[0][: 65535 // self.heaviest]
         if not len(own):
             return 0, own, own
@@ -128,10 +164,21 @@ class _Remainder:
         sums = np.add.reduce(self.by_column.take(own, 0), axis=0, dtype=np.uint16)
         rows, _ = _heaviest(sums, max(1, self.um // 8))
         for count in (self.um // 4, self.um // 2, self.um):
-            rows, _ = self.best_rows(self.best_columns(rows)[0], max(1, count))
-        return self.alternate(rows)
+            rows, _ = self._best_rows(self._best_columns(rows)[0], max(1, count))
+        return self.alternate(rows, ROUNDS)
+
+    def fit(self, rows: Index, columns: Index) -> Block:
+        """Puts one of the blocks where it holds most of what the others leave."""
+        if self.remove(rows, columns):
+            _, rows, columns = self.alternate(rows, 2)
+        else:
+            weight, *grown = self.grow(self.heaviest_row())
+            rows, columns = grown if weight else (rows, columns)
+        self.add(rows, columns)
+        return rows, columns
 
     def heaviest_row(self) -> int:
+        """The row with most weight left."""
         return int(np.add.reduce(self.by_row, axis=1, dtype=np.uint32).argmax())
 
     def perturb(self, weight: int, block: Block, tries: int, rng: np.random.Generator) -> Block:
@@ -143,11 +190,27 @@ class _Remainder:
         failed = 0
         while failed < tries:
             some = columns[rng.random(len(columns)) < 0.6]
-            found, new_rows, new_columns = self.alternate(self.best_rows(some, max(1, self.um // 2))[0])
+            found, new_rows, new_columns = self.regrow(some, max(1, self.um // 2))
             failed = 0 if found > weight else failed + 1
             if found >= weight:
                 weight, rows, columns = found, new_rows, new_columns
         return rows, columns
+
+
+class _Fast(Remainder):
+    """The same with moves in C; weights are bytes."""
+
+    def __init__(self, weights: Weights, um: int, uk: int, heaviest: int) -> None:
+        super().__init__(weights.astype(np.uint8), um, uk, heaviest)
+        moves = kernels.PlaneMoves(um, uk, heaviest, self.weights, self.held, self.by_row, self.by_column)
+        self.add, self.remove, self.fit = moves.add, moves.remove, moves.fit
+        self.weight, self.grow, self.regrow = moves.weight, moves.grow, moves.regrow
+        self.alternate = moves.alternate
+
+
+def _remainder(weights: Weights, um: int, uk: int, heaviest: int) -> Remainder:
+    kind = _Fast if kernels.library() is not None else Remainder
+    return kind(weights, um, uk, heaviest)
 
 
 def greedy(plane: Plane, um: int, uk: int, effort: Effort, rng: np.random.Generator) -> Iterator[Block]:
@@ -156,7 +219,7 @@ def greedy(plane: Plane, um: int, uk: int, effort: Effort, rng: np.random.Genera
     Of `effort.seeds` blocks that overlap as they like, the heaviest is taken. Taking it makes some of the
     others lighter; these are improved only when they come first (lazy evaluation).
     """
-    rest = _Remainder(_weights(plane, max(um, uk)), um, uk, HEAVIEST)
+    rest = _remainder(_weights(plane, max(um, uk)), um, uk, HEAVIEST)
     queue: list[tuple[int, int, int, Block]] = []
     number = 0
 
@@ -173,10 +236,10 @@ def greedy(plane: Plane, um: int, uk: int, effort: Effort, rng: np.random.Genera
         expected, _, row, block = heapq.heappop(queue)
         weight = rest.weight(*block)
         if weight < -expected:
-            push(row, rest.alternate(block[0]) if weight else rest.grow(row))
+            push(row, rest.alternate(block[0], ROUNDS) if weight else rest.grow(row))
             continue
         rows, columns = rest.perturb(weight, block, effort.restarts, rng)
-        rest.set(rows, columns, rest.places(rows, columns), 0)
+        rest.add(rows, columns)
         yield rows, columns
         if not rest.by_row[row].any():
             row = rest.heaviest_row()
@@ -230,60 +293,35 @@ def shortened(plane: Plane, blocks: list[Block], um: int, uk: int) -> list[Block
 
 
 class _Cover:
-    """A set of blocks that is changed block by block; knows how many blocks hold each point."""
+    """A set of blocks that is changed block by block."""
 
     def __init__(self, plane: Plane, blocks: list[Block], um: int, uk: int) -> None:
         side = max(um, uk)
-        self.weights = _weights(plane, side).reshape(-1)
-        self.cap = min(255, np.iinfo(self.weights.dtype).max // side)
+        weights = _weights(plane, side)
+        self.cap = min(255, np.iinfo(weights.dtype).max // side)
         self.blocks = list(blocks)
-        self.rest = _Remainder(self.weights.reshape(plane.shape), um, uk, self.cap)
-        self.held = np.zeros(plane.size, np.int32)
+        self.rest = _remainder(weights, um, uk, self.cap)
         for block in blocks:
-            self.held[self.rest.places(*block)] += 1
-        self._refresh()
-
-    def _refresh(self) -> None:
-        np.copyto(self.rest.flat_row, np.where(self.held == 0, self.weights, 0))
-        np.copyto(self.rest.by_column, self.rest.by_row.T)
-
-    def add(self, block: Block) -> None:
-        places = self.rest.places(*block)
-        self.held[places] += 1
-        self.rest.set(*block, places, 0)
-
-    def remove(self, block: Block) -> int:
-        """Returns the weight that no other block holds."""
-        places = self.rest.places(*block)
-        held = self.held.take(places) - 1
-        self.held[places] = held
-        free = self.weights.take(places) * (held == 0)
-        self.rest.set(*block, places, free)
-        return int(np.add.reduce(free, dtype=np.int64))
+            self.rest.add(*block)
 
     def raise_weights(self) -> None:
         """Ones that no block holds count one more from now on, but no more than sums have room for."""
-        self.weights[(self.rest.flat_row > 0) & (self.weights < self.cap)] += 1
-        self._refresh()
+        weights = self.rest.weights
+        weights[(self.rest.flat_row > 0) & (weights < self.cap)] += 1
+        self.rest.refresh()
 
     def drop_lightest(self, count: int) -> None:
         alone = [
-            int((self.weights.take(places) * (self.held.take(places) == 1)).sum(dtype=np.int64))
+            int((self.rest.weights.take(places) * (self.rest.held.take(places) == 1)).sum(dtype=np.int64))
             for places in (self.rest.places(*block) for block in self.blocks)
         ]
         for i in sorted(np.argsort(alone, kind="stable")[:count].tolist(), reverse=True):
-            self.remove(self.blocks.pop(i))
+            self.rest.remove(*self.blocks.pop(i))
 
-    def fit(self, i: int) -> None:
-        """Puts block i where it holds most of what the others leave."""
-        block = self.blocks[i]
-        if self.remove(block):
-            block = self.rest.alternate(block[0], 2)[1:]
-        else:
-            weight, *grown = self.rest.grow(self.rest.heaviest_row())
-            block = (grown[0], grown[1]) if weight else block
-        self.blocks[i] = block
-        self.add(block)
+    def fit(self, order: list[int]) -> None:
+        """Puts each block where it holds most of what the others leave, in this order."""
+        for i in order:
+            self.blocks[i] = self.rest.fit(*self.blocks[i])
 
 
 def improve(
@@ -310,7 +348,6 @@ def improve(
             cover.drop_lightest(max(1, len(cover.blocks) // 100))
         else:
             cover.raise_weights()
-        for i in rng.permutation(len(cover.blocks)).tolist():
-            cover.fit(i)
+        cover.fit(rng.permutation(len(cover.blocks)).tolist())
         updates -= max(len(cover.blocks), LEAST_ROUND)
     return best

@@ -10,14 +10,16 @@ depends on no rounding.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.cover import kernels
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.metaops import Int64
-from sparsecc.cover.panels import Order, count_panels, panel_points, selected_rows
+from sparsecc.cover.panels import Order, count_panels, panel_points, selected_rows, transposed
 
 Floats = NDArray[np.float32]
 
@@ -69,18 +71,11 @@ class _Panels:
     """Panels of rows under exchange. Rows are known by their place in the order at the beginning."""
 
     def __init__(self, order: Order, pattern: Pattern, height: int) -> None:
-        from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
-
         self.start = order
         self.pattern = selected_rows(pattern, order)
         rows, columns = self.pattern.m, self.pattern.k
         panels = count_panels(order, height)
         self.panels, self.height, self.tried = panels, height, min(ROWS_TRIED, height)
-        ones = np.ones(self.pattern.nnz, np.float32)
-        self.sparse: Any = csr_array((ones, self.pattern.indices, self.pattern.indptr), shape=(rows, columns))
-        # What multiplies the prices of the panels; dense is faster for all but very sparse rows.
-        is_dense = rows * columns <= DENSE and 64 * self.pattern.nnz > rows * columns
-        self.rows: Any = self.sparse.toarray() if is_dense else self.sparse
         self.panel = np.arange(rows) // height
         self.heights = np.bincount(self.panel)
         slot = np.full(panels * height, -1)
@@ -90,7 +85,26 @@ class _Panels:
         key = self.panel[self.pattern.row_of()] * columns + self.pattern.indices
         self.count = np.bincount(key, minlength=panels * columns).astype(np.int32).reshape(panels, columns)
         """Rows of the panel that use the column."""
-        self.pairs = np.triu_indices(panels, 1)
+
+    @cached_property
+    def by_column(self) -> Pattern:
+        """The rows that use each column."""
+        return transposed(self.pattern)
+
+    @cached_property
+    def sparse(self) -> Any:
+        """The rows as a matrix of ones."""
+        from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
+
+        p = self.pattern
+        return csr_array((np.ones(p.nnz, np.float32), p.indices, p.indptr), shape=(p.m, p.k))
+
+    @cached_property
+    def rows(self) -> Any:
+        """What multiplies the prices of the panels; dense is faster for all but very sparse rows."""
+        plane = self.pattern.m * self.pattern.k
+        is_dense = plane <= DENSE and 64 * self.pattern.nnz > plane
+        return self.sparse.toarray() if is_dense else self.sparse
 
     def order(self) -> Order:
         """The rows panel by panel, those of each panel rising."""
@@ -99,10 +113,19 @@ class _Panels:
 
     def improve(self, price: Floats, rounds: int) -> None:
         """Rounds of exchanges that lower the cost by these prices, until none does."""
-        panels = self.panels
         steps = np.diff(price)
         more = np.append(steps, 0)  # what one row more costs, by count; a full panel takes none
         less = np.concatenate(([0], steps))  # what one row less saves
+        if kernels.library() is None:
+            self._improve(more, less, rounds)
+            return
+        whole = more.astype(np.int64), less.astype(np.int64)
+        state = self.panel, self.slot, self.count
+        pairs = PAIRS_TRIED * self.panels
+        kernels.exchange(self.pattern, self.by_column, state, self.heights, whole, self.tried, pairs, rounds)
+
+    def _improve(self, more: Floats, less: Floats, rounds: int) -> None:
+        panels = self.panels
         enter = np.zeros((len(self.start), panels), np.int64)
         """What each row costs in each panel."""
         leave = np.zeros(len(self.start), np.int64)
@@ -148,7 +171,7 @@ class _Panels:
         panels, tried = self.panels, self.tried
         # The least that any exchange between two panels can cost; columns in common only add to it.
         least = cost.min(axis=1)
-        left, right = self.pairs
+        left, right = np.triu_indices(panels, 1)
         bound = (least + least.T)[left, right]
         pair = np.flatnonzero(bound < 0)
         pair = pair[np.argsort(bound[pair], kind="stable")[: PAIRS_TRIED * panels]]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sparsecc.cover import kernels
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.metaops import Int32, Int64
 from sparsecc.cover.panels import Order, merged_columns, merged_rows, selected_rows, transposed
@@ -105,6 +106,10 @@ def greedy_panels(
 
 def _fill_panels(pattern: Pattern, height: int, short_first: bool) -> Order:
     by_column = transposed(pattern)
+    short = pattern.m % height if short_first else 0
+    if kernels.library() is not None:
+        start = np.diff(pattern.indptr) * (pattern.k + 1)
+        return np.roll(kernels.fill_panels(pattern, by_column, height, short, start), -short)
     degrees = np.diff(by_column.indptr)
     counting = np.arange(pattern.nnz)
     sizes = np.diff(pattern.indptr)
@@ -114,7 +119,6 @@ def _fill_panels(pattern: Pattern, height: int, short_first: bool) -> Order:
     order = np.empty(pattern.m, np.int32)
     used = np.zeros(pattern.k, bool)
     filled = 0
-    short = pattern.m % height if short_first else 0
     room = short or height
     while filled < pattern.m:
         used[:] = False
@@ -145,6 +149,14 @@ def jaccard_groups(pattern: Pattern, distance: float, width: int = 1) -> tuple[O
     rows = natural(pattern)
     blocks = merged_columns(selected_rows(pattern, rows), width)
     by_block = transposed(blocks)
+    if kernels.library() is not None:
+        order, bounds = kernels.jaccard_groups(blocks, by_block, distance)
+    else:
+        order, bounds = _jaccard_groups(blocks, by_block, distance)
+    return rows[order], bounds
+
+
+def _jaccard_groups(blocks: Pattern, by_block: Pattern, distance: float) -> tuple[Int64, Int64]:
     sizes = np.diff(blocks.indptr)
     free = np.ones(blocks.m, bool)
     used = np.zeros(blocks.k, bool)
@@ -170,7 +182,7 @@ def jaccard_groups(pattern: Pattern, distance: float, width: int = 1) -> tuple[O
             near = free[row + 1 :] & (both - later < distance * both)
             row = row + 1 + int(near.argmax()) if near.any() else -1
         bounds.append(len(order))
-    return rows[np.array(order, np.int64)], np.array(bounds, np.int64)
+    return np.array(order, np.int64), np.array(bounds, np.int64)
 
 
 # Of DTC-SpMM's released reordering: hashes, rows of a cluster, clusters of a cluster. Bands of two suit its
