@@ -110,7 +110,7 @@ def _writer(function: func.FuncOp, product: ProductOp, target: Target, schedules
         return MaskedWriter(function, product, target, build_masked(planned, target))
     assert isinstance(product, SpmmOp)
     weight, n = product.weight, product.positions
-    plan = plan_cover(product.cover(), weight.pattern, n, target)
+    plan = plan_cover(product.cover(), weight.pattern, n, target, compress=not product.is_dense)
     if schedules > 1:
         plan, _ = fastest(plan, weight.pattern.m, n, target, schedules, measure_of(product, target))
     if isinstance(plan, IndexedPlan):

@@ -248,7 +248,7 @@ def _outlook(artifact: Artifact) -> _Outlook:
     solve = fewest_windows if target.indexed is None else fewest_bicliques
     fewest = solve(pattern, target.unit)
     return _Outlook(
-        plan_cover(artifact.cover, pattern, n, target).estimate,
+        plan_cover(artifact.cover, pattern, n, target, compress=not artifact.is_dense).estimate,
         bound.cycles,
         bound.cells.windows if target.indexed is None else bound.cells.any,
         fewest.cells if fewest and fewest.proven else None,

@@ -10,6 +10,7 @@ from sparsecc.codegen.loops import Index, Loops
 from sparsecc.codegen.program import SpmmWriter
 from sparsecc.dialects import tu
 from sparsecc.dialects.sparse import SpmmOp
+from sparsecc.schedule.cost import tile_columns
 from sparsecc.schedule.tables import Program
 from sparsecc.target import Target
 
@@ -18,6 +19,7 @@ TABLES = (
     "gather", "scatter", "block_first", "block_row", "block_rows", "zero_first", "zero_row", "zero_rows",
     "step_first", "fetch_first", "step_row", "step_rows", "step_weight", "step_band_start", "tile_x",
     "tile_rows", "load_x", "load_row", "load_rows", "load_listed", "idle_first", "idle_row", "idle_rows",
+    "step_tile_rows", "step_compressed",
 )  # fmt: skip
 
 
@@ -30,6 +32,9 @@ class TiledWriter(SpmmWriter):
         self.gather = self.tables["gather"] if len(program.gather) else None
         self.scatter = self.tables["scatter"] if len(program.scatter) else None
         self.listed = program.load_listed
+        self.x_rows = tile_columns(target, program.knobs.kept)
+        # Of tiles that are not compressed it is the height.
+        self.tile_rows = self.tables["step_tile_rows" if program.knobs.kept else "step_rows"]
 
     def functions(self) -> list[func.FuncOp]:
         return [self._fetch(), self._infer()] if self.program.steps else [self._infer()]
@@ -64,13 +69,13 @@ class TiledWriter(SpmmWriter):
         slot = code.mul(code.rem(step, self.knobs.ring), self.knobs.weight_rows)
         code.instruction(
             tu.LdOp, code.address(SPAD, slot), 0, w, code.mul(code.lookup(t["step_weight"], step), c), c,
-            code.mul(tiles, code.lookup(t["step_rows"], step)), c, comment="weights of this step",
+            code.mul(tiles, code.lookup(self.tile_rows, step)), c, comment="weights of this step",
         )  # fmt: skip
 
         def load(i: Index) -> None:
             dst = code.address(SPAD, code.lookup(t["load_x"], i))
             rows, at = code.lookup(t["load_rows"], i), code.lookup(t["load_row"], i)
-            height = self.array.rows
+            height = self.x_rows
 
             def by_range() -> None:
                 offset = code.add(code.mul(at, p.n), column)
@@ -194,7 +199,7 @@ class TiledWriter(SpmmWriter):
                 comment="zeros to store",
             )  # fmt: skip
         code.loop(0, panels, "p", panel)
-        used = knobs.ring * knobs.weight_rows + knobs.x_slots * self.array.rows * knobs.panel_tiles
+        used = knobs.ring * knobs.weight_rows + knobs.x_slots * self.x_rows * knobs.panel_tiles
         return self.entry(block, code, used, zeros_base + knobs.zero_rows * knobs.panel_tiles)
 
     def _compute(self, code: Loops, s: Index, base: Index, columns: Index, column_tiles: Index) -> None:
@@ -230,24 +235,43 @@ class TiledWriter(SpmmWriter):
             code.loop(0, column_tiles, "j", column_tile)
 
         def fragments(tile: Index) -> None:
-            a = code.named("a", code.add(a_base, code.mul(code.sub(tile, first), rows)))
+            a = code.named("a", code.add(a_base, code.mul(code.sub(tile, first), tile_rows)))
             x, x_rows = code.lookup(t["tile_x"], tile), code.lookup(t["tile_rows"], tile)
             adds = accumulate(tile)
             b = code.address(L0B, code.mul(code.rem(tile, 2), self.target.l0b_rows // 2))
-            height = self.array.rows
+            height, acc, left = self.x_rows, code.address(ACC, out), code.address(L0A, a)
             code.instruction(
                 tu.MvOp, b, height, code.address(SPAD, x), height, x_rows, column_tiles, comment="a tile of X"
             )
-            code.instruction(
-                tu.MmaOp, code.address(ACC, out), knobs.block_rows, code.address(L0A, a), 0, b, height, rows,
-                columns, x_rows, adds,
-            )  # fmt: skip
+
+            def as_it_is() -> None:
+                apart: Index = rows if height > self.array.rows else 0
+                code.instruction(
+                    tu.MmaOp, acc, knobs.block_rows, left, apart, b, height, rows, columns, x_rows, adds
+                )
+
+            def kept_values() -> None:
+                assert knobs.kept is not None
+                code.instruction(
+                    tu.SpmmaOp, acc, knobs.block_rows, left, code.address(L0A, code.add(a, rows)), b, height,
+                    rows, columns, x_rows, knobs.kept.keep, knobs.kept.group, adds,
+                    comment=f"{knobs.kept} values of W",
+                )  # fmt: skip
+
+            match code.lookup(t["step_compressed"], s):
+                case 0:
+                    as_it_is()
+                case 1:
+                    kept_values()
+                case compressed:
+                    code.when(code.less(0, compressed), kept_values, as_it_is)
 
         if self.array.kind == "ws":
             code.loop(first, end, "t", systolic)
             return
         a_base = code.named("a_base", code.mul(code.rem(s, 2), self.target.l0a_rows // 2))
-        count = code.mul(code.sub(end, first), rows)
+        tile_rows = code.lookup(self.tile_rows, s) if knobs.kept else rows
+        count = code.mul(code.sub(end, first), tile_rows)
         code.instruction(
             tu.MvOp, code.address(L0A, a_base), 0, code.address(SPAD, weights), 0, count, 1, comment="weights"
         )

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sparsecc.cover.metaops import K_MAP, M_MAP, Int64, MetaOps
 from sparsecc.errors import UserError
 from sparsecc.schedule.geometry import Bands, RowOrder, Tiles, cut_to_bands, cut_to_tiles, row_order
-from sparsecc.target import Target
+from sparsecc.schedule.packing import Packing
+from sparsecc.target import Kept, Target
 
 # Instructions are issued in order, from queues of few entries: what is fetched together must be little, or
 # the array runs dry while the loads are issued. A step has so many tiles that the array works this many
@@ -51,6 +52,8 @@ class Knobs:
     """Blocks that the accumulators hold: while one is computed, those before it are stored."""
     zero_rows: int = 0
     """Rows of accumulators that stay zero; blocks that nothing is added to are stored from them. 0: none."""
+    kept: Kept | None = None
+    """The N:M pattern of compressed weights; None where no weights are compressed."""
 
     @property
     def ahead(self) -> int:
@@ -99,11 +102,18 @@ class Plan:
     tiles: Tiles
     knobs: Knobs
     estimate: Estimate
+    packing: Packing | None = None
+    """How weights are compressed; None where they are not."""
 
 
 def panels(n: int, knobs: Knobs, target: Target) -> int:
     """Passes over the weights."""
     return -(-n // (knobs.panel_tiles * target.array.cols))
+
+
+def tile_columns(target: Target, kept: Kept | None) -> int:
+    """Columns of W in a tile, and so rows of X: as many as R values of a row stand for."""
+    return kept.columns(target.array.rows) if kept else target.array.rows
 
 
 def requests(row_bytes: float, target: Target) -> int:
@@ -145,18 +155,19 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     passes = panels(n, knobs, target)
     n_tiles = -(-n // array.cols)
     height = bands.rows[tiles.band] if len(tiles.band) else np.zeros(0, np.int64)
-    # Steps: tiles of a band in runs of as many as a weight slot holds.
-    per_step = np.clip(knobs.weight_rows // np.maximum(bands.rows, 1), 1, knobs.step_tiles)
-    steps = int((-(-bands.band_tiles // per_step)).sum())
+    # Steps: runs of tiles, as many as a weight slot holds.
+    run_tiles = np.diff(tiles.runs, append=len(tiles.band))
+    per_step = np.clip(knobs.weight_rows // tiles.weight_rows[tiles.runs], 1, knobs.step_tiles)
+    steps = int((-(-run_tiles // per_step)).sum())
 
-    tile_compute = tile_cycles(height, tiles.rows, n, target)
+    tile_compute = tile_cycles(height, tiles.depth, n, target)
     if array.kind == "ws":
         instructions = 2.0 * len(tiles.band) * n_tiles
         move = 0.0
     else:
         width = target.move.bytes_per_cycle
         moved = (
-            float(height.sum()) * target.row_bytes * passes
+            float(tiles.weight_rows.sum()) * target.row_bytes * passes
             + float(tiles.rows.sum()) * n_tiles * target.row_bytes
         )
         move = moved / width + (steps + len(tiles.band)) * passes * target.move.latency
@@ -169,10 +180,10 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     gathered = bool((metaops.table[:, K_MAP] >= 0).any())
     overhead = dma.gather_overhead if gathered else dma.row_overhead
     x_row = data_cycles(panel_bytes, target) + overhead * requests(panel_bytes, target)
-    x_index = data_cycles(4 * array.rows, target) if gathered else 0
+    x_index = data_cycles(4 * tile_columns(target, knobs.kept), target) if gathered else 0
     share = misses / max(uses, 1)
     tile_x = (tiles.rows * float(x_row) + x_index) * share
-    tile_load = (height * (target.row_bytes / dma.bytes_per_cycle) + tile_x) * passes
+    tile_load = (tiles.weight_rows * (target.row_bytes / dma.bytes_per_cycle) + tile_x) * passes
     compute, load = float(tile_compute.sum()), float(tile_load.sum())
 
     scattered = not order.is_natural
@@ -215,23 +226,25 @@ def _rings_and_steps(target: Target, panel_tiles: int) -> Iterator[tuple[int, in
         yield RINGS[-1], step_tiles
 
 
-def _knobs(target: Target, panel_tiles: int, block_rows: int, ring: int, step_tiles: int) -> Knobs | None:
+def _knobs(target: Target, panel_tiles: int, block_rows: int, ring: int, step_tiles: int,
+           kept: Kept | None) -> Knobs | None:  # fmt: skip
     """The memories shared out, or None where they are too small."""
-    array = target.array
+    array, x_rows = target.array, tile_columns(target, kept)
     if 2 * block_rows * panel_tiles > target.acc_rows:
         return None
-    weight_rows = step_tiles * block_rows
+    # A tile that is not compressed takes its rows once for each row of memory that its columns fill.
+    weight_rows = step_tiles * block_rows * -(-x_rows // array.rows)
     if array.kind == "mma" and (
         # Two steps of weights, and two tiles of X, lie in L0 at once.
-        2 * weight_rows > target.l0a_rows or 2 * panel_tiles * array.rows > target.l0b_rows
+        2 * weight_rows > target.l0a_rows or 2 * panel_tiles * x_rows > target.l0b_rows
     ):
         return None
-    x_slots = (target.spad_rows - ring * weight_rows) // (array.rows * panel_tiles)
+    x_slots = (target.spad_rows - ring * weight_rows) // (x_rows * panel_tiles)
     # Half the scratchpad at least is for X; the steps under way must find their tiles there.
     if 2 * ring * weight_rows > target.spad_rows or x_slots < ring * step_tiles:
         return None
     acc_slots = min(ACC_SLOTS, target.acc_rows // (block_rows * panel_tiles))
-    return Knobs(panel_tiles, block_rows, ring, weight_rows, x_slots, step_tiles, acc_slots)
+    return Knobs(panel_tiles, block_rows, ring, weight_rows, x_slots, step_tiles, acc_slots, kept=kept)
 
 
 def live_blocks(bands: Bands, m: int, block_rows: int) -> NDArray[np.bool_]:
@@ -250,35 +263,40 @@ def _with_zeros(knobs: Knobs, target: Target) -> Knobs:
     return knobs
 
 
-def _choices(target: Target, block_rows: int, n: int) -> list[Knobs]:
+def _choices(target: Target, block_rows: int, n: int, kept: Kept | None) -> list[Knobs]:
     """Knobs for each width of a panel that the memories hold, with as many slots for weights as possible."""
     choices: list[Knobs] = []
     for panel_tiles in powers(1, -(-n // target.array.cols)):
         splits = _rings_and_steps(target, panel_tiles)
-        shares = (_knobs(target, panel_tiles, block_rows, *split) for split in splits)
+        shares = (_knobs(target, panel_tiles, block_rows, *split, kept) for split in splits)
         if (knobs := next((k for k in shares if k is not None), None)) is not None:
             choices.append(knobs)
     return choices
 
 
-def schedules(metaops: MetaOps, m: int, n: int, target: Target) -> Iterator[Plan]:
-    """Every schedule of a cover that fits the memories. Raises UserError when none does."""
-    array = target.array
-    order = row_order(metaops, m)
-    unit_rows = target.unit[0]
+def schedules(
+    metaops: MetaOps, m: int, n: int, target: Target, packing: Packing | None = None
+) -> Iterator[Plan]:
+    """Every schedule of a cover that fits the memories. Raises UserError when none does.
+
+    packing: of this cover, for schedules with compressed weights.
+    """
+    array, kept = target.array, packing.kept if packing else None
+    order = packing.order if packing else row_order(metaops, m)
+    unit_rows, columns = target.unit[0], tile_columns(target, kept)
     fits = False
     for block_rows in powers(unit_rows, -(-m // unit_rows) * unit_rows):
         # Cutting a large cover takes longer than all the rest: not for blocks that no memory holds.
-        if not (choices := _choices(target, block_rows, n)):
+        if not (choices := _choices(target, block_rows, n, kept)):
             continue
         fits = True
-        bands = cut_to_bands(metaops, order, block_rows, array.rows)
-        tiles = cut_to_tiles(metaops, bands, array.rows)
+        bands = cut_to_bands(metaops, order, block_rows, columns)
+        tiles = packing.tiles(metaops, bands, target) if packing else cut_to_tiles(metaops, bands, columns)
         if not live_blocks(bands, m, block_rows).all():
             choices = [_with_zeros(knobs, target) for knobs in choices]
         for knobs in choices:
             found = estimate(metaops, order, bands, tiles, m, n, target, knobs)
-            yield Plan(metaops, order, bands, tiles, knobs, found)
+            yield Plan(metaops, order, bands, tiles, knobs, found, packing)
     if not fits:
         needed = RINGS[-1] * (unit_rows + max(unit_rows, array.rows))
         raise UserError(
@@ -288,9 +306,9 @@ def schedules(metaops: MetaOps, m: int, n: int, target: Target) -> Iterator[Plan
         )
 
 
-def best_plan(metaops: MetaOps, m: int, n: int, target: Target) -> Plan:
+def best_plan(metaops: MetaOps, m: int, n: int, target: Target, packing: Packing | None = None) -> Plan:
     """The schedule of least estimated cycles for a cover. Raises UserError when none fits the memories."""
-    return min(schedules(metaops, m, n, target), key=lambda plan: plan.estimate.score)
+    return min(schedules(metaops, m, n, target, packing), key=lambda plan: plan.estimate.score)
 
 
 def is_gathered(metaops: MetaOps) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, MetaOps, expand
 from sparsecc.cover.rows import chains
@@ -109,6 +110,36 @@ def cut_to_bands(metaops: MetaOps, order: RowOrder, block_rows: int, tile: int) 
 
 
 @dataclass(frozen=True, eq=False)
+class Pieces:
+    """Where the rows of meta-ops lie among the pieces. Call it with meta-ops and places of rows of theirs.
+
+    A meta-op has a piece in every band from that of its first row on: the piece of a row comes as many pieces
+    after the meta-op's first as its band comes after the meta-op's first band.
+    """
+
+    band_of: Int64
+    """Band of each place of the row order."""
+    first_piece: Int64
+    """Of each meta-op, less its first band."""
+    first_tile: Int64
+    """First tile of each piece, in the order of meta-ops."""
+
+    def __call__(self, metaop: NDArray[np.integer], place: NDArray[np.integer]) -> Int64:
+        """Numbers for first_tile."""
+        return self.first_piece[metaop] + self.band_of[place]
+
+
+def pieces_of_metaops(bands: Bands, metaops: int, order: RowOrder) -> Pieces:
+    """The pieces of so many meta-ops."""
+    band_of = np.searchsorted(bands.first, np.arange(len(order.rows)), side="right") - 1
+    by_metaop = np.argsort(bands.piece_metaop, kind="stable")
+    count = np.bincount(bands.piece_metaop, minlength=metaops)
+    first_piece = np.cumsum(count) - count - band_of[order.first]
+    first_tile = np.cumsum(bands.piece_tiles) - bands.piece_tiles
+    return Pieces(band_of, first_piece, first_tile[by_metaop])
+
+
+@dataclass(frozen=True, eq=False)
 class Tiles:
     """Tile uses in the order of execution: bands, pieces, columns."""
 
@@ -117,7 +148,20 @@ class Tiles:
     source: Int64
     """Which rows of X: equal for equal tiles. A first row, or LISTED + a place in the index pool."""
     rows: Int64
-    """Rows of X in the tile, at most R."""
+    """Rows of X in the tile, at most R, or as many columns as R values are kept of."""
+    weight_rows: Int64
+    """Rows of packed weights of each tile."""
+    depth: Int64
+    """Products along k for each row of W and column of X: the rows of X, or the values kept of a row of W."""
+    compressed: NDArray[np.bool_]
+    """Whether the tile's weights are the values kept, followed by metadata."""
+
+    @cached_property
+    def runs(self) -> Int64:
+        """The first tile of each run of tiles of one band that are packed alike."""
+        key = np.stack((self.band, self.weight_rows, self.compressed.astype(np.int64)))
+        changes = (key[:, 1:] != key[:, :-1]).any(axis=0)
+        return np.flatnonzero(np.concatenate((np.ones(min(1, len(self.band)), bool), changes)))
 
     @cached_property
     def distinct(self) -> int:
@@ -137,4 +181,5 @@ def cut_to_tiles(metaops: MetaOps, bands: Bands, tile: int) -> Tiles:
     offset = (np.arange(len(piece)) - first[piece]) * tile
     metaop = bands.piece_metaop[piece]
     source = np.where(t[:, K_MAP] >= 0, t[:, K_MAP] + LISTED, t[:, K0])[metaop] + offset
-    return Tiles(bands.piece_band[piece], piece, source, np.minimum(tile, t[metaop, K] - offset))
+    band, rows = bands.piece_band[piece], np.minimum(tile, t[metaop, K] - offset)
+    return Tiles(band, piece, source, rows, bands.rows[band], rows, np.zeros(len(rows), bool))

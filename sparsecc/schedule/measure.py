@@ -42,7 +42,9 @@ def fastest(
     options: list[Plan | IndexedPlan] = [plan]
     if isinstance(plan, Plan):
         options = list(
-            heapq.nsmallest(tries, schedules(plan.metaops, m, n, target), key=lambda p: p.estimate.score)
+            heapq.nsmallest(
+                tries, schedules(plan.metaops, m, n, target, plan.packing), key=lambda p: p.estimate.score
+            )
         )
     cycles = [measure(option) for option in options]
     best = min(range(len(options)), key=cycles.__getitem__)

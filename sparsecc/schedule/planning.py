@@ -8,13 +8,27 @@ from sparsecc.cover.rows import has_bicliques
 from sparsecc.errors import UserError
 from sparsecc.schedule.cost import Plan, best_plan
 from sparsecc.schedule.indexed import IndexedPlan, best_indexed_plan
+from sparsecc.schedule.packing import Packing
 from sparsecc.target import Target
 
 
-def plan_cover(metaops: MetaOps, pattern: Pattern, n: int, target: Target) -> Plan | IndexedPlan:
-    """The schedule of least estimated cycles. Raises UserError when the target cannot run the cover."""
+def plan_cover(
+    metaops: MetaOps, pattern: Pattern, n: int, target: Target, compress: bool = True
+) -> Plan | IndexedPlan:
+    """The schedule of least estimated cycles. Raises UserError when the target cannot run the cover.
+
+    compress: whether weights may be compressed where the target takes N:M; those of the dense plan are not.
+    """
     if not has_bicliques(metaops):
-        return best_plan(metaops, pattern.m, n, target)
+        plans = [best_plan(metaops, pattern.m, n, target)]
+        order = plans[0].order
+        for kept in target.kept_patterns if compress and len(metaops) else ():
+            packing = Packing.of(metaops, pattern, order, kept, target)
+            try:
+                plans.append(best_plan(metaops, pattern.m, n, target, packing))
+            except UserError:
+                continue  # larger tiles of X may not fit
+        return min(plans, key=lambda plan: plan.estimate.score)
     if target.indexed is None:
         raise UserError(
             "the cover has meta-ops that list the same rows differently; they need indexed addressing, which "

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from sparsecc.cover.laws import CHUNK, Pattern, locate
 from sparsecc.cover.metaops import Int32, Int64
-from sparsecc.schedule.cost import Knobs, Plan, live_blocks, store_cycles, tile_cycles
-from sparsecc.schedule.geometry import LISTED
+from sparsecc.schedule.cost import Knobs, Plan, live_blocks, store_cycles, tile_columns, tile_cycles
+from sparsecc.schedule.geometry import LISTED, pieces_of_metaops
 from sparsecc.schedule.residency import place_tiles
 from sparsecc.target import Target
 
@@ -53,6 +53,10 @@ class Program:
     step_row: Int32
     """First row of the step's band inside its block."""
     step_rows: Int32
+    step_tile_rows: Int32
+    """Rows of packed weights of each tile of the step."""
+    step_compressed: Int32
+    """1 where these are values kept and their metadata, else 0."""
     step_weight: Int32
     """First row of the step's packed weights."""
     step_first: Int32
@@ -71,7 +75,10 @@ class Program:
     """1 where load_row is an entry of gather, else 0."""
     gather: Int32
     weights: NDArray[np.generic]
-    """[rows, C]: tile after tile, the rows of the band by the columns of the tile, zero-padded."""
+    """[rows, C]: tile after tile, the rows of the band by the columns of the tile, zero-padded.
+
+    Compressed tiles are the values kept of each row, followed by their metadata.
+    """
 
     @property
     def blocks(self) -> int:
@@ -96,22 +103,23 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
     Without data all weights are 0, which is quicker and does for a program that is only timed.
     """
     knobs, bands, tiles, array = plan.knobs, plan.bands, plan.tiles, target.array
-    # Tiles to steps: runs of a band's tiles.
-    band_tiles = bands.band_tiles
-    in_band = np.arange(len(tiles.band)) - _starts(band_tiles)[:-1][tiles.band]
-    per_step = np.clip(knobs.weight_rows // np.maximum(bands.rows, 1), 1, knobs.step_tiles)
-    band_steps = -(-band_tiles // per_step)
-    band_first_step = _starts(band_steps)
-    tile_step = band_first_step[:-1][tiles.band] + in_band // per_step[tiles.band]
-    steps = int(band_first_step[-1])
-    step_band = np.repeat(np.arange(len(bands.rows)), band_steps)
+    # Tiles to steps: runs of a band's tiles that are packed alike.
+    run_tiles = np.diff(tiles.runs, append=len(tiles.band))
+    run_of = np.repeat(np.arange(len(run_tiles)), run_tiles)
+    in_run = np.arange(len(tiles.band)) - tiles.runs[run_of]
+    per_step = np.clip(knobs.weight_rows // tiles.weight_rows[tiles.runs], 1, knobs.step_tiles)
+    run_steps = -(-run_tiles // per_step)
+    run_first_step = _starts(run_steps)
+    tile_step = run_first_step[:-1][run_of] + in_run // per_step[run_of]
+    steps = int(run_first_step[-1])
+    step_run = tiles.runs[np.repeat(np.arange(len(run_tiles)), run_steps)]
+    step_band = tiles.band[step_run]
     step_tiles = np.bincount(tile_step, minlength=steps)
-    tile_height = bands.rows[tiles.band]
-    tile_weight = _starts(tile_height)
+    tile_weight = _starts(tiles.weight_rows)
 
     slot, load = place_tiles(tiles.source, tile_step, knobs.x_slots, knobs.ahead)
     x_base = knobs.ring * knobs.weight_rows
-    tile_x = x_base + slot * array.rows * knobs.panel_tiles
+    tile_x = x_base + slot * tile_columns(target, knobs.kept) * knobs.panel_tiles
     loads = np.flatnonzero(load)
     listed = tiles.source[loads] >= LISTED
 
@@ -155,9 +163,11 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
         idle_first=idle.first,
         idle_row=idle.row,
         idle_rows=idle.rows,
-        step_band_start=_i32(np.isin(np.arange(steps), band_first_step[:-1])),
+        step_band_start=_i32(np.diff(step_band, prepend=-1) != 0),
         step_row=_i32(bands.first[step_band] - band_block[step_band] * knobs.block_rows),
         step_rows=_i32(bands.rows[step_band]),
+        step_tile_rows=_i32(tiles.weight_rows[step_run]),
+        step_compressed=_i32(tiles.compressed[step_run]),
         step_weight=_i32(tile_weight[_starts(step_tiles)[:-1]] if steps else np.zeros(0)),
         step_first=_i32(_starts(step_tiles)),
         fetch_first=_i32(_starts(np.bincount(tile_step[loads], minlength=steps))),
@@ -170,6 +180,8 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
         gather=_i32(plan.metaops.index if listed.any() else np.zeros(0)),
         weights=np.zeros((int(tile_weight[-1]), array.cols), np.int8)
         if data is None
+        else plan.packing.pack(plan.metaops, bands, tiles, data, target, tile_weight)
+        if plan.packing
         else _pack(plan, pattern, data, tile_weight, array.rows, array.cols),
     )
 
@@ -200,7 +212,7 @@ def _idle(plan: Plan, live: NDArray[np.bool_], step_band: Int64, step_tiles: Int
     # When each step begins, if the array never waits, and when the stores are through with what they got.
     columns = min(n, knobs.panel_tiles * target.array.cols)
     height = np.repeat(bands.rows[step_band], step_tiles)
-    cycles = tile_cycles(height, plan.tiles.rows, columns, target)
+    cycles = tile_cycles(height, plan.tiles.depth, columns, target)
     through = np.concatenate(([0.0], np.cumsum(cycles)))[_starts(step_tiles)]
     each = store_cycles(columns, not plan.order.is_natural, target)
     ends = np.searchsorted(bands.first[step_band] // knobs.block_rows, np.flatnonzero(live), side="right")
@@ -250,13 +262,7 @@ def _pack(
     bands = plan.bands
     places = locate(plan.metaops, pattern)
     assert (places.owner >= 0).all(), "a cover without some nonzero reached the schedule"
-    # A meta-op has a piece in every band from that of its first row on: the piece of a nonzero comes as many
-    # pieces after the meta-op's first as its band comes after the meta-op's first band.
-    band_of = np.searchsorted(bands.first, np.arange(pattern.m), side="right") - 1
-    by_metaop = np.argsort(bands.piece_metaop, kind="stable")
-    pieces_before = _starts(np.bincount(bands.piece_metaop, minlength=len(plan.metaops)))[:-1]
-    first_piece = pieces_before - band_of[plan.order.first]
-    first_tile = _starts(bands.piece_tiles)[by_metaop]
+    piece_of = pieces_of_metaops(bands, len(plan.metaops), plan.order)
     # Packed row of each tile's row 0 of the row order.
     origin = tile_weight[:-1] - np.repeat(bands.first[bands.piece_band], bands.piece_tiles)
     flat = packed.reshape(-1)
@@ -265,6 +271,6 @@ def _pack(
         some = slice(start, start + CHUNK)
         owner, column = places.owner[some], places.column[some]
         row = plan.order.first[owner] + places.row[some]
-        at = first_tile[first_piece[owner] + band_of[row]] + column // tile
+        at = piece_of.first_tile[piece_of(owner, row)] + column // tile
         flat[(origin[at] + row) * cols + column % tile] = data[some]
     return packed

@@ -122,7 +122,7 @@ def pack_indices(target: Target, indices: Sequence[int] | Array) -> Array:
     padded[: numbers.size] = numbers
     raw = np.zeros((rows, target.row_bytes), np.uint8)
     raw[:, : 2 * each] = padded.view(np.uint8).reshape(rows, 2 * each)
-    return _as_elements(target, raw)
+    return elements_of_bytes(target, raw)
 
 
 def unpack_indices(target: Target, values: Array, count: int) -> NDArray[np.int64]:
@@ -136,14 +136,19 @@ def pack_metadata(target: Target, kept: Kept, places: Array) -> Array:
 
     places: the column in its group of each value, [rows, values], rising inside each group; values <= cols.
     """
+    raw = np.zeros((target.metadata_rows(kept, len(places)), target.row_bytes), np.uint8)
+    stream = metadata_bits(kept, places, target.array.cols).reshape(-1)
+    raw.reshape(-1)[: stream.size] = stream
+    return elements_of_bytes(target, raw)
+
+
+def metadata_bits(kept: Kept, places: Array, cols: int) -> NDArray[np.uint8]:
+    """The metadata of each row by itself, [rows, bytes of a row of `cols` values]; places as above."""
     rows, values = places.shape
-    bits = np.zeros((rows, target.metadata_bytes(kept) * 8), np.uint8)
+    bits = np.zeros((rows, -(-cols * kept.bits // 8) * 8), np.uint8)
     digits = places[:, :, None] >> np.arange(kept.bits) & 1
     bits[:, : values * kept.bits] = digits.reshape(rows, -1)
-    raw = np.zeros((target.metadata_rows(kept, rows), target.row_bytes), np.uint8)
-    stream = np.packbits(bits, axis=1, bitorder="little").reshape(-1)
-    raw.reshape(-1)[: stream.size] = stream
-    return _as_elements(target, raw)
+    return np.packbits(bits, axis=1, bitorder="little")
 
 
 def unpack_metadata(target: Target, kept: Kept, elements: Array, rows: int, values: int) -> NDArray[np.int64]:
@@ -153,7 +158,7 @@ def unpack_metadata(target: Target, kept: Kept, elements: Array, rows: int, valu
     return (bits.reshape(rows, values, kept.bits).astype(np.int64) << np.arange(kept.bits)).sum(axis=2)
 
 
-def _as_elements(target: Target, raw: NDArray[np.uint8]) -> Array:
+def elements_of_bytes(target: Target, raw: NDArray[np.uint8]) -> Array:
     """Bytes of whole rows, [rows, bytes of a row], as elements of the input type."""
     if target.in_type == "bf16":
         return (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
