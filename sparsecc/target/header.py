@@ -3,6 +3,7 @@
 import json
 import math
 
+from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.structured import GROUPS
 from sparsecc.target.target import Target
 
@@ -14,7 +15,7 @@ def target_header(target: Target) -> str:
     name = json.dumps(target.name)
     written = {
         "name": "AX_TARGET_NAME",
-        **{field: _c(value) for field, value in configuration(target).items()},
+        **{field: c_number(value) for field, value in configuration(target).items()},
     }
     # In words what C has words for.
     written |= {"kind": f"AX_{target.array.kind.upper()}", "rows": "AX_ROWS", "cols": "AX_COLS"}
@@ -22,7 +23,7 @@ def target_header(target: Target) -> str:
     fields = "\n".join(f"    .{field} = {value}," for field, value in written.items())
     return f"""\
 /* Target {target.name}, written by sparsecc.
-{_provenance(target)}
+{provenance(target)}
  */
 #ifndef AX_TARGET_H
 #define AX_TARGET_H
@@ -47,7 +48,7 @@ static const ax_config ax_target = {{
 """
 
 
-def _provenance(target: Target) -> str:
+def provenance(target: Target | CrossbarTarget) -> str:
     """Comment lines: sources of the constants, and which of them are assumed."""
     assumed = ", ".join(target.assumed) or "nothing"
     lines = [" * Sources:", *(f" *   {pattern}: {source}" for pattern, source in target.sources)]
@@ -122,7 +123,7 @@ def configuration(target: Target) -> dict[str, float]:
     }
 
 
-def _c(number: float | bool) -> str:
+def c_number(number: float | bool) -> str:
     """A number as C writes it; Python's repr of a float reads back as the same double in C."""
     if isinstance(number, bool):
         return str(int(number))
