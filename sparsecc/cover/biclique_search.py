@@ -49,7 +49,7 @@ class Effort:
     updates: int
 
 
-EFFORTS = (Effort(32, 0, 0), Effort(64, 6, 5000), Effort(128, 16, 40000), Effort(128, 64, 200000))
+EFFORTS = (Effort(32, 0, 0), Effort(64, 8, 8000), Effort(128, 16, 40000), Effort(128, 64, 200000))
 
 
 def _weights(plane: Plane, side: int) -> Weights:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.cover import kernels
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.metaops import Int64
 from sparsecc.cover.panels import distinct, selected_rows, transposed
@@ -38,6 +39,8 @@ OVERLAP_WORK, OVERLAP_PAIRS = 1 << 32, 1 << 24
 CHUNK_ROWS = 512
 # A product of sparse matrices costs this much more for each multiply-add than one of dense matrices.
 SPARSE_COST = 32
+# Counting each overlap, in C, costs this much more than a multiply-add of dense matrices.
+COUNT_COST = 8
 # Sums of fractions are this much too large at most, relatively.
 ROUNDING = 1e-9
 
@@ -188,12 +191,15 @@ def _largest_overlaps(rows: Pattern, count: int, cap: int) -> tuple[Int64, Int64
     None where that is too much work.
     """
     m, k = rows.m, rows.k
-    sparse_work = SPARSE_COST * int((np.bincount(rows.indices, minlength=k).astype(np.int64) ** 2).sum())
+    overlaps = int((np.bincount(rows.indices, minlength=k).astype(np.int64) ** 2).sum())
+    sparse_work = SPARSE_COST * overlaps
     dense_work = m * m * k
     if min(sparse_work, dense_work) > OVERLAP_WORK or m * m > OVERLAP_PAIRS:
         return None
     if count <= 0 or m < 2:
         return np.zeros(m, np.int64), np.zeros(m, np.int64)
+    if COUNT_COST * overlaps < dense_work and k < 1 << 16 and kernels.library() is not None:
+        return kernels.overlaps(rows, transposed(rows), count, cap)
     from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 
     # Counts up to 2^24 are exact in float32.

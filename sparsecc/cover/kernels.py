@@ -73,6 +73,7 @@ def library() -> Any:
     for name, result, arguments in (
         ("fill_panels", None, (c_int64, c_int64, *[c_void_p] * 4, c_int64, c_int64, *[c_void_p] * 4)),
         ("jaccard_groups", c_int64, (c_int64, c_int64, *[c_void_p] * 4, c_double, *[c_void_p] * 5)),
+        ("overlaps", None, (c_int64, *[c_void_p] * 4, c_int64, c_int64, *[c_void_p] * 4)),
         ("exchange", None, (POINTER(_Exchange), c_int64)),
         ("best_rows", c_int64, (plane, block, c_int64)),
         ("alternate", c_int64, (plane, block, c_int64)),
@@ -115,6 +116,19 @@ def jaccard_groups(pattern: Pattern, by_column: Pattern, distance: float) -> tup
     csr = (pattern.indptr, pattern.indices, by_column.indptr, by_column.indices)
     groups = library().search_jaccard_groups(pattern.m, pattern.k, *map(_at, csr), distance, *map(_at, work))
     return order, bounds[: groups + 1].copy()
+
+
+def overlaps(pattern: Pattern, by_column: Pattern, count: int, cap: int) -> tuple[Int64, Int64]:
+    """For each row the sum of its `count` largest overlaps with others: as they are, and each at most `cap`.
+
+    The pattern must have fewer than 2^16 columns.
+    """
+    assert pattern.k < 1 << 16
+    plain, clipped = np.empty(pattern.m, np.int64), np.empty(pattern.m, np.int64)
+    work = (plain, clipped, np.empty(2 * pattern.m, np.uint16), np.empty(pattern.m, np.int32))
+    csr = (pattern.indptr, pattern.indices, by_column.indptr, by_column.indices)
+    library().search_overlaps(pattern.m, *map(_at, csr), count, cap, *map(_at, work))
+    return plain, clipped
 
 
 def exchange(

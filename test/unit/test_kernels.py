@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from sparsecc import toolchain
 from sparsecc.cover import kernels
 from sparsecc.cover.biclique import bicliques
+from sparsecc.cover.bound import cell_bounds
 from sparsecc.cover.exchange import exchange
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.orders import greedy_panels, jaccard_groups, natural
 
 Mask = NDArray[np.bool_]
 
-EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 WORK = 1 << 24
 
 
@@ -52,7 +53,8 @@ def searches(pattern: Pattern, height: int, side: tuple[int, int], softness: flo
     orders = [greedy_panels(pattern, height, short_first=short) for short in (False, True)]
     orders.append(exchange(natural(pattern), pattern, height, (softness, 0.1, 0.0), WORK))
     orders += [part for distance in (0.3, 0.8) for part in jaccard_groups(pattern, distance, 2)]
-    return [*(o.tolist() for o in orders), cover.table.tolist(), cover.index.tolist()]
+    bounds = cell_bounds(pattern, (side[0], 1, side[1]))
+    return [bounds, *(o.tolist() for o in orders), cover.table.tolist(), cover.index.tolist()]
 
 
 @EXAMPLES

@@ -9,71 +9,15 @@
 
 static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* The place-th smallest (from 0) of the values, which change their order (Hoare's selection). */
-static uint16_t nth_smallest(uint16_t *values, int64_t count, int64_t place)
-{
-    int64_t low = 0, high = count - 1;
-    while (low < high) {
-        const uint16_t pivot = values[(low + high) / 2];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (values[i] < pivot)
-                i++;
-            while (values[j] > pivot)
-                j--;
-            if (i <= j) {
-                const uint16_t swap = values[i];
-                values[i++] = values[j];
-                values[j--] = swap;
-            }
-        }
-        if (place <= j)
-            high = j;
-        else if (place >= i)
-            low = i;
-        else
-            break;
-    }
-    return values[place];
-}
-
-/* Maxima of values that lie GROUPS apart: the count-th largest of them is no more than that of all values. */
-enum { GROUPS = 64, RUN = 32 };
-
-static uint16_t lower_bound(const uint16_t *sums, int64_t n, int64_t count)
-{
-    uint16_t most[GROUPS];
-    if (n < 2 * GROUPS || count > GROUPS)
-        return 1;
-    memcpy(most, sums, sizeof most);
-    for (int64_t i = GROUPS; i + GROUPS <= n; i += GROUPS)
-        for (int64_t j = 0; j < GROUPS; j++)
-            most[j] = most[j] > sums[i + j] ? most[j] : sums[i + j];
-    const uint16_t found = nth_smallest(most, GROUPS, GROUPS - count);
-    return found ? found : 1;
-}
-
 /* At most `count` places with the largest sums above zero, rising; of equal sums the last ones. Returns how many. */
 static int64_t heaviest(uint16_t *sums, int64_t n, int64_t count, int32_t *places, int32_t *found, int64_t *total)
 {
-    const uint16_t enough = lower_bound(sums, n, count);
-    uint16_t *kept = sums + n, least = enough;
-    int64_t near = 0, taken = 0;
-    for (int64_t first = 0; first < n; first += RUN) {
-        const int64_t end = first + RUN < n ? first + RUN : n;
-        uint16_t most = 0;
-        for (int64_t i = first; i < end; i++)
-            most = most > sums[i] ? most : sums[i];
-        /* Few runs hold any of the largest sums. */
-        for (int64_t i = most < enough ? end : first; i < end; i++) {
-            places[near] = (int32_t)i;
-            kept[near] = sums[i];
-            near += sums[i] >= enough;
-        }
-    }
+    uint16_t *kept = sums + n, least = 0;
+    const int64_t near = search_candidates(sums, n, count, kept, places);
+    int64_t taken = 0;
     int64_t surplus = 0;
     if (near > count) {
-        least = nth_smallest(kept, near, near - count);
+        least = search_nth_smallest(kept, near, near - count);
         surplus = -count;
         for (int64_t i = 0; i < near; i++)
             surplus += sums[places[i]] >= least;

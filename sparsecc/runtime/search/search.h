@@ -4,6 +4,12 @@
 
 #include <stdint.h>
 
+uint16_t search_nth_smallest(uint16_t *values, int64_t count, int64_t place);
+int64_t search_candidates(const uint16_t *values, int64_t n, int64_t count, uint16_t *kept, int32_t *places);
+void search_overlaps(int64_t m, const int64_t *first, const int32_t *columns, const int64_t *column_first,
+                     const int32_t *rows, int64_t count, int64_t cap, int64_t *plain, int64_t *clipped, uint16_t *work,
+                     int32_t *places);
+
 /* Rows of a panel that are looked at for each other panel, at most. */
 #define SEARCH_TRIED 8
 
