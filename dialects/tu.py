@@ -322,6 +322,11 @@ class InstructionOp(IRDLOperation):
     def instruction(self) -> Instruction:
         return INSTRUCTIONS[self.MNEMONIC]
 
+    @property
+    def c_name(self) -> str:
+        """What C calls it."""
+        return self.instruction.c_name
+
 
 @irdl_op_definition
 class LdOp(InstructionOp):

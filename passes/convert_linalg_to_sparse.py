@@ -29,7 +29,7 @@ from sparsecc.cover.metaops import MetaOps
 from sparsecc.dialects.sparse import CoverOp, SpmmOp, UnitAttr, WeightAttr
 from sparsecc.passes.base import SparsePass
 from sparsecc.passes.recognise import MatmulOp, check_product, constant_matrix, erase_unused
-from sparsecc.target import Target
+from sparsecc.target.load import load_target
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ConvertLinalgToSparsePass(SparsePass):
     max_density: int | float = 1.0
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        unit = UnitAttr(*Target.load(self.target).unit)
+        unit = UnitAttr(*load_target(self.target).unit)
         for matmul in [found for found in op.walk() if isinstance(found, MatmulOp)]:
             self._convert(matmul, unit)
 

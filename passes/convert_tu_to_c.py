@@ -34,8 +34,8 @@ from sparsecc.passes.base import SparsePass, refuse
 
 MACHINE = emitc.EmitC_PointerType(emitc.EmitC_OpaqueType(StringAttr("ax_machine")))
 ADDRESS = emitc.EmitC_OpaqueType(StringAttr("uint32_t"))
-# `main` is what C calls the program's own entry.
-ENTRY = "model_infer"
+# What C calls the functions that others call: `main` is the program's own entry.
+ENTRIES = {"main": "model_infer", "program": "model_program"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _c_type(t: Attribute) -> Attribute:
 
 
 def _c_name(name: str) -> str:
-    return ENTRY if name == "main" else name
+    return ENTRIES.get(name, name)
 
 
 def _convert_function(function: func.FuncOp) -> None:
@@ -87,7 +87,7 @@ def _checked_call(op: Operation, callee: str | SymbolRefAttr, operands: list[SSA
 def _convert(op: Operation, machine: SSAValue) -> None:
     match op:
         case tu.InstructionOp():
-            new = _checked_call(op, op.instruction.c_name, [machine, *op.operands])
+            new = _checked_call(op, op.c_name, [machine, *op.operands])
             if op.comment is not None:
                 new[-1].attributes["comment"] = op.comment
             Rewriter.replace_op(op, new, [])

@@ -31,6 +31,8 @@ from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.dialects.sparse import CoverOp, ProductOp, SddmmOp, SpmmOp
 from sparsecc.passes.base import ProductPass, refuse
 from sparsecc.target import Target
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.load import load_target
 
 MODES = ("auto", "none", "global", "window", "dense", "biclique")
 
@@ -141,6 +143,8 @@ class SparseCompactPass(ProductPass):
                 return found.metaops, "sparse", asked
             case mode if mode in STRATEGIES:
                 return STRATEGIES[mode](pattern, n, unit, self.effort, self.seed), "sparse", asked
+            case _ if isinstance(crossbars := load_target(self.target), CrossbarTarget):
+                return self._choose_for_crossbars(op, crossbars)
             case _:
                 from sparsecc.schedule import choose
 
@@ -156,3 +160,13 @@ class SparseCompactPass(ProductPass):
                     (c.name, c.plan.estimate.cycles, c.cells) for c in (choice.dense, *choice.candidates)
                 )
                 return choice.compacted, choice.plan, choice.reason
+
+    def _choose_for_crossbars(self, op: ProductOp, target: CrossbarTarget) -> tuple[MetaOps, str, str]:
+        """The cover, the plan, and why, by what arrays, converters and drivers take."""
+        from sparsecc.crossbar.choose import choose
+
+        choice = choose(op.weight.pattern, op.weight.data, op.positions, target, self.effort, self.seed)
+        op.attributes[TRIED] = _tried_attribute(
+            (c.name, c.cost.cycles, c.cost.arrays) for c in choice.candidates
+        )
+        return choice.metaops, choice.plan, choice.reason

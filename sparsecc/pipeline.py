@@ -7,12 +7,21 @@ from xdsl.passes import ModulePass
 from sparsecc.passes.convert_linalg_to_sddmm import ConvertLinalgToSddmmPass
 from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
 from sparsecc.passes.convert_sparse_to_tu import ConvertSparseToTuPass
+from sparsecc.passes.convert_sparse_to_xbar import ConvertSparseToXbarPass
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
+from sparsecc.passes.convert_xbar_to_c import ConvertXbarToCPass
 from sparsecc.passes.sparse_compact import SparseCompactPass
 from sparsecc.passes.sparse_group import SparseGroupPass
 from sparsecc.passes.sparse_lift import SparseLiftPass
 from sparsecc.passes.sparse_lower import SparseLowerPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
+from sparsecc.passes.xbar_drop_empty_slices import XbarDropEmptySlicesPass
+from sparsecc.passes.xbar_fit_adc import XbarFitAdcPass
+from sparsecc.passes.xbar_place import XbarPlacePass
+from sparsecc.passes.xbar_schedule import XbarSchedulePass
+from sparsecc.passes.xbar_share_blocks import XbarShareBlocksPass
+from sparsecc.passes.xbar_slice_bits import XbarSliceBitsPass
+from sparsecc.passes.xbar_squeeze_out import XbarSqueezeOutPass
 from sparsecc.schedule.measure import TRIES
 
 
@@ -35,4 +44,25 @@ def tensor_unit(
         ConvertSparseToTuPass(target=target, schedules=TRIES[effort].schedules if simulate else 1),
         TuUnrollPass(),
         ConvertTuToCPass(),
+    ]
+
+
+def crossbar(target: str, plan: str = "auto", effort: int = 1, seed: int = 0) -> list[ModulePass]:
+    """From a product with a constant to C calls, for memristor crossbars.
+
+    target: a preset's name or the path of a TOML file. plan: "auto", "dense", or a mode of sparse-compact.
+    effort, seed: of the search for covers, 0 to 3.
+    """
+    return [
+        ConvertLinalgToSparsePass(target=target),
+        SparseCompactPass(mode=plan, target=target, effort=effort, seed=seed),
+        ConvertSparseToXbarPass(target=target),
+        XbarSliceBitsPass(),
+        XbarDropEmptySlicesPass(),
+        XbarSqueezeOutPass(),
+        XbarShareBlocksPass(),
+        XbarFitAdcPass(),
+        XbarPlacePass(),
+        XbarSchedulePass(),
+        ConvertXbarToCPass(),
     ]

@@ -14,6 +14,7 @@ DIALECTS = {
     "nn": ("sparsecc.dialects.nn", "Nn"),
     "sparse": ("sparsecc.dialects.sparse", "Sparse"),
     "tu": ("sparsecc.dialects.tu", "Tu"),
+    "xbar": ("sparsecc.dialects.xbar", "Xbar"),
 }
 # In the order of the pipeline.
 PASSES = {
@@ -27,6 +28,15 @@ PASSES = {
     "convert-sparse-to-tu": ("sparsecc.passes.convert_sparse_to_tu", "ConvertSparseToTuPass"),
     "tu-unroll": ("sparsecc.passes.tu_unroll", "TuUnrollPass"),
     "convert-tu-to-c": ("sparsecc.passes.convert_tu_to_c", "ConvertTuToCPass"),
+    "convert-sparse-to-xbar": ("sparsecc.passes.convert_sparse_to_xbar", "ConvertSparseToXbarPass"),
+    "xbar-slice-bits": ("sparsecc.passes.xbar_slice_bits", "XbarSliceBitsPass"),
+    "xbar-drop-empty-slices": ("sparsecc.passes.xbar_drop_empty_slices", "XbarDropEmptySlicesPass"),
+    "xbar-squeeze-out": ("sparsecc.passes.xbar_squeeze_out", "XbarSqueezeOutPass"),
+    "xbar-share-blocks": ("sparsecc.passes.xbar_share_blocks", "XbarShareBlocksPass"),
+    "xbar-fit-adc": ("sparsecc.passes.xbar_fit_adc", "XbarFitAdcPass"),
+    "xbar-place": ("sparsecc.passes.xbar_place", "XbarPlacePass"),
+    "xbar-schedule": ("sparsecc.passes.xbar_schedule", "XbarSchedulePass"),
+    "convert-xbar-to-c": ("sparsecc.passes.convert_xbar_to_c", "ConvertXbarToCPass"),
 }
 TARGETS = {
     "c": ("sparsecc.codegen.c_target", "CTarget"),

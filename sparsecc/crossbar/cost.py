@@ -8,7 +8,7 @@ Per tile and vector (accelerators.md C3; the simulator counts the same):
     energy      steps * (lines * dac + devices * array share + conversions * (adc(bits) + shift_add))
                 + bytes of inputs and sums + rows by index
 
-Tiles of a wave are read at once, waves one after another.
+Tiles of different arrays are read at once, those of one array one after another.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from sparsecc.crossbar.adc import bits_needed
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.target.crossbar import CrossbarTarget
 
+# Rows of X are gathered, not all loaded, where no more than this share of them is used.
+GATHERED_SHARE = 0.5
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -31,7 +34,7 @@ class Cost:
     arrays: int
     conversions: int
     mvm_cycles: float
-    """Of all waves, without the transfers."""
+    """Of the arrays, without the transfers."""
     cycles: float
     energy_pj: float
     program_cycles: float
@@ -68,19 +71,24 @@ def steps_of(tile: Tile, target: CrossbarTarget) -> int:
 
 
 def step_cycles(tile: Tile, target: CrossbarTarget) -> float:
-    """T: cycles between the starts of two steps."""
+    """T: cycles between the starts of two steps, operation units after each other."""
     down, across = units(tile, target)
-    each = ceil(conversions(tile, target) / (down * across * target.adc.lanes))
-    one = each * target.adc_cycles(adc_bits(tile, target)) * target.adc.arrays
-    return down * across * max(target.array.read_cycles, one)
+    return down * across * max(target.array.read_cycles, converting_cycles(tile, target))
+
+
+def converting_cycles(tile: Tile, target: CrossbarTarget) -> float:
+    """Cycles of the conversions of one step of one operation unit."""
+    columns = min(tile.columns, target.array.ou_cols or tile.columns)
+    sums = columns * (2 if target.array.digitised == "separately" else 1)
+    return ceil(sums / target.adc.lanes) * target.adc_cycles(adc_bits(tile, target))
 
 
 def tile_cycles(tile: Tile, target: CrossbarTarget, n: int) -> float:
-    """Of an MVM of n vectors."""
+    """For how long an MVM of n vectors holds its array."""
     pipeline, t = target.pipeline, step_cycles(tile, target)
     rows = tile.rows + tile.columns
     more = pipeline.io_cycles + pipeline.index_cycles * rows
-    return n * (steps_of(tile, target) * t + more) + max(0, pipeline.stages - 1) * t
+    return n * (steps_of(tile, target) * t + more)
 
 
 def tile_energy(tile: Tile, target: CrossbarTarget) -> float:
@@ -97,35 +105,55 @@ def tile_energy(tile: Tile, target: CrossbarTarget) -> float:
     return steps_of(tile, target) * step + moved + (tile.rows + tile.columns) * e.index_pj
 
 
-def cost(
-    tiles: Sequence[Tile],
-    target: CrossbarTarget,
-    shape: tuple[int, int, int],
-    waves: Sequence[int] | None = None,
-) -> Cost:
-    """The cost of these tiles. shape: (m, n, k); waves: when each tile is read, all at once if left out."""
-    m, n, k = shape
+def busy_cycles(tiles: Sequence[Tile], target: CrossbarTarget, n: int) -> float:
+    """Until the last array, and the last set of converters that arrays share, has done its tiles."""
+    arrays: dict[int, float] = {}
+    converters: dict[int, float] = {}
+    for number, tile in enumerate(tiles):
+        array = tile.array if tile.array >= 0 else number
+        arrays[array] = arrays.get(array, 0.0) + tile_cycles(tile, target, n)
+        down, across = units(tile, target)
+        steps = n * steps_of(tile, target) * down * across
+        shared = array // target.adc.arrays
+        converters[shared] = converters.get(shared, 0.0) + steps * converting_cycles(tile, target)
+    return max([*arrays.values(), *converters.values()], default=0.0)
+
+
+def cost(tiles: Sequence[Tile], target: CrossbarTarget, space: tuple[int, int, int], chip: int) -> Cost:
+    """The cost of these tiles for an operator of (m, n, k), on a chip of so many arrays; others are virtual."""
+    m, n, k = space
     e, program = target.energy, target.program
-    when = np.zeros(len(tiles), np.int64) if waves is None else np.asarray(waves)
-    longest = np.zeros(int(when.max(initial=-1)) + 1)
-    np.maximum.at(longest, when, [tile_cycles(t, target, n) for t in tiles])
-    mvm = float(longest.sum())
+    rounds: dict[int, list[Tile]] = {}
+    for number, tile in enumerate(tiles):
+        rounds.setdefault((tile.array if tile.array >= 0 else number) // chip, []).append(tile)
+    mvm = sum(busy_cycles(part, target, n) for part in rounds.values())
     width = target.dma.bytes_per_cycle
-    # X is loaded once, all of it, and Y stored once.
-    transfer = k * ceil(n / width) + m * ceil(4 * n / width) + 2 * target.dma.latency
-    off_chip = (k * n + 4 * m * n) * e.dram_pj_per_byte
-    on_chip = k * n * e.spad_pj_per_byte + 4 * m * n * e.acc_pj_per_byte
+    used = len(np.unique(np.concatenate([t.inputs for t in tiles]))) if tiles else 0
+    gathered = used <= GATHERED_SHARE * k
+    loaded = used if gathered else k
+    row = ceil(n / width) + (target.dma.gather_overhead if gathered else target.dma.row_overhead)
+    transfer = loaded * row + m * (ceil(4 * n / width) + target.dma.row_overhead) + 2 * target.dma.latency
+    off_chip = loaded * n + 4 * m * n + (4 * loaded if gathered else 0)
+    on_chip = loaded * n * e.spad_pj_per_byte + 4 * m * n * e.acc_pj_per_byte
     own = [t for t in tiles if t.image < 0]
     cells = sum(t.levels.size for t in own)
     devices = 2 if target.differential else 1
-    lines = sorted((t.rows for t in own), reverse=True)[:: max(1, program.lanes)]
+    writing = max(
+        sum(t.rows for t in own) * program.pulses * program.row_cycles / program.lanes,
+        cells / target.dma.bytes_per_cycle,
+    )
+    written = cells * devices * program.pulses * e.write_pj
+    again = len(rounds) > 1
     return Cost(
         arrays=len({t.array for t in own}) if all(t.array >= 0 for t in own) else len(own),
         conversions=n * sum(steps_of(t, target) * conversions(t, target) for t in tiles),
         mvm_cycles=mvm,
-        cycles=mvm + transfer,
-        energy_pj=n * sum(tile_energy(t, target) for t in tiles) + off_chip + on_chip,
-        program_cycles=sum(lines) * program.pulses * program.row_cycles,
-        program_energy_pj=cells * devices * program.pulses * e.write_pj,
+        cycles=mvm + transfer + (writing if again else 0),
+        energy_pj=n * sum(tile_energy(t, target) for t in tiles)
+        + off_chip * e.dram_pj_per_byte
+        + on_chip
+        + (written if again else 0),
+        program_cycles=0.0 if again else writing,
+        program_energy_pj=0.0 if again else written,
         cells=cells,
     )

@@ -105,7 +105,7 @@ def test_every_step_keeps_the_matrix(
     small = squeezed(kept, encoding, shape[0], lambda before, after: True)
     assert keeps(small.tiles, w) and small.lost == 0 and len(small.tiles) <= len(kept)
     assert all(t.rows <= shape[0] for t in small.tiles)
-    equal = shared(small.tiles, target.level_max)
+    equal = shared(small.tiles, target.level_max, 2)
     final = placed(equal, shape, 3)
     assert keeps(final, w)
     table = Tiles.of(final)
@@ -189,7 +189,7 @@ def test_equal_blocks_are_programmed_once():
     w = np.zeros((8, 8), np.int8)
     w[:4, :4], w[4:, 4:] = one, one
     encoding = Encoding("differential", 2)
-    found = shared(without_empty(sliced(blocks(w, (4, 4), "bcr-64"), encoding)), 3)
+    found = shared(without_empty(sliced(blocks(w, (4, 4), "bcr-64"), encoding)), 3, 4)
     again = [t for t in found if t.image >= 0]
     assert keeps(found, w)
     assert len(again) <= len(found) // 2

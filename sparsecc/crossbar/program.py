@@ -1,0 +1,200 @@
+"""The tables of a crossbar program: what is written where, which blocks are read together, and when.
+
+Tiles are numbered anew, wave by wave. Where each has an array of its own, one XB.MVMG starts them all; else
+every one is an XB.MVM that adds to the sums, so that each array goes on as soon as it is free. Inputs lie in
+SPAD: row i of X at row i, or, where few rows of X are used, the used ones one after another. Sums lie in ACC,
+row m of Y at row m. Where the chip has fewer arrays than the tiles need, the blocks of a round come after the
+writing of its arrays, in every inference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecc.crossbar.cost import GATHERED_SHARE
+from sparsecc.crossbar.place import waves
+from sparsecc.crossbar.tiles import ARRAY, Int8, Int32, Tile, Tiles
+from sparsecc.errors import UserError
+from sparsecc.target.crossbar import CrossbarTarget
+
+
+@dataclass(frozen=True, eq=False)
+class CrossbarProgram:
+    """The tables. Those of tiles have one entry for each tile, in the order of blocks."""
+
+    cells: Int8
+    """Levels of all tiles that have cells of their own, one after another."""
+    lists: Int32
+    """Lists of rows of SPAD and ACC, and of flags."""
+    gather: Int32
+    """Rows of X that are loaded, in order; empty where all are."""
+    x_rows: int
+    """Rows of X in SPAD."""
+    zero_first: Int32
+    zero_rows: Int32
+    """Runs of rows of Y that count from 0 before any block adds to them."""
+    write_array: Int32
+    write_row: Int32
+    write_rows: Int32
+    write_column: Int32
+    write_columns: Int32
+    write_cells: Int32
+    """Of each tile with cells of its own: where they go, and where they are in `cells`."""
+    block_array: Int32
+    block_row: Int32
+    block_rows: Int32
+    block_column: Int32
+    block_columns: Int32
+    block_in: Int32
+    block_out: Int32
+    """First rows of consecutive inputs and outputs; 0 where these are listed."""
+    block_shift: Int32
+    block_adc: Int32
+    block_offset: Int32
+    block_inputs: Int32
+    block_outputs: Int32
+    block_doubled: Int32
+    block_flipped: Int32
+    """Places in `lists`, -1 for none."""
+    at_once: bool
+    """Whether all blocks are in different arrays."""
+    round_block: Int32
+    """First block of each round, and the number of blocks."""
+    round_write: Int32
+    """First write of each round, and the number of writes."""
+    panel: int
+    """Positions worked on at a time."""
+    panels_ahead: int
+    """Panels that the memories hold: 2 where one loads while the other is worked on."""
+    panel_blocks: int
+    """Rows of SPAD and ACC that the positions of a panel take in one row of X or Y."""
+
+    @property
+    def rounds(self) -> int:
+        return len(self.round_block) - 1
+
+    @property
+    def blocks(self) -> int:
+        return len(self.block_array)
+
+
+@dataclass
+class _Lists:
+    """A pool of lists, equal ones once."""
+
+    pool: list[Int32]
+    known: dict[bytes, int]
+    size: int = 0
+
+    def place(self, values: NDArray[np.generic] | None) -> int:
+        """Where the list is; -1 for none."""
+        if values is None or (values.dtype == bool and not values.any()):
+            return -1
+        listed = values.astype(np.int32)
+        if (key := listed.tobytes()) not in self.known:
+            self.known[key] = self.size
+            self.pool.append(listed)
+            self.size += len(listed)
+        return self.known[key]
+
+    def rows(self, values: Int32) -> tuple[int, int]:
+        """(first row, place of the list): a list only where the rows are not consecutive."""
+        if (np.diff(values) == 1).all():
+            return int(values[0]), -1
+        return 0, self.place(values)
+
+
+def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arrays: int) -> CrossbarProgram:
+    """The tables of placed tiles. space: (m, n, k); arrays: how many the chip has of the tiles' shape.
+
+    Raises UserError where the memories cannot hold one row block of all inputs and outputs.
+    """
+    m, n, k = space
+    when = waves(tiles, arrays)
+    order = np.argsort(when, kind="stable")
+    used = np.unique(np.concatenate([t.inputs for t in tiles])) if len(tiles) else np.zeros(0, np.int32)
+    gather = used.astype(np.int32) if len(used) <= GATHERED_SHARE * k else np.zeros(0, np.int32)
+    row_of = np.zeros(k, np.int32)
+    row_of[gather if len(gather) else np.arange(k)] = np.arange(len(gather) or k)
+    lists = _Lists([], {})
+    blocks: list[tuple[int, ...]] = []
+    writes: list[tuple[int, ...]] = []
+    cells: list[Int8] = []
+    level = 0
+    rounds = tiles.table[:, ARRAY] // arrays
+    write_round: list[int] = []
+    for i in order:
+        tile = tiles[int(i)]
+        in_row, inputs = lists.rows(row_of[tile.inputs])
+        out_row, outputs = lists.rows(tile.outputs)
+        place = tile.array % arrays, tile.row, tile.rows, tile.column, tile.columns
+        blocks.append(
+            (
+                *place, in_row, out_row, tile.shift, tile.adc_bits or target.adc.bits, _offset(tile), inputs,
+                outputs, lists.place(tile.doubled), lists.place(tile.flipped),
+            )
+        )  # fmt: skip
+        if tile.image < 0:
+            writes.append((*place, level))
+            write_round.append(int(rounds[i]))
+            held = np.ascontiguousarray(tile.cells(target.level_max)).reshape(-1)
+            cells.append(held)
+            level += len(held)
+    block = np.array(blocks, np.int32).reshape(-1, 14).T
+    write = np.array(writes, np.int32).reshape(-1, 6).T
+    at_once = bool((when == 0).all())
+    every = np.arange(int(rounds.max(initial=-1)) + 2)
+    panel, ahead = _panel(target, len(gather) or k, m, n, len(every) > 2)
+    zero = _unwritten(tiles if at_once else Tiles.of([]), m)
+    return CrossbarProgram(
+        np.concatenate(cells) if cells else np.zeros(0, np.int8),
+        np.concatenate(lists.pool) if lists.pool else np.zeros(0, np.int32),
+        gather,
+        len(gather) or k,
+        *zero,
+        *write,
+        *block,
+        at_once,
+        np.searchsorted(rounds[order], every).astype(np.int32),
+        np.searchsorted(write_round, every).astype(np.int32),
+        panel,
+        ahead,
+        -(-min(panel, n) // target.row_elements),
+    )
+
+
+def _offset(tile: Tile) -> int:
+    """What is subtracted from each result, times the sum of the inputs."""
+    return tile.zero << tile.shift
+
+
+def _unwritten(tiles: Tiles, m: int) -> tuple[Int32, Int32]:
+    """(first row, rows) of each run of outputs that none of these tiles has."""
+    written = np.zeros(m, bool)
+    for tile in tiles:
+        written[tile.outputs] = True
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], written, [True]])))
+    return edges[::2].astype(np.int32), (edges[1::2] - edges[::2]).astype(np.int32)
+
+
+def _panel(target: CrossbarTarget, x_rows: int, m: int, n: int, multiplexed: bool) -> tuple[int, int]:
+    """(positions of a panel, panels in the memories).
+
+    One row block of positions while another loads; where arrays are written anew for every panel, as many
+    positions as the memories hold.
+    """
+    width = target.row_elements
+    held = min(target.spad_rows // x_rows, target.acc_rows // m)
+    if held < 1:
+        raise UserError(
+            f"{x_rows} inputs and {m} outputs need so many rows of the input and output buffers; target "
+            f"{target.name} has {target.spad_rows} and {target.acc_rows}; split the operator, or enlarge "
+            "memory.spad and memory.acc"
+        )
+    needed = -(-n // width)
+    if multiplexed:
+        return min(held, needed) * width, 1
+    return width, min(2, held, needed)
