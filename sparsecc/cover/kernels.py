@@ -23,7 +23,7 @@ Array = NDArray[Any]
 Block = tuple[Int64, Int64]
 
 # Rows tried for each pair of panels, at most: SEARCH_TRIED of search.h.
-MOST_TRIED = 8
+MOST_TRIED = 3
 # Bytes of search_pair.
 PAIR = 24
 
@@ -145,8 +145,8 @@ def exchange(
 
     steps: what one row more costs and one less saves, by count. Other arguments: see cover/exchange.py.
     """
-    assert tried <= MOST_TRIED
     panels, height = state[1].shape
+    assert tried <= MOST_TRIED
     csr = (pattern.indptr, pattern.indices, by_column.indptr, by_column.indices)
     work = (
         np.empty((panels, pattern.m), np.int64),
@@ -154,7 +154,7 @@ def exchange(
         np.empty((panels, tried, panels), np.int64),
         np.empty((panels, tried, panels), np.int32),
         np.empty((pattern.k, panels), np.int32),
-        np.empty(panels, np.int64),
+        np.empty(panels, np.int32),
         np.empty(panels * (panels - 1) // 2 * PAIR, np.uint8),
         np.empty(panels, np.uint8),
     )

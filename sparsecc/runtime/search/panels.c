@@ -13,7 +13,9 @@
 
 /* Larger than any key, resp. any cost. */
 #define TAKEN ((int64_t)1 << 62)
-#define NONE ((int64_t)1 << 40)
+#define NONE ((int64_t)1 << 39)
+/* Rows of a panel at most: there are two panels, and TABLE of exchange.py bounds their rows and columns together. */
+#define PLACES ((int64_t)1 << 23)
 
 /* Writes the rows in order. start: the key of each row in an empty panel (changed); key [m], used [k]: work space. */
 void search_fill_panels(int64_t m, int64_t k, const int64_t *first, const int32_t *columns, const int64_t *column_first,
@@ -98,7 +100,7 @@ static void enter_costs(const search_exchange_state *s)
                 s->sums[p] += price[p];
         }
         for (int64_t p = 0; p < panels; p++)
-            s->enter[p * s->m + r] = s->sums[p] * s->heights[p];
+            s->enter[p * s->m + r] = (int64_t)s->sums[p] * s->heights[p];
     }
 }
 
@@ -121,24 +123,22 @@ static void leave_savings(const search_exchange_state *s, int64_t panel)
 static void least_costs(const search_exchange_state *s, int64_t a, int64_t b)
 {
     const int64_t *slot = s->slot + a * s->height, *enter = s->enter + b * s->m;
-    int64_t cost[SEARCH_TRIED], place[SEARCH_TRIED];
-    for (int64_t t = 0; t < s->tried; t++)
-        cost[t] = NONE, place[t] = 0;
-    for (int64_t h = 0; h < s->height; h++) {
-        if (slot[h] < 0)
-            continue;
-        const int64_t move = enter[slot[h]] - s->leave[slot[h]];
-        int64_t t = s->tried;
-        if (move >= cost[t - 1])
-            continue;
-        for (; t > 0 && move < cost[t - 1]; t--)
-            if (t < s->tried)
-                cost[t] = cost[t - 1], place[t] = place[t - 1];
-        cost[t] = move, place[t] = h;
+    /* Cost and place in one number: equal costs are told apart by place. */
+    int64_t least[SEARCH_TRIED];
+    for (int64_t t = 0; t < SEARCH_TRIED; t++)
+        least[t] = NONE * PLACES;
+    for (int64_t h = 0; h < s->height && slot[h] >= 0; h++) {
+        int64_t key = (enter[slot[h]] - s->leave[slot[h]]) * PLACES + h;
+        for (int64_t t = 0; t < SEARCH_TRIED; t++) {
+            const int64_t before = least[t];
+            least[t] = key < before ? key : before;
+            key = key < before ? before : key;
+        }
     }
     for (int64_t t = 0; t < s->tried; t++) {
-        s->cost[(a * s->tried + t) * s->panels + b] = cost[t];
-        s->place[(a * s->tried + t) * s->panels + b] = (int32_t)place[t];
+        const int64_t at = (a * s->tried + t) * s->panels + b, place = least[t] & (PLACES - 1);
+        s->cost[at] = (least[t] - place) / PLACES;
+        s->place[at] = (int32_t)place;
     }
 }
 
@@ -261,8 +261,9 @@ void search_exchange(const search_exchange_state *s, int64_t rounds)
         for (int64_t p = 0; p < s->panels; p++)
             if (s->changed[p])
                 leave_savings(s, p);
-        for (int64_t a = 0; a < s->panels; a++)
-            for (int64_t b = 0; b < s->panels; b++)
+        /* The costs to enter a panel stay in the cache. */
+        for (int64_t b = 0; b < s->panels; b++)
+            for (int64_t a = 0; a < s->panels; a++)
                 if (a != b && (s->changed[a] || s->changed[b]))
                     least_costs(s, a, b);
         if (!exchange_once(s))

@@ -11,7 +11,7 @@ void search_overlaps(int64_t m, const int64_t *first, const int32_t *columns, co
                      int32_t *places);
 
 /* Rows of a panel that are looked at for each other panel, at most. */
-#define SEARCH_TRIED 8
+#define SEARCH_TRIED 3
 
 /* Two panels, and the best exchange between them. */
 typedef struct {
@@ -37,7 +37,7 @@ typedef struct {
     int64_t *cost;     /* [panels, tried, panels] */
     int32_t *place;    /* the same */
     int32_t *prices;   /* [k, panels] */
-    int64_t *sums;     /* [panels] */
+    int32_t *sums;     /* [panels] */
     search_pair *pairs; /* [panels (panels - 1) / 2] */
     uint8_t *changed;  /* [panels] */
 } search_exchange_state;
