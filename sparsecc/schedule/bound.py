@@ -2,8 +2,8 @@
 
 The rules are those of the target's instructions: a tile of up to R rows of X is stationary and rows of W
 stream through it, or fragments are multiplied; results of a row add up in the accumulators and are stored
-once; rows of a cover have one order, unless the target adds to rows by index. What takes time but may overlap
-is not added up.
+once; rows of a cover have one order, unless the target adds to rows by index. Where weights may be
+compressed, all are taken to be. What takes time but may overlap is not added up.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def cycle_bound(pattern: Pattern, n: int, target: Target) -> CycleBound:
     in_bytes = target.element_bytes(target.in_type)
     tile = (target.unit[0], target.unit[1], array.rows)
     cells = cell_bounds(pattern, tile)
-    fetched = cells.row_tiles * target.row_bytes + cells.live_columns * n * in_bytes
+    weights = cells.row_tiles * target.row_bytes * least_share(target)
+    fetched = weights + cells.live_columns * n * in_bytes
     before = 2 * dma.latency if pattern.nnz else 0
     # SCALE-Sim reports the index of the last cycle.
     last = 1 if target.timing.count == "last_index" else 0
@@ -72,6 +73,14 @@ def cycle_bound(pattern: Pattern, n: int, target: Target) -> CycleBound:
     )
 
 
+def least_share(target: Target) -> float:
+    """Of the cells of a window, those that are left at least when its weights are compressed to N:M.
+
+    As c columns in cells of R are ceil(c / R), and compressed to N:M at least ceil(c / R / ceil(M / N)).
+    """
+    return min((1 / -(-kept.group // kept.keep) for kept in target.kept_patterns), default=1.0)
+
+
 def store_cycles(m: int, n: int, target: Target) -> float:
     """Cycles of the stores of m x n results, which no cover makes fewer."""
     return m * n * target.element_bytes(target.acc_type) / target.dma.bytes_per_cycle
@@ -83,7 +92,7 @@ def _compute(pattern: Pattern, cells: CellBounds, n: int, target: Target) -> flo
     passes = -(-n // array.cols)
     if array.kind == "mma":
         fragments = cells if array.mma_k == array.rows else cell_bounds(pattern, target.unit)
-        return float(fragments.windows) * array.interval * -(-n // array.mma_n)
+        return float(fragments.windows) * least_share(target) * array.interval * -(-n // array.mma_n)
     tiles = -(-cells.live_columns // array.rows)
     plain = _streamed(cells.windows_area, cells.row_tiles, tiles, target)
     if target.indexed is None:

@@ -10,14 +10,16 @@ import numpy as np
 
 from sparsecc.cover.biclique import bicliques
 from sparsecc.cover.cells import Unit, count_cells, split
+from sparsecc.cover.fitted import MOST_ROWS, fitted_panels
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.lift import lift
 from sparsecc.cover.metaops import MetaOps
+from sparsecc.cover.orders import natural
 from sparsecc.cover.panels import merged_columns
 from sparsecc.cover.search import Search
 from sparsecc.cover.strategies import HEIGHTS, STRATEGIES, Strategy
 from sparsecc.errors import UserError
-from sparsecc.schedule.bound import store_cycles
+from sparsecc.schedule.bound import least_share, store_cycles
 from sparsecc.schedule.cost import Plan, best_plan
 from sparsecc.schedule.indexed import IndexedPlan, step_rows
 from sparsecc.schedule.measure import TRIES, Measure, fastest
@@ -32,6 +34,8 @@ EFFORT = 1
 MOST_ORDERED = 1 << 19
 # Strategies that order rows, besides windows of ordered rows.
 ORDERED = ("tiles", "mixed")
+# Heights of windows whose columns are put together to obey an N:M pattern, in unit rows.
+FITTED_HEIGHTS = (1, 2, 4)
 # Covers of published systems, and those that take longest last.
 PUBLISHED = ("sgt", "1-sa", "tca")
 
@@ -82,7 +86,7 @@ def candidates(
     pattern: Pattern, n: int, target: Target, effort: int, seed: int, dense: Candidate
 ) -> Iterator[Candidate]:
     """Every cover of the portfolio that the target can run and that may be the best, with its schedule."""
-    state = _State(dense)
+    state = _State(dense, least_share(target))
     seen: set[MetaOps] = set()
     for name, compacted in _portfolio(pattern, n, target, effort, seed, state):
         cells = split(compacted, pattern, target.unit)
@@ -108,6 +112,8 @@ class _State:
     """What is known while candidates are tried, so that what cannot be the best is not searched for."""
 
     dense: Candidate
+    share: float
+    """Of a cell's cycles in the dense plan, those it takes at least."""
     cycles: dict[str, float] = field(default_factory=dict[str, float])
     """Estimates by name."""
     cells: int = 0
@@ -118,7 +124,8 @@ class _State:
 
     def too_many(self, cells: int) -> bool:
         """Whether so many cells alone take longer than the best plan so far."""
-        return cells * self.dense.plan.estimate.compute > self.least * max(self.dense.cells, 1)
+        compute = self.dense.plan.estimate.compute * self.share
+        return cells * compute > self.least * max(self.dense.cells, 1)
 
 
 def _row_order_cells(pattern: Pattern, unit: Unit) -> int:
@@ -144,6 +151,8 @@ def _portfolio(
     for name, strategy in tried.items():
         if strategy.least_effort == 0 and name not in ORDERED and not strategy.published:
             yield name, strategy.build(search, n)
+    if pattern.nnz:
+        yield from _fitted(search, n, target)
     if effort == 0:
         return
     ordered = pattern.nnz and (effort > 1 or pattern.nnz <= MOST_ORDERED)
@@ -171,6 +180,19 @@ def _ordered(
         yield f"rows-{height}", tried[f"rows-{height}"].build(search, n)
     for name in ORDERED:
         yield name, tried[name].build(search, n)
+
+
+def _fitted(search: Search, n: int, target: Target) -> Iterator[tuple[str, MetaOps]]:
+    """Windows whose columns are ordered to obey the N:M patterns that the target takes."""
+    pattern, unit = search.pattern, target.unit
+    for kept in target.kept_patterns:
+        for height in FITTED_HEIGHTS:
+            rows = height * unit[0]
+            if rows > MOST_ROWS:
+                continue
+            yield f"{kept}-window-{height}", fitted_panels(pattern, n, unit, natural(pattern), rows, *kept)
+            if search.effort > 1 and pattern.nnz <= MOST_ORDERED:
+                yield f"{kept}-rows-{height}", fitted_panels(pattern, n, unit, search.rows(rows), rows, *kept)
 
 
 def _bicliques(
@@ -237,9 +259,13 @@ def _why_sparse(best: Candidate, dense: Candidate, total: int) -> str:
     if not best.cells:
         return f"{best.name}: all {total} unit cells refused, W has no nonzero; the result is zeros"
     gain = dense.cycles / max(best.cycles, 1)
-    allowed = total / best.cells
+    allowed, kept = total / best.cells, ""
+    if isinstance(best.plan, Plan) and best.plan.packing is not None:
+        share = 100 * best.plan.tiles.compressed.mean()
+        kept = f", {share:.0f} % of the tiles kept are {best.plan.packing.kept}"
+        allowed = dense.plan.estimate.compute / best.plan.estimate.compute
     return (
-        f"{best.name}: {total - best.cells} of {total} unit cells refused ({allowed:.1f}x less work), "
+        f"{best.name}: {max(0, total - best.cells)} of {total} unit cells refused{kept} ({allowed:.1f}x less work), "
         f"{gain:.2f}x faster than dense {_judge(best)}; bound by {best.plan.estimate.bound}"
     )
 

@@ -146,7 +146,7 @@ class Tiles:
     band: Int64
     piece: Int64
     source: Int64
-    """Which rows of X: equal for equal tiles. A first row, or LISTED + a place in the index pool."""
+    """Which rows of X begin it. A first row, or LISTED + a place in the index pool."""
     rows: Int64
     """Rows of X in the tile, at most R, or as many columns as R values are kept of."""
     weight_rows: Int64
@@ -164,10 +164,15 @@ class Tiles:
         return np.flatnonzero(np.concatenate((np.ones(min(1, len(self.band)), bool), changes)))
 
     @cached_property
+    def identity(self) -> Int64:
+        """Equal for tiles of the same rows of X."""
+        return self.source * (int(self.rows.max(initial=0)) + 1) + self.rows
+
+    @cached_property
     def distinct(self) -> int:
-        """Tiles of X that differ."""
-        listed = self.source >= LISTED
-        number = 2 * np.where(listed, self.source - LISTED, self.source) + listed
+        """Tiles of X that differ; of those with the same first row, all short ones are taken for one."""
+        listed, short = self.source >= LISTED, self.rows < self.rows.max(initial=0)
+        number = 4 * np.where(listed, self.source - LISTED, self.source) + 2 * listed + short
         found = np.zeros(int(number.max(initial=-1)) + 1, bool)
         found[number] = True
         return int(np.count_nonzero(found))

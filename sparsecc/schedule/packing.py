@@ -124,8 +124,9 @@ def _compress(
 
     Where a group has fewer nonzeros than are kept, its first zeros are kept with them.
     """
-    shape = (len(loose), -1, kept.group)
+    shape = (len(loose), loose.shape[1] // kept.group, kept.group)
     zero_last = np.argsort(~used.reshape(shape), axis=2, kind="stable")
     places = np.sort(zero_last[:, :, : kept.keep], axis=2)
-    values = np.take_along_axis(loose.reshape(shape), places, axis=2).reshape(len(loose), -1)
+    values = np.take_along_axis(loose.reshape(shape), places, axis=2)
+    values = values.reshape(len(loose), shape[1] * kept.keep)
     return values, metadata_bits(kept, places.reshape(values.shape), cols)

@@ -117,7 +117,7 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
     step_tiles = np.bincount(tile_step, minlength=steps)
     tile_weight = _starts(tiles.weight_rows)
 
-    slot, load = place_tiles(tiles.source, tile_step, knobs.x_slots, knobs.ahead)
+    slot, load = place_tiles(tiles.identity, tile_step, knobs.x_slots, knobs.ahead)
     x_base = knobs.ring * knobs.weight_rows
     tile_x = x_base + slot * tile_columns(target, knobs.kept) * knobs.panel_tiles
     loads = np.flatnonzero(load)

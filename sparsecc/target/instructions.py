@@ -147,7 +147,7 @@ def metadata_bits(kept: Kept, places: Array, cols: int) -> NDArray[np.uint8]:
     rows, values = places.shape
     bits = np.zeros((rows, -(-cols * kept.bits // 8) * 8), np.uint8)
     digits = places[:, :, None] >> np.arange(kept.bits) & 1
-    bits[:, : values * kept.bits] = digits.reshape(rows, -1)
+    bits[:, : values * kept.bits] = digits.reshape(rows, values * kept.bits)
     return np.packbits(bits, axis=1, bitorder="little")
 
 
