@@ -131,8 +131,8 @@ class TiledWriter(SpmmWriter):
                     )
                 else:
                     code.instruction(
-                        tu.StsOp, y, column, p.n, scatter, row, src, apart, rows, columns, 0, 0,
-                        comment=f"scatter the {what}",
+                        tu.StsOp, y, column, p.n, scatter, row, src, apart, rows, columns, 0,
+                        int(p.added > 0), comment=f"{'add' if p.added else 'scatter'} the {what}",
                     )  # fmt: skip
 
             def idle(i: Index) -> None:
@@ -189,7 +189,19 @@ class TiledWriter(SpmmWriter):
                 row, rows = code.lookup(t["block_row"], b), code.lookup(t["block_rows"], b)
                 store(row, code.address(ACC, base), knobs.block_rows, rows, "block")
 
+            def zero_rows(z: Index) -> None:
+                row = code.mul(z, knobs.block_rows)
+                rows = code.min(knobs.block_rows, code.sub(p.added, row))
+                offset = code.add(code.mul(row, p.n), column)
+                code.instruction(
+                    tu.StOp, y, offset, p.n, code.address(ACC, 0), knobs.block_rows, rows, columns, 0,
+                    comment="blocks are added to zeros",
+                )  # fmt: skip
+
             code.loop(0, min(knobs.ahead, p.steps), "s", fetch)
+            if p.added:
+                code.instruction(tu.FillOp, code.address(ACC, 0), slot, 0)
+                code.loop(0, -(-p.added // knobs.block_rows), "z", zero_rows)
             code.loop(0, p.blocks, "b", block_of_rows)
             idle_stores(p.steps)
 

@@ -36,6 +36,8 @@ MOST_ORDERED = 1 << 19
 ORDERED = ("tiles", "mixed")
 # Heights of windows whose columns are put together to obey an N:M pattern, in unit rows.
 FITTED_HEIGHTS = (1, 2, 4)
+# Bicliques whose rows are added in memory are searched for where simpler blocks are within this of the best.
+ADDING_GAIN = 2.0
 # Covers of published systems, and those that take longest last.
 PUBLISHED = ("sgt", "1-sa", "tca")
 
@@ -127,6 +129,15 @@ class _State:
         compute = self.dense.plan.estimate.compute * self.share
         return cells * compute > self.least * max(self.dense.cells, 1)
 
+    def adding_may_pay(self, effort: int, tried: Mapping[str, Strategy]) -> bool:
+        """Whether bicliques whose rows are added in memory are worth a search, which takes long.
+
+        Blocks with rows of their own tell what the additions cost; no biclique makes more than a few of them
+        unnecessary.
+        """
+        found = [self.cycles[name] for name, s in tried.items() if s.indexed_rows and name in self.cycles]
+        return effort > 1 or min(found, default=math.inf) < ADDING_GAIN * self.least
+
 
 def _row_order_cells(pattern: Pattern, unit: Unit) -> int:
     """Cells that any order of the rows leaves at least while columns keep theirs.
@@ -143,10 +154,11 @@ def _portfolio(
     """Covers by name, before they are split to cells."""
     search = Search(pattern, target.unit, effort, seed)
     indexed = target.indexed is not None
+    any_rows = indexed or target.scatter_add is not None
     tried = {
         name: strategy
         for name, strategy in STRATEGIES.items()
-        if strategy.indexed_rows <= indexed and strategy.least_effort <= effort
+        if strategy.indexed_rows <= any_rows and strategy.least_effort <= effort
     }
     for name, strategy in tried.items():
         if strategy.least_effort == 0 and name not in ORDERED and not strategy.published:
@@ -159,6 +171,8 @@ def _portfolio(
     store = store_cycles(pattern.m, n, target)
     if ordered and indexed:
         yield from _bicliques(pattern, n, target, effort, seed, state)
+    if ordered and not indexed and target.scatter_add is not None and state.adding_may_pay(effort, tried):
+        yield "biclique", bicliques(pattern, n, target.unit, effort=effort, seed=seed).metaops
     # Bicliques leave little to orders that all columns share. No order makes the stores of results fewer.
     if ordered and not (indexed and effort == 1) and store <= (1 - MARGIN) * state.least:
         yield from _ordered(search, n, tried, state)
@@ -260,12 +274,13 @@ def _why_sparse(best: Candidate, dense: Candidate, total: int) -> str:
         return f"{best.name}: all {total} unit cells refused, W has no nonzero; the result is zeros"
     gain = dense.cycles / max(best.cycles, 1)
     allowed, kept = total / best.cells, ""
-    if isinstance(best.plan, Plan) and best.plan.packing is not None:
-        share = 100 * best.plan.tiles.compressed.mean()
+    if isinstance(best.plan, Plan) and best.plan.packing and (compressed := best.plan.tiles.compressed).any():
+        share = 100 * compressed.mean()
         kept = f", {share:.0f} % of the tiles kept are {best.plan.packing.kept}"
         allowed = dense.plan.estimate.compute / best.plan.estimate.compute
+    refused = max(0, total - best.cells)
     return (
-        f"{best.name}: {max(0, total - best.cells)} of {total} unit cells refused{kept} ({allowed:.1f}x less work), "
+        f"{best.name}: {refused} of {total} unit cells refused{kept} ({allowed:.1f}x less work), "
         f"{gain:.2f}x faster than dense {_judge(best)}; bound by {best.plan.estimate.bound}"
     )
 

@@ -149,7 +149,7 @@ def store_cycles(columns: int, scattered: bool, target: Target) -> int:
 
 def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: int, n: int, target: Target,
              knobs: Knobs) -> Estimate:  # fmt: skip
-    """Cycles of a cover of an m x k matrix times k x n under these knobs."""
+    """Cycles of a cover of an m x k matrix times k x n under these knobs; m: places of the row order."""
     array, dma = target.array, target.dma
     in_bytes = target.element_bytes(target.in_type)
     passes = panels(n, knobs, target)
@@ -187,8 +187,16 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     compute, load = float(tile_compute.sum()), float(tile_load.sum())
 
     scattered = not order.is_natural
-    y_row = store_cycles(min(n, knobs.panel_tiles * array.cols), scattered, target)
-    store = float(m) * y_row * passes + (m * 4 / dma.bytes_per_cycle if scattered else 0)
+    columns = min(n, knobs.panel_tiles * array.cols)
+    y_row = store_cycles(columns, scattered, target)
+    zeros = 0
+    if order.added:
+        # Each row is read to be added to; before, all rows of the result are zeros.
+        assert target.scatter_add is not None
+        zeros = order.added * store_cycles(columns, False, target)
+        y_row += data_cycles(columns * target.element_bytes(target.acc_type), target)
+        y_row += target.scatter_add.row_cycles
+    store = (float(m) * y_row + zeros) * passes + (m * 4 / dma.bytes_per_cycle if scattered else 0)
 
     instructions += passes * (steps + misses + 2 * m / knobs.block_rows)
     ramp = 2 * dma.latency + load / passes / max(steps, 1) + min(m, knobs.block_rows) * y_row
@@ -275,14 +283,20 @@ def _choices(target: Target, block_rows: int, n: int, kept: Kept | None) -> list
 
 
 def schedules(
-    metaops: MetaOps, m: int, n: int, target: Target, packing: Packing | None = None
+    metaops: MetaOps,
+    m: int,
+    n: int,
+    target: Target,
+    packing: Packing | None = None,
+    order: RowOrder | None = None,
 ) -> Iterator[Plan]:
     """Every schedule of a cover that fits the memories. Raises UserError when none does.
 
-    packing: of this cover, for schedules with compressed weights.
+    packing: of this cover, for schedules with compressed weights. order: of the rows, where it is known.
     """
     array, kept = target.array, packing.kept if packing else None
-    order = packing.order if packing else row_order(metaops, m)
+    order = order or row_order(metaops, m)
+    m = len(order.rows)
     unit_rows, columns = target.unit[0], tile_columns(target, kept)
     fits = False
     for block_rows in powers(unit_rows, -(-m // unit_rows) * unit_rows):
@@ -306,9 +320,16 @@ def schedules(
         )
 
 
-def best_plan(metaops: MetaOps, m: int, n: int, target: Target, packing: Packing | None = None) -> Plan:
-    """The schedule of least estimated cycles for a cover. Raises UserError when none fits the memories."""
-    return min(schedules(metaops, m, n, target, packing), key=lambda plan: plan.estimate.score)
+def best_plan(
+    metaops: MetaOps,
+    m: int,
+    n: int,
+    target: Target,
+    packing: Packing | None = None,
+    order: RowOrder | None = None,
+) -> Plan:
+    """The schedule of least estimated cycles for a cover, as `schedules`. Raises UserError when none fits."""
+    return min(schedules(metaops, m, n, target, packing, order), key=lambda plan: plan.estimate.score)
 
 
 def is_gathered(metaops: MetaOps) -> bool:

@@ -13,7 +13,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, MetaOps, expand
+from sparsecc.cover.metaops import (
+    K0,
+    K_MAP,
+    M0,
+    M_MAP,
+    Int32,
+    Int64,
+    K,
+    M,
+    MetaOps,
+    distinct_axes,
+    expand,
+)
 from sparsecc.cover.rows import chains
 from sparsecc.errors import UserError
 
@@ -29,10 +41,13 @@ class RowOrder:
     """Row of the matrix at each place, [M]."""
     first: Int32
     """Place of the first row of each meta-op."""
+    added: int = 0
+    """Rows of the result where places may name a row several times, so that each is added to what is stored;
+    else 0."""
 
     @property
     def is_natural(self) -> bool:
-        return bool((np.diff(self.rows) == 1).all())
+        return not self.added and bool((np.diff(self.rows) == 1).all())
 
 
 def row_order(metaops: MetaOps, m: int) -> RowOrder:
@@ -57,6 +72,22 @@ def row_order(metaops: MetaOps, m: int) -> RowOrder:
     rank = np.empty(m, np.int32)
     rank[rows] = np.arange(m, dtype=np.int32)
     return RowOrder(rows, rank[row[place == 0]])
+
+
+def scattered_order(metaops: MetaOps, m: int, unit_rows: int) -> RowOrder:
+    """The rows of every different list and range by themselves, for targets that can add to stored rows.
+
+    Lists of whole units come first, so that cutting the order to blocks cuts few of them.
+    """
+    t = metaops.table
+    axis, which = distinct_axes(t[:, M0], t[:, M], t[:, M_MAP])
+    order = np.argsort(t[axis, M] % unit_rows != 0, kind="stable")
+    axis = axis[order]
+    _, rows, _ = expand(t[axis, M0], t[axis, M], t[axis, M_MAP], metaops.index)
+    size = t[axis, M].astype(np.int64)
+    first = np.zeros(len(axis), np.int64)
+    first[order] = np.cumsum(size) - size
+    return RowOrder(rows.astype(np.int32), first[which].astype(np.int32), m)
 
 
 @dataclass(frozen=True, eq=False)

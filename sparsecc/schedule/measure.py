@@ -43,7 +43,9 @@ def fastest(
     if isinstance(plan, Plan):
         options = list(
             heapq.nsmallest(
-                tries, schedules(plan.metaops, m, n, target, plan.packing), key=lambda p: p.estimate.score
+                tries,
+                schedules(plan.metaops, m, n, target, plan.packing, plan.order),
+                key=lambda p: p.estimate.score,
             )
         )
     cycles = [measure(option) for option in options]

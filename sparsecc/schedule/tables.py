@@ -30,6 +30,8 @@ class Program:
     m: int
     n: int
     k: int
+    added: int
+    """Rows of the result where blocks are added to them, so that they are zeros at first; else 0."""
     knobs: Knobs
     block_first: Int32
     """First step of each block. Blocks that are stored from zeros are none of these."""
@@ -102,6 +104,7 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
 
     Without data all weights are 0, which is quicker and does for a program that is only timed.
     """
+    places = len(plan.order.rows)
     knobs, bands, tiles, array = plan.knobs, plan.bands, plan.tiles, target.array
     # Tiles to steps: runs of a band's tiles that are packed alike.
     run_tiles = np.diff(tiles.runs, append=len(tiles.band))
@@ -124,9 +127,9 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
     listed = tiles.source[loads] >= LISTED
 
     # Bands to blocks of output rows; rows that no band writes are filled with zeros.
-    blocks = -(-pattern.m // knobs.block_rows)
+    blocks = -(-places // knobs.block_rows)
     band_block = bands.first // knobs.block_rows
-    written = np.zeros(pattern.m + 1, np.int8)
+    written = np.zeros(places + 1, np.int8)
     np.add.at(written, bands.first, 1)
     np.add.at(written, bands.first + bands.rows, -1)
     unwritten = np.cumsum(written[:-1]) == 0
@@ -134,10 +137,10 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
     zero_start, zero_end = edge[::2], edge[1::2]
     run, first_row, end_row = _cut_runs(zero_start, zero_end, knobs.block_rows)
     steps_of_block = np.bincount(band_block[step_band], minlength=blocks)
-    live = live_blocks(bands, pattern.m, knobs.block_rows)
+    live = live_blocks(bands, places, knobs.block_rows)
     if not knobs.zero_rows:
         live[:] = True
-    idle = _idle(plan, live, step_band, step_tiles, pattern.m, n, target)
+    idle = _idle(plan, live, step_band, step_tiles, places, n, target)
     turn = _turns(steps_of_block)
     by_turn = np.argsort(turn)
     by_turn = by_turn[live[by_turn]]
@@ -152,10 +155,11 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
         m=pattern.m,
         n=n,
         k=pattern.k,
+        added=plan.order.added,
         knobs=knobs,
         block_first=_i32(_starts(steps_of_block[by_turn])),
         block_row=_i32(block_start),
-        block_rows=_i32(np.minimum(knobs.block_rows, pattern.m - block_start)),
+        block_rows=_i32(np.minimum(knobs.block_rows, places - block_start)),
         scatter=_i32(plan.order.rows if not natural else np.zeros(0)),
         zero_first=_i32(_starts(np.bincount(turn[run], minlength=len(by_turn)))),
         zero_row=_i32(first_row - run * knobs.block_rows),

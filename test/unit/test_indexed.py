@@ -128,7 +128,7 @@ def test_blocks_hold_every_row_once_and_no_step_leaves_its_block(seed: int, m: i
 def test_without_the_capability_bicliques_are_refused():
     rng = np.random.default_rng(3)
     operator = random_operator(rng, 64, 64, 16, 0.3)
-    with pytest.raises(UserError, match="indexed addressing, which target gemmini16 does not have"):
+    with pytest.raises(UserError, match="stores that add, which target gemmini16 does not have"):
         plan_cover(any_rows(operator, rng, 64), pattern_of(operator), 16, Target.load("gemmini16"))
 
 
