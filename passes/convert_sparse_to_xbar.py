@@ -19,7 +19,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.rewriter import Rewriter
 
 from sparsecc.crossbar.assign import Shape
-from sparsecc.crossbar.choose import cheapest_blocks, dense_blocks
+from sparsecc.crossbar.choose import cheapest_blocks, dense_blocks, dense_cost
 from sparsecc.crossbar.tiles import Tiles
 from sparsecc.dialects import xbar
 from sparsecc.dialects.sparse import ProductOp, SpmmOp
@@ -76,5 +76,7 @@ class ConvertSparseToXbarPass(SparsePass):
         if op.is_dense:
             return shape, Tiles.of(dense_blocks(pattern, data, op.positions, shape))
         allowed = {"auto": (False, True), "yes": (True,), "no": (False,)}[self.pack]
-        found = cheapest_blocks(op.cover(), pattern, data, op.positions, target, allowed)
+        # What is chosen should take no more cycles than the dense mapping.
+        limits = dense_cost(pattern, data, op.positions, target)
+        found = cheapest_blocks(op.cover(), pattern, data, op.positions, target, allowed, limits)
         return found.shape, Tiles.of(found.blocks)

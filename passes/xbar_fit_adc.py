@@ -1,21 +1,26 @@
 """Gives every tile the fewest bits of conversion that cannot clip.
 
 The bound is `sparsecc.crossbar.adc`: what a bit line can sum in one step, over all inputs. Sparse tiles sum
-little, so they need few bits, and the time and energy of a converter grow with them. Never more than the
-target's converter has: where even that may clip, the tile gets all its bits and the operator the attribute
-`xbar.may_clip`, the number of such tiles. Bit lines of the offset encoding are flipped anew where lines were
-dropped. Exact. Dense plans keep the target's bits.
+little, so they need few bits, and the time and energy of a converter grow with them. Where even the target's
+converters may clip, the tile is read in runs of its word lines that they cannot; with `clip`, it is left
+whole, gets all bits, and the operator says in `xbar.may_clip` how many such tiles it has. Bit lines of the
+offset encoding are flipped anew where lines were dropped. Exact unless `clip`. Dense plans keep the target's
+bits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from xdsl.dialects.builtin import IntegerAttr, i64
 
 from sparsecc.crossbar.adc import bits_needed
-from sparsecc.crossbar.choose import fitted
+from sparsecc.crossbar.choose import exact, fitted
+from sparsecc.crossbar.cost import fitted_bits
+from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.slices import flipped
+from sparsecc.crossbar.tiles import Tile
 from sparsecc.dialects.xbar import SpmmOp
 from sparsecc.passes.xbar_pass import XbarPass
 from sparsecc.target.crossbar import CrossbarTarget
@@ -28,14 +33,21 @@ class XbarFitAdcPass(XbarPass):
     name = "xbar-fit-adc"
     summary: ClassVar = "the fewest conversion bits of each tile that provably cannot clip"
     refuses: ClassVar = "tiles that are not sliced"
+    option_help: ClassVar = {"clip": "tiles that the target's converters may clip are left as they are"}
     dense: ClassVar = True
 
+    clip: bool = False
+
     def rewrite(self, op: SpmmOp, target: CrossbarTarget) -> SpmmOp | None:
-        new = op if op.is_dense else op.with_tiles(fitted(op.tiles, target))
-        clipping = sum(bits_needed(t, target) > target.adc.bits for t in new.tiles)
-        if op.is_dense and not clipping:
-            return None
-        new = op.with_tiles(op.tiles) if op.is_dense else new
-        if clipping:
+        if not self.clip:
+            return op.with_tiles(exact(list(op.tiles), target) if op.is_dense else fitted(op.tiles, target))
+        tiles = list(op.tiles)
+        new = op.with_tiles(tiles if op.is_dense else [_whole(t, target) for t in tiles])
+        if clipping := sum(bits_needed(t, target) > target.adc.bits for t in new.tiles):
             new.attributes[MAY_CLIP] = IntegerAttr(clipping, i64)
         return new
+
+
+def _whole(tile: Tile, target: CrossbarTarget) -> Tile:
+    lines = flipped(tile, Encoding.of(target))
+    return replace(lines, adc_bits=fitted_bits(lines, target))

@@ -30,7 +30,7 @@ from sparsecc.codegen.folder import Check, write_folder
 from sparsecc.cover.cells import count_cells
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.strategies import STRATEGIES
-from sparsecc.dialects import tu
+from sparsecc.dialects import tu, xbar
 from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_large, metaops_blob
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
@@ -42,6 +42,8 @@ from sparsecc.pipeline import tensor_unit
 from sparsecc.replay import replay
 from sparsecc.report import Report
 from sparsecc.target import Target
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.load import load_target
 from sparsecc.toolchain import build_program, find_compiler
 
 Array = NDArray[Any]
@@ -80,6 +82,8 @@ class Stage:
                         found.append(attribute.blob)
                     case MetaOpsAttr() if is_large(attribute.data):
                         found.append(metaops_blob(attribute.data))
+                    case xbar.TilesAttr() if xbar.is_large(attribute.data):
+                        found.append(xbar.tiles_blob(attribute.data))
                     case tu.ArrayDataAttr():
                         found.append(attribute.data)
                     case _:
@@ -331,7 +335,7 @@ def _verify_cover(stage: Stage) -> None:
 
 
 @contextmanager
-def _named(target: str | Target) -> Generator[str]:
+def named_target(target: str | Target | CrossbarTarget) -> Generator[str]:
     """What passes call the target: a name or a path; a target made in code is written to a file for them."""
     if isinstance(target, str):
         yield target
@@ -345,7 +349,7 @@ def _named(target: str | Target) -> Generator[str]:
 def compile(
     source: object,
     *,
-    target: str | Target = "gemmini16",
+    target: str | Target | CrossbarTarget = "gemmini16",
     op: str = "spmm",
     n: int = 64,
     k: int = 64,
@@ -376,9 +380,24 @@ def compile(
     if plan not in MODES and plan not in STRATEGIES:
         known = ", ".join(dict.fromkeys([*MODES, *STRATEGIES]))
         raise UserError(f"unknown plan {plan!r}; it is one of {known}", exit_code=2)
-    chip = target if isinstance(target, Target) else Target.load(target)
     if op not in OPERATIONS:
         raise UserError(f"unknown op {op!r}; it is one of {', '.join(OPERATIONS)}", exit_code=2)
+    found_target = load_target(target) if isinstance(target, str) else target
+    if isinstance(found_target, CrossbarTarget):
+        from sparsecc.crossbar_compiler import compile_crossbar
+
+        if op != "spmm":
+            raise UserError(
+                f"target {found_target.name} has crossbars, which multiply by constants; --op {op} has none: "
+                "use a target with a tensor unit",
+                exit_code=2,
+            )
+        return compile_crossbar(
+            source, found_target, cast("str | CrossbarTarget", target), n=n, dtype=dtype, seed=seed,
+            effort=effort, x=x, plan=plan, passes=passes, name=name, check_stages=check_stages,
+            confirm=confirm, progress=progress,
+        )  # fmt: skip
+    chip = target if isinstance(target, Target) else Target.load(cast(str, target))
     progress("reading the matrix")
     operator: Operator = (
         masked_operator_of(source, k, chip, dtype, name)
@@ -390,10 +409,10 @@ def compile(
     check = operator.reference(operator.checked_inputs(given))
     after = _checked_stage(operator, chip, check) if check_stages else _verify_cover
 
-    simulate = confirm and _has_compiler()
+    simulate = confirm and has_compiler()
 
     def compiled(plan: str, passes: Sequence[ModulePass] | None = None) -> Artifact:
-        with _named(target) as named:
+        with named_target(target) as named:
             chosen = passes if passes is not None else tensor_unit(named, plan, effort, seed, simulate)
             stages = run_passes(model_module(operator, chip), chosen, after, progress)
         return Artifact(operator, chip, tuple(stages), check, progress, lambda: compiled("dense"))
@@ -411,7 +430,7 @@ def compile(
     return found.dense
 
 
-def _has_compiler() -> bool:
+def has_compiler() -> bool:
     try:
         find_compiler()
     except UserError:

@@ -186,7 +186,7 @@ class Report:
             ("cycles", f"{self.cycles} (predicted {self.predicted_cycles}), bound by {self.bound_by}"),
             ("cycles, dense plan", str(self.dense_cycles)),
             ("speed-up over dense", f"{self.speedup:.2f} x" if self.speedup else "no cycle is left"),
-            ("energy", f"{_si(self.energy_pj)}J (dense {_si(self.dense_energy_pj)}J)"),
+            ("energy", f"{si(self.energy_pj)}J (dense {si(self.dense_energy_pj)}J)"),
             ("off-chip traffic", f"{self.dram_bytes} bytes"),
             (
                 "utilisation",
@@ -288,7 +288,7 @@ def _peak(artifact: Artifact) -> float:
     return array.mma_m * array.mma_n * array.mma_k / array.interval
 
 
-def _si(picojoules: float) -> str:
+def si(picojoules: float) -> str:
     """Picojoules with a fitting prefix."""
     for prefix, scale in (("p", 1.0), ("n", 1e3), ("u", 1e6), ("m", 1e9)):
         if picojoules < 1000 * scale or prefix == "m":

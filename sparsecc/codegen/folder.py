@@ -22,6 +22,8 @@ from sparsecc.codegen.c_target import CTarget, is_large
 from sparsecc.dialects import tu
 from sparsecc.errors import UserError
 from sparsecc.target import Target
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.crossbar_header import crossbar_header
 from sparsecc.target.header import target_header
 from sparsecc.toolchain import PROGRAM, simulator_headers, simulator_sources
 
@@ -91,7 +93,7 @@ def model_c(module: ModuleOp) -> str:
 
 
 def _model_h(
-    title: str, shape: tuple[int, int, int], target: Target, check: Check, blobs: list[_Blob]
+    title: str, shape: tuple[int, int, int], target: Target | CrossbarTarget, check: Check, blobs: list[_Blob]
 ) -> str:
     m, n, k = shape
     handles = "".join(f"input[{i}], " for i in range(len(check.inputs)))
@@ -101,6 +103,15 @@ def _model_h(
         f"extern AX_DATA {b.c_type} {b.name}[{max(b.data.size, 1)}];\n"
         for b in blobs
         if b.file == "check.bin"
+    )
+    # Only crossbars are written before they are used.
+    programmed = isinstance(target, CrossbarTarget)
+    opens = "ax_open_crossbar" if programmed else "ax_open"
+    program = (
+        "/* Writes the weights into the arrays; once, before any inference. 0, or -1. */\n"
+        "int model_program(ax_machine *m);"
+        if programmed
+        else "static inline int model_program(ax_machine *m) {\n    (void)m;\n    return 0;\n}"
     )
     return f"""\
 /* What main.c and data.c know of model.c. Written by sparsecc. */
@@ -140,6 +151,8 @@ typedef struct model_input {{
 /* The inputs as they are stored, in the order of model_infer. */
 extern const model_input model_inputs[MODEL_INPUTS];
 
+#define MODEL_OPEN {opens}
+{program}
 /* Inputs and output are buffers of the machine; 0, or -1 with the reason in ax_error. */
 int model_infer(ax_machine *m, {buffers}int output);
 static inline int model_run(ax_machine *m, const int *input, int output) {{
@@ -226,7 +239,7 @@ int model_load(const char *program) {{
 """
 
 
-def _blobs(module: ModuleOp, target: Target, check: Check) -> list[_Blob]:
+def _blobs(module: ModuleOp, target: Target | CrossbarTarget, check: Check) -> list[_Blob]:
     constants = [op for op in module.ops if isinstance(op, tu.ConstantOp)]
     large = [c for c in constants if is_large(c, INLINE_LIMIT)]
     element, acc = target.in_type, target.acc_type
@@ -250,8 +263,9 @@ def _blobs(module: ModuleOp, target: Target, check: Check) -> list[_Blob]:
 
 
 def write_folder(
-    folder: Path, module: ModuleOp, title: str, shape: tuple[int, int, int], target: Target, check: Check,
-    report: Mapping[str, object], extra: Mapping[str, str] | None = None,
+    folder: Path, module: ModuleOp, title: str, shape: tuple[int, int, int],
+    target: Target | CrossbarTarget, check: Check, report: Mapping[str, object],
+    extra: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Write everything a program needs. The folder appears whole or not at all; one made before is replaced.
 
@@ -268,7 +282,7 @@ def write_folder(
         "model.c": model_c(module),
         "model.h": _model_h(title, shape, target, check, blobs),
         "data.c": _data_c(check, blobs, offsets),
-        "target.h": target_header(target),
+        "target.h": crossbar_header(target) if isinstance(target, CrossbarTarget) else target_header(target),
         "Makefile": MAKEFILE,
         "report.json": json.dumps(report, indent=2) + "\n",
         **(extra or {}),

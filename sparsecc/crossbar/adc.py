@@ -12,10 +12,14 @@ than the tile, each group of `ou_rows` lines is a sum of its own. Doubled word l
 step later; with one-bit digits that does not raise the bound, with wider ones a digit may straddle two, which
 the factor covers as well.
 
-The bound is tight: some input reaches it. So fewer bits can clip, and these never do.
+The bound is tight: some input reaches it. So fewer bits can clip, and these never do. A tile that even the
+target's converters may clip is read in runs of its word lines that they cannot.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -36,3 +40,29 @@ def largest_sums(tile: Tile, target: CrossbarTarget) -> Int64:
 def bits_needed(tile: Tile, target: CrossbarTarget) -> int:
     """The fewest bits with which no input clips; more than the target's ADC has where even that may clip."""
     return target.adc_bits_for(int(largest_sums(tile, target).max(initial=0)))
+
+
+def unclipped(tile: Tile, target: CrossbarTarget) -> list[Tile]:
+    """The tile, or its word lines in as few runs as it takes for none to exceed the target's converters."""
+    if bits_needed(tile, target) <= target.adc.bits:
+        return [tile]
+    limit = target.adc_limit(target.adc.bits) // (2**target.dac.bits - 1)
+    cells = np.abs(tile.cells(target.level_max).astype(np.int64))
+    first, sums, bounds = 0, np.zeros(tile.columns, np.int64), [0]
+    for row in range(tile.rows):
+        sums = sums + cells[row]
+        if row > first and (sums > limit).any():
+            bounds.append(row)
+            first, sums = row, cells[row]
+    bounds.append(tile.rows)
+    return [_lines(tile, slice(a, b)) for a, b in pairwise(bounds)]
+
+
+def _lines(tile: Tile, lines: slice) -> Tile:
+    """These word lines of the tile."""
+    return replace(
+        tile,
+        inputs=tile.inputs[lines],
+        levels=tile.levels[lines],
+        doubled=None if tile.doubled is None else tile.doubled[lines],
+    )

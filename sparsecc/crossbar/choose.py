@@ -19,6 +19,7 @@ from sparsecc.cover.lists import gathered_panels
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.orders import natural
 from sparsecc.cover.search import Search
+from sparsecc.crossbar.adc import unclipped
 from sparsecc.crossbar.assign import Shape, blocks_of, pack
 from sparsecc.crossbar.cost import Cost, cost, fitted_bits, tile_cycles, tile_energy
 from sparsecc.crossbar.encode import Encoding
@@ -30,10 +31,16 @@ from sparsecc.target.crossbar import CrossbarTarget
 
 
 def fitted(tiles: Sequence[Tile], target: CrossbarTarget) -> list[Tile]:
-    """The tiles with the fewest ADC bits that cannot clip."""
+    """The tiles with the fewest ADC bits that cannot clip, cut where the target's are too few."""
     encoding = Encoding.of(target)
-    lines = (flipped(t, encoding) for t in tiles)
+    parts = (part for t in tiles for part in unclipped(flipped(t, encoding), target))
+    lines = (flipped(part, encoding) for part in parts)
     return [replace(t, adc_bits=fitted_bits(t, target)) for t in lines]
+
+
+def exact(tiles: Sequence[Tile], target: CrossbarTarget) -> list[Tile]:
+    """The tiles, those cut that may clip at the bits they are read with: the target's."""
+    return [part for t in tiles for part in unclipped(t, target)]
 
 
 def judge(target: CrossbarTarget):
@@ -62,8 +69,8 @@ def dense_blocks(pattern: Pattern, data: NDArray[np.generic], n: int, shape: Sha
 def dense_tiles(
     pattern: Pattern, data: NDArray[np.generic], n: int, target: CrossbarTarget, shape: Shape
 ) -> list[Tile]:
-    """The dense mapping: the full grid, all slices, at the bits of the target's ADC."""
-    return sliced(dense_blocks(pattern, data, n, shape), Encoding.of(target))
+    """The dense mapping: the full grid, all slices, at the bits of the target's ADC, which must not clip."""
+    return exact(sliced(dense_blocks(pattern, data, n, shape), Encoding.of(target)), target)
 
 
 def dense_arrays(target: CrossbarTarget, space: tuple[int, int, int]) -> int:
@@ -135,10 +142,10 @@ def covers(
     seen: set[MetaOps] = set()
     height = target.array.cols
     while height >= 1:
-        orders = {f"window-{height}": natural(pattern)}
+        orders = {f"groups-{height}": natural(pattern)}
         if effort > 0 and height > 1:
             search = Search(pattern, (height, 1, target.array.rows), effort, seed)
-            orders[f"rows-{height}"] = search.rows(height)
+            orders[f"ordered-{height}"] = search.rows(height)
         for name, order in orders.items():
             cover = gathered_panels(pattern, n, target.unit, order, height)
             if cover not in seen:

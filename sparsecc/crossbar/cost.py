@@ -120,7 +120,7 @@ def busy_cycles(tiles: Sequence[Tile], target: CrossbarTarget, n: int) -> float:
 
 
 def cost(tiles: Sequence[Tile], target: CrossbarTarget, space: tuple[int, int, int], chip: int) -> Cost:
-    """The cost of these tiles for an operator of (m, n, k), on a chip of so many arrays; others are virtual."""
+    """The cost of these tiles for an operator of (m, n, k). chip: how many arrays are not virtual."""
     m, n, k = space
     e, program = target.energy, target.program
     rounds: dict[int, list[Tile]] = {}

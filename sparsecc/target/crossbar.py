@@ -238,6 +238,12 @@ class CrossbarTarget:
     in_type = "i8"
     acc_type = "i32"
 
+    def with_type(self, in_type: str) -> CrossbarTarget:
+        """This target, used with an input type. Raises UserError for one it does not have."""
+        if in_type != self.in_type:
+            raise UserError(f"input type {in_type} is not one of target {self.name}; it has {self.in_type}")
+        return self
+
     @property
     def differential(self) -> bool:
         """Whether a cell is a pair of devices with a signed level."""

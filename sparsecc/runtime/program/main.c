@@ -132,6 +132,10 @@ static int write_output(const char *path, const uint32_t *y) {
 static int run(ax_machine *m, const options *o, void *const *inputs, void *y) {
     int buffers[MODEL_INPUTS];
     ax_scope(m, MODEL_TITLE);
+    if (model_program(m) != 0) {
+        fprintf(stderr, "model: %s\n", ax_error(m));
+        return 1;
+    }
     for (int k = 0; k < MODEL_INPUTS; k++) {
         const model_input *in = &model_inputs[k];
         buffers[k] = ax_buffer(m, in->name, o->timing_only ? NULL : inputs[k], in->rows * in->cols, MODEL_IN);
@@ -184,7 +188,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "model: out of memory for the result\n");
         goto done;
     }
-    m = ax_open(&ax_target, (o.timing_only ? AX_NO_DATA : 0u) | (o.trace ? AX_TRACE : 0u));
+    m = MODEL_OPEN(&ax_target, (o.timing_only ? AX_NO_DATA : 0u) | (o.trace ? AX_TRACE : 0u));
     if (m) status = run(m, &o, inputs, y);
     else fprintf(stderr, "model: out of memory for the simulator\n");
 done:

@@ -1,0 +1,178 @@
+"""Compiles one operator for memristor crossbars: what differs from `sparsecc.compiler`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import IntegerAttr
+from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import VerifyException
+
+from sparsecc.codegen.folder import Check
+from sparsecc.compiler import Artifact, Progress, Simulation, Stage, has_compiler, named_target, run_passes
+from sparsecc.crossbar_report import CrossbarReport
+from sparsecc.dialects import xbar
+from sparsecc.dialects.tu import BufferType
+from sparsecc.errors import UserError
+from sparsecc.interpreters import sparse as sparse_interpreter
+from sparsecc.interpreters import xbar as _interpreter  # noqa: F401  # makes the interpreter know xbar.spmm
+from sparsecc.model import model_module
+from sparsecc.operator import Spmm, operator_of
+from sparsecc.passes.xbar_fit_adc import MAY_CLIP
+from sparsecc.pipeline import crossbar
+from sparsecc.target.crossbar import CrossbarTarget
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class CrossbarSimulation(Simulation):
+    """What the simulator reported: cycles and energy are those of the inference, without programming."""
+
+    @property
+    def cycles(self) -> int:
+        return int(self.report["crossbar"]["inference"]["cycles"])
+
+    @property
+    def energy_pj(self) -> float:
+        return float(self.report["crossbar"]["inference"]["energy_pj"])
+
+
+@dataclass(eq=False)
+class CrossbarArtifact(Artifact):
+    """A compiled operator. Call it to run it on the simulator."""
+
+    target: CrossbarTarget  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @cached_property
+    def placed(self) -> xbar.SpmmOp:
+        """The operator as the last pass of the crossbar family left it."""
+        found = [op for stage in self.stages for op in stage.module.walk() if isinstance(op, xbar.SpmmOp)]
+        if not found:
+            raise UserError("the pipeline made no xbar.spmm; it needs convert-sparse-to-xbar")
+        return found[-1]
+
+    @property
+    def may_clip(self) -> int:
+        """Tiles whose sums the converters may clip."""
+        found = self.placed.attributes.get(MAY_CLIP)
+        return cast("IntegerAttr[Any]", found).value.data if found else 0
+
+    def simulate(self, values: bool = True) -> CrossbarSimulation:
+        """Run the program: on its stored input, every value checked, or for its time only."""
+        found = super().simulate(values)
+        return CrossbarSimulation(found.report, found.check)
+
+    @cached_property
+    def timing(self) -> CrossbarSimulation:
+        """A run for its time only."""
+        return self.simulate(values=False)
+
+    def predicted(self) -> CrossbarReport:
+        """The report as far as it is known without running."""
+        return CrossbarReport.of_crossbar(self, None, None)
+
+    @cached_property
+    def report(self) -> CrossbarReport:
+        """The report of a simulated run, compared with the dense mapping."""
+        simulation = self.simulate()
+        return CrossbarReport.of_crossbar(
+            self, simulation, simulation if self.is_dense else self.dense.timing
+        )
+
+
+def compile_crossbar(
+    source: object,
+    chip: CrossbarTarget,
+    named: str | CrossbarTarget,
+    *,
+    n: int,
+    dtype: str | None,
+    seed: int,
+    effort: int,
+    x: Array | tuple[Array, ...] | None,
+    plan: str,
+    passes: Sequence[ModulePass] | None,
+    name: str | None,
+    check_stages: bool,
+    confirm: bool,
+    progress: Progress,
+) -> Artifact:
+    """As `sparsecc.compile`, for a target with crossbars; `named` is what passes call it."""
+    progress("reading the matrix")
+    operator = operator_of(source, n, chip, dtype, seed, name)
+    given = operator.checked_inputs(_inputs(operator, chip, seed, x))
+    check = operator.reference(given)
+    after = _checked_stage(check) if check_stages else _verify_tiles
+
+    def compiled(plan: str, passes: Sequence[ModulePass] | None = None) -> CrossbarArtifact:
+        with named_target(named) as path:
+            chosen = passes if passes is not None else crossbar(path, plan, effort, seed)
+            stages = run_passes(model_module(operator, chip), chosen, after, progress)
+            return CrossbarArtifact(operator, chip, tuple(stages), check, progress, lambda: compiled("dense"))
+
+    found = compiled(plan, passes)
+    if plan != "auto" or passes is not None or found.is_dense or not (confirm and has_compiler()):
+        return found
+    mine, dense = found.timing, found.dense.timing
+    if mine.cycles <= dense.cycles and mine.energy_pj <= dense.energy_pj:
+        return found
+    found.dense.tried_given = found.tried
+    found.dense.reason_given = (
+        f"the best cover ({found.reason}) took {mine.cycles} cycles and {mine.energy_pj:.4g} pJ on the "
+        f"simulator, the dense mapping {dense.cycles} and {dense.energy_pj:.4g}"
+    )
+    return found.dense
+
+
+def _inputs(
+    operator: Spmm, chip: CrossbarTarget, seed: int, x: Array | tuple[Array, ...] | None
+) -> tuple[Array, ...]:
+    """The inputs to check with. Sign-magnitude inputs have no -128."""
+    if x is None:
+        (drawn,) = operator.random_inputs(seed)
+        return (np.maximum(drawn, -127) if chip.differential else drawn,)
+    given = x if isinstance(x, tuple) else (x,)
+    if chip.differential and len(given) == 1 and (given[0] == -128).any():
+        row, column = np.argwhere(given[0] == -128)[0]
+        raise UserError(
+            f"the input has -128 at row {row}, column {column}; target {chip.name} takes sign-magnitude "
+            "inputs, -127..127: clip the input"
+        )
+    return given
+
+
+def _verify_tiles(stage: Stage) -> None:
+    """Hold the laws of the last stage with tiles; those before led to it."""
+    if stage.name == "xbar-place":
+        stage.module.verify()
+
+
+def _checked_stage(check: Check) -> Callable[[Stage], None]:
+    """Interprets a stage and compares every value; raises UserError at the first difference."""
+
+    def compare(stage: Stage) -> None:
+        try:
+            stage.module.verify()
+        except VerifyException as e:
+            raise UserError(f"after {stage.name} the module does not verify: {e}", exit_code=3) from e
+        values = [v for op in stage.module.walk() for v in (*op.operands, *op.results)]
+        if stage.name == "convert-xbar-to-c" or any(isinstance(v.type, BufferType) for v in values):
+            return  # the C program checks itself
+        (y,) = sparse_interpreter.run_module(stage.module, *check.inputs.values())
+        wrong = y != check.expected
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise UserError(
+                f"after {stage.name} the value at row {row}, column {column} is {y[row, column]}, needed "
+                f"{check.expected[row, column]}: converters clip, or this is a bug of the pass; report it "
+                "with --dump-ir",
+                exit_code=3,
+            )
+
+    return compare
