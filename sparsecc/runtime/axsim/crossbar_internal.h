@@ -43,7 +43,8 @@ typedef struct {
     int32_t groups, group_rows, k_pad, n_pad;
     int16_t *packed[2]; /* for each group of rows; the second for what negative devices hold, digitised apart */
     int16_t *whole;     /* with doubled rows counted twice: for the exact path */
-    float *analog[2];   /* levels of either device as they really are; NULL without noise */
+    float *analog[2];   /* with noise: what goes through the ADC at once, as it really is */
+    float *squares[2];  /* and the squares of its devices; NULL without noise of reading */
     int64_t vectors;    /* multiplied so far: the number of a read */
 } axi_block;
 

@@ -64,10 +64,12 @@ void axi_xb_forget(axi_block *block)
     free(block->packed[0]);
     free(block->packed[1]);
     free(block->whole);
-    free(block->analog[0]);
-    free(block->analog[1]);
     block->packed[0] = block->packed[1] = block->whole = NULL;
-    block->analog[0] = block->analog[1] = NULL;
+    for (int part = 0; part < 2; part++) {
+        free(block->analog[part]);
+        free(block->squares[part]);
+        block->analog[part] = block->squares[part] = NULL;
+    }
     block->version = 0;
 }
 
@@ -81,27 +83,41 @@ static size_t cell_at(const axi_block *block, const axi_array *array, int32_t r,
     return (size_t)(block->row0 + r) * (size_t)array->cols + (size_t)(block->col0 + c);
 }
 
-/* Levels of either device as they are: each write of a device ends a little beside its level. */
+/* Where writing has left a device: a little beside its level. */
+static float written_level(const axi_crossbar *xb, const axi_block *block, const axi_array *array, int32_t r,
+                           int32_t c, int device)
+{
+    const size_t cell = cell_at(block, array, r, c);
+    const double level = device_level(xb, array, cell, device), sigma = xb->noise.program_sigma;
+    if (level == 0 || sigma == 0)
+        return (float)level;
+    const double error = sigma * normal(hash(xb, AXI_FOR_PROGRAM, block->array, block->row0 + r, block->col0 + c,
+                                             array->writes[cell], device));
+    return (float)(level * (xb->noise.lognormal ? exp(error) : 1 + error));
+}
+
 static int make_analog(ax_machine *m, const axi_insn *insn, axi_block *block, const axi_array *array)
 {
     const axi_crossbar *xb = m->xb;
     const size_t count = (size_t)block->rows * (size_t)block->cols;
-    for (int device = 0; device < axi_xb_devices(xb); device++) {
-        block->analog[device] = malloc(count * sizeof(float));
-        if (!block->analog[device])
+    const int parts = axi_xb_sums(xb), devices = axi_xb_devices(xb);
+    for (int part = 0; part < parts; part++) {
+        block->analog[part] = calloc(count, sizeof(float));
+        if (xb->noise.read_sigma > 0)
+            block->squares[part] = calloc(count, sizeof(float));
+        if (!block->analog[part] || (xb->noise.read_sigma > 0 && !block->squares[part]))
             return axi_fail(m, insn, "out of memory for the levels of a block");
+    }
+    for (int device = 0; device < devices; device++) {
+        const int part = parts == 2 ? device : 0;
+        const float sign = device == AXI_NEGATIVE && parts == 1 ? -1 : 1;
         for (int32_t r = 0; r < block->rows; r++)
             for (int32_t c = 0; c < block->cols; c++) {
-                const size_t cell = cell_at(block, array, r, c);
-                const double level = device_level(xb, array, cell, device);
-                double factor = 1;
-                if (level > 0 && xb->noise.program_sigma > 0) {
-                    const double e =
-                        xb->noise.program_sigma * normal(hash(xb, AXI_FOR_PROGRAM, block->array, block->row0 + r,
-                                                              block->col0 + c, array->writes[cell], device));
-                    factor = xb->noise.lognormal ? exp(e) : 1 + e;
-                }
-                block->analog[device][(size_t)r * (size_t)block->cols + (size_t)c] = (float)(level * factor);
+                const float level = written_level(xb, block, array, r, c, device);
+                const size_t at = (size_t)r * (size_t)block->cols + (size_t)c;
+                block->analog[part][at] += sign * level;
+                if (block->squares[part])
+                    block->squares[part][at] += level * level;
             }
     }
     return 0;
@@ -223,6 +239,7 @@ typedef struct {
     int64_t pitch;                /* of a and digits: all groups, each padded */
     int8_t *a, *digits;           /* n x pitch */
     int32_t *sums, *results, *inputs; /* n x n_pad, twice; the sum of the inputs of each vector */
+    double *analog;                   /* of one vector: sums, and the squares of what they add */
 } axi_panel;
 
 /* Vectors one after the other, from rows of SPAD that hold one input of each. */
@@ -293,34 +310,42 @@ static int64_t convert(int32_t *results, const int32_t *sums, int64_t n, int64_t
     return clipped;
 }
 
+/* Adds one row of levels for one digit, or nothing. */
+static void add_row(double *sums, const float *row, int32_t cols, double factor)
+{
+    for (int32_t j = 0; j < cols; j++)
+        sums[j] += factor * row[j];
+}
+
 /* Analog sums of one step, with the noise of this read, rounded by the ADC. */
-static void read_analog(const axi_crossbar *xb, const axi_block *block, const axi_panel *p, int32_t group, int device,
+static void read_analog(const axi_crossbar *xb, const axi_block *block, const axi_panel *p, int32_t group, int part,
                         int64_t first_vector, int step)
 {
     const int32_t first = group * block->group_rows;
     const int32_t rows = block->rows - first < block->group_rows ? block->rows - first : block->group_rows;
-    const double sigma = xb->noise.read_sigma;
-    const bool together = !xb->config.digitised_separately && axi_xb_devices(xb) == 2;
+    const double sigma = xb->noise.read_sigma, most = INT32_MAX / 2; /* far beyond any ADC */
+    const size_t cols = (size_t)block->cols;
     for (int64_t v = 0; v < p->n; v++) {
         const int8_t *digits = p->digits + v * p->pitch + (int64_t)group * block->k_pad;
-        for (int32_t j = 0; j < block->cols; j++) {
-            double sum = 0, square = 0;
-            for (int d = together ? 0 : device; d <= (together ? 1 : device); d++)
-                for (int32_t i = 0; i < rows; i++) {
-                    const double part = digits[i] * (double)block->analog[d][(size_t)(first + i) * (size_t)block->cols +
-                                                                             (size_t)j];
-                    sum += together && d == AXI_NEGATIVE ? -part : part;
-                    square += part * part;
-                }
-            if (sigma > 0 && square > 0) /* one normal number stands for those of all cells of the column */
-                sum += sigma * sqrt(square) *
-                       normal(hash(xb, AXI_FOR_READ, block->array, block->row0 + first, block->col0 + j,
-                                   first_vector + v, step * 2 + device));
-            const double most = INT32_MAX / 2; /* far beyond any ADC */
-            p->sums[v * block->n_pad + j] = (int32_t)nearbyint(fmin(fmax(sum, -most), most));
+        int32_t *to = p->sums + v * block->n_pad;
+        memset(p->analog, 0, 2 * cols * sizeof *p->analog);
+        double *sums = p->analog, *squares = sums + cols;
+        for (int32_t i = 0; i < rows; i++) {
+            const double digit = digits[i];
+            if (digit == 0)
+                continue;
+            add_row(sums, block->analog[part] + (size_t)(first + i) * cols, block->cols, digit);
+            if (sigma > 0)
+                add_row(squares, block->squares[part] + (size_t)(first + i) * cols, block->cols, digit * digit);
         }
-        for (int32_t j = block->cols; j < block->n_pad; j++)
-            p->sums[v * block->n_pad + j] = 0;
+        for (int32_t j = 0; j < block->cols; j++) {
+            double sum = sums[j];
+            if (squares[j] > 0) /* one normal number stands for those of all cells of the column */
+                sum += sigma * sqrt(squares[j]) * normal(hash(xb, AXI_FOR_READ, block->array, block->row0 + first,
+                                                              block->col0 + j, first_vector + v, step * 2 + part));
+            to[j] = (int32_t)nearbyint(fmin(fmax(sum, -most), most));
+        }
+        memset(to + block->cols, 0, (size_t)(block->n_pad - block->cols) * sizeof *to);
     }
 }
 
@@ -386,10 +411,13 @@ static int make_panel(ax_machine *m, const axi_insn *insn, const axi_block *bloc
     axi_crossbar *xb = m->xb;
     p->pitch = (int64_t)block->groups * block->k_pad;
     const size_t bytes = (size_t)axi_pad(n * p->pitch), words = (size_t)(n * block->n_pad) * sizeof(int32_t);
+    const size_t analog = 2 * (size_t)block->cols * sizeof *p->analog;
     unsigned char *at = axi_scratch(m, insn, &xb->scratch, &xb->scratch_size,
-                                    2 * bytes + 2 * words + (size_t)n * sizeof(int32_t));
+                                    analog + 2 * bytes + 2 * words + (size_t)n * sizeof(int32_t));
     if (!at)
         return -1;
+    p->analog = (double *)(void *)at;
+    at += analog;
     p->a = (int8_t *)at;
     p->digits = (int8_t *)at + bytes;
     p->sums = (int32_t *)(void *)(at + 2 * bytes);
