@@ -1,5 +1,6 @@
 """Accelerators: their description in TOML, and their instruction set."""
 
+from sparsecc.target.cpu import CpuTarget
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.document import TargetError
 from sparsecc.target.load import AnyTarget, load_target, target_names
@@ -20,6 +21,7 @@ from sparsecc.target.target import (
 __all__ = [
     "AnyTarget",
     "Array",
+    "CpuTarget",
     "CrossbarTarget",
     "Dma",
     "Energy",

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sparsecc.cpu.machine import machine
 from sparsecc.errors import UserError
+from sparsecc.target.cpu import CpuDocument, CpuTarget
 from sparsecc.target.crossbar import CrossbarDocument, CrossbarTarget
 from sparsecc.target.document import Document, nearest
 from sparsecc.target.pimcomp import import_pimcomp
@@ -17,7 +19,11 @@ from sparsecc.target.target import PRESETS, Target, TensorDocument
 
 ENTRY_POINTS = "sparsecc.targets"
 
-AnyTarget = Target | CrossbarTarget
+AnyTarget = Target | CrossbarTarget | CpuTarget
+
+# The name of the best CPU target that runs on this machine, and those it may be, the best first.
+NATIVE = "cpu"
+NATIVE_PRESETS = ("x86-avx512", "x86-avx2", "arm-neon")
 
 
 def load_target(name_or_path: str | os.PathLike[str]) -> AnyTarget:
@@ -31,6 +37,8 @@ def load_target(name_or_path: str | os.PathLike[str]) -> AnyTarget:
         return import_pimcomp(Path(text))
     if text.endswith(".toml") or os.sep in text:
         return read_target(Path(text))
+    if text == NATIVE:
+        return native_target()
     preset = PRESETS / f"{text}.toml"
     plugins = [e for e in importlib.metadata.entry_points(group=ENTRY_POINTS) if e.name == text]
     if preset.is_file() + len(plugins) > 1:
@@ -49,6 +57,21 @@ def load_target(name_or_path: str | os.PathLike[str]) -> AnyTarget:
         f"unknown target '{text}'{nearest(text, names)}; name one of {', '.join(names)}, or give the "
         "path of a .toml file",
         exit_code=2,
+    )
+
+
+def native_target() -> CpuTarget:
+    """The CPU target for this machine. Raises UserError where none of ours runs on it."""
+    wanted: list[str] = []
+    for name in NATIVE_PRESETS:
+        target = read_target(PRESETS / f"{name}.toml")
+        assert isinstance(target, CpuTarget)
+        if not target.missing:
+            return target
+        wanted.append(f"{name} ({', '.join(target.missing)})")
+    raise UserError(
+        f"no CPU target runs on this machine, which is {machine().model}; missing are, by target, "
+        f"{', '.join(wanted)}; name an accelerator instead"
     )
 
 
@@ -76,8 +99,10 @@ def read_target(path: Path) -> AnyTarget:
     family = document.table("target").get("family")
     if family == "crossbar":
         return CrossbarDocument(path, text).target()
+    if family == "cpu":
+        return CpuDocument(path, text).target()
     if family not in (None, "tensor"):
-        known = ("tensor", "crossbar")
+        known = ("tensor", "crossbar", "cpu")
         near = nearest(family, known) if isinstance(family, str) else ""
         needed = " or ".join(map(repr, known))
         raise document.error("target.family", f"found {family!r}, needed {needed}{near}")
@@ -87,7 +112,7 @@ def read_target(path: Path) -> AnyTarget:
 def _from_plugin(name: str, provide: Callable[[], Any]) -> AnyTarget:
     """The target an entry point offers: its callable returns a target or the path of a file."""
     match provide():
-        case Target() | CrossbarTarget() as target:
+        case Target() | CrossbarTarget() | CpuTarget() as target:
             return target
         case str() | Path() as path:
             return read_target(Path(path))

@@ -1,0 +1,210 @@
+"""Straight-line plans as text of x86-64 assembly: one instruction for each nonzero and vector of positions.
+
+Every chunk is a function of the System V ABI,
+
+    chunk(x, a, y, ldy, source, lds, ldx)
+
+x: the vector of the block's first row of X, ldx: bytes from row to row; a: the chunk's values; y: the vector
+of the result's first row, ldy: bytes from row to row; source, lds: as y, what accumulators begin with (the
+sums of the blocks before, or what is to be added). The pattern is in the code; values, strides and everything
+else that a call may choose are not.
+
+One instruction of AVX-512 multiplies a vector of X by a value broadcast from memory and adds it: 7 bytes,
+because the pointer to the values stands in the middle of what one scaled byte of displacement reaches. AVX2
+needs a load that broadcasts, and then the multiplication. Rows of X are addressed by the eight forms that
+x86 has for a pointer and 0 to 7 strides; the pointer moves on every eight columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecc.cpu.arrays import line_starts
+from sparsecc.cpu.plan import LinePlan
+
+Isa = Literal["avx512", "avx2"]
+Text = NDArray[np.object_]
+
+# A pointer and 0 to 7 strides: rax holds 7 of them, r8 5, r11 3, r10 one.
+FORMS = (
+    "(%rdi)",
+    "(%rdi,%r10)",
+    "(%rdi,%r10,2)",
+    "(%rdi,%r11)",
+    "(%rdi,%r10,4)",
+    "(%rdi,%r8)",
+    "(%rdi,%r11,2)",
+    "(%rdi,%rax)",
+)
+STRIDES = "mov 8(%rsp),%r10\nlea (%r10,%r10,2),%r11\nlea (%r10,%r10,4),%r8\nlea (%r11,%r10,4),%rax\n"
+
+
+@dataclass(frozen=True)
+class Registers:
+    """How an instruction set's vector registers are used."""
+
+    isa: Isa
+    lanes: int
+    """f32 lanes of a vector: 16 or 8 with AVX-512, 8 with AVX2."""
+
+    @property
+    def name(self) -> str:
+        return "zmm" if self.lanes == 16 else "ymm"
+
+    @property
+    def accumulators(self) -> int:
+        return 28 if self.isa == "avx512" else 13
+
+    @property
+    def vectors(self) -> tuple[int, ...]:
+        """Registers for vectors of X, taken in turn; AVX2 has its last one for values."""
+        return (28, 29, 30, 31) if self.isa == "avx512" else (13, 14)
+
+    @property
+    def window(self) -> int:
+        """Values that one position of the pointer to them reaches with a displacement of one byte."""
+        return 256 if self.isa == "avx512" else 64
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What is fused to the product: y = f(W x + bias + residual)."""
+
+    bias: bool = False
+    """bias [M] is added. It lies after the values."""
+    relu: bool = False
+    """Results below 0 become 0; NaN stays."""
+    residual: bool = False
+    """Another matrix [M, N] is added."""
+
+
+def _array(texts: Sequence[str]) -> Text:
+    out = np.empty(len(texts), object)
+    out[:] = texts
+    return out
+
+
+class _Vocabulary:
+    """The lines that differ from nonzero to nonzero, to be looked up by number."""
+
+    def __init__(self, registers: Registers, height: int, width: int):
+        name, window, vectors = registers.name, registers.window, registers.vectors
+        values = [f"{4 * d - 2 * window or ''}(%rsi)" for d in range(window)]
+        self.loads = _array([f"vmovups {FORMS[c]},%{name}{v}\n" for v in vectors for c in range(8)])
+        if registers.isa == "avx512":
+            spread = f"{{1to{registers.lanes}}}"
+            self.products = _array(
+                [
+                    f"vfmadd231ps {d}{spread},%{name}{v},%{name}{s}\n"
+                    for v in vectors
+                    for s in range(height)
+                    for d in values
+                ]
+            )
+        else:
+            self.products = _array(
+                [
+                    f"vbroadcastss {d},%ymm15\nvfmadd231ps %ymm15,%ymm{v},%ymm{s}\n"
+                    for v in vectors
+                    for s in range(height)
+                    for d in values
+                ]
+            )
+        ahead = "lea (%rdi,%r10,8),%rdi\n"
+        self.moves = _array(
+            [ahead * d if d < 4 else f"imul ${8 * d},%r10,%r9\nadd %r9,%rdi\n" for d in range(width // 8 + 1)]
+        )
+        self.step = f"add ${4 * window},%rsi\n"
+
+
+def _stream(plan: LinePlan, registers: Registers) -> tuple[Text, NDArray[np.int64]]:
+    """The lines of all nonzeros, and where in them each chunk begins [chunks + 1]."""
+    words = _Vocabulary(registers, plan.height, plan.width)
+    first = plan.first()
+    chunk = np.repeat(np.arange(len(plan.ends) - 1), np.diff(plan.ends))
+    inside = np.arange(plan.nnz) - plan.ends[chunk]
+    vector = (np.cumsum(first) - 1) % len(registers.vectors)
+    value = inside % registers.window
+    step = (value == 0) & (inside > 0)
+    # Before a nonzero stand, where needed: a step of the pointer to values, one of that to X, a load.
+    octet = plan.column // 8
+    moved = octet.copy()
+    moved[1:] -= np.where(chunk[1:] == chunk[:-1], octet[:-1], 0)
+    move = moved > 0
+    end = np.cumsum(1 + first + step + move)
+    out = np.empty(int(end[-1]) if plan.nnz else 0, object)
+    out[end - 1] = words.products[(vector * plan.height + plan.slot) * registers.window + value]
+    out[(end - 2)[first]] = words.loads[(vector * 8 + plan.column % 8)[first]]
+    out[(end - 2 - first)[move]] = words.moves[moved[move]]
+    out[(end - 2 - first - move)[step]] = words.step
+    return out, np.concatenate([[0], end])[plan.ends]
+
+
+def _rows(plan: LinePlan, group: int, base: str, stride: str, line: str) -> str:
+    """One line for each row of a group; {row} becomes its operand, {slot} its accumulator."""
+    out: list[str] = []
+    for slot, row in enumerate(plan.rows_of(group)):
+        operand = f"({base},%rax)" if row else f"({base})"
+        out.append(f"imul ${row},{stride},%rax\n" if row else "")
+        out.append(line.replace("{row}", operand).replace("{slot}", str(slot)))
+    return "".join(out)
+
+
+def _begin(plan: LinePlan, registers: Registers, epilogue: Epilogue, block: int, group: int) -> str:
+    """Gives the accumulators what they begin with."""
+    name, rows = registers.name, len(plan.rows_of(group))
+    if block > 0 or epilogue.residual:
+        return _rows(plan, group, "%r8", "%r9", f"vmovups {{row}},%{name}{{slot}}\n")
+    return "".join(_clear(registers, slot) for slot in range(rows))
+
+
+def assembly(plan: LinePlan, registers: Registers, epilogue: Epilogue, symbol: str) -> str:
+    """The text of all chunks, and of `symbol`_table: of each its function and where its values begin."""
+    stream, begins = _stream(plan, registers)
+    out = [".text\n"]
+    last = plan.blocks - 1
+    for chunk in range(len(plan.ends) - 1):
+        block, group = divmod(chunk, plan.groups)
+        out.append(f".p2align 6\n{symbol}_{chunk}:\n")
+        out.append(_begin(plan, registers, epilogue, block, group))
+        out.append(STRIDES)
+        out.extend(stream[begins[chunk] : begins[chunk + 1]])
+        if block == last:
+            out.append(_finish(plan, registers, epilogue, chunk))
+        out.append(_rows(plan, group, "%rdx", "%rcx", f"vmovups %{registers.name}{{slot}},{{row}}\n"))
+        out.append("ret\n")
+    out.append(f'.section .data.rel.ro,"aw"\n.p2align 3\n.globl {symbol}_table\n{symbol}_table:\n')
+    starts = line_starts(plan, epilogue.bias)
+    out += [f".quad {symbol}_{c},{starts[c]}\n" for c in range(len(plan.ends) - 1)]
+    out.append('.section .note.GNU-stack,"",@progbits\n')
+    return "".join(out)
+
+
+def _finish(plan: LinePlan, registers: Registers, epilogue: Epilogue, chunk: int) -> str:
+    """What is fused. The bias of the rows follows the values as if it were a last column."""
+    name, window, group = registers.name, registers.window, chunk % plan.groups
+    rows, values = len(plan.rows_of(group)), int(plan.ends[chunk + 1] - plan.ends[chunk])
+    # A register for vectors of X is free by now.
+    free = f"%{name}{registers.vectors[0]}"
+    out: list[str] = []
+    for slot in range(rows if epilogue.bias else 0):
+        value = values + slot
+        if value and value % window == 0:
+            out.append(f"add ${4 * window},%rsi\n")
+        operand = f"{4 * (value % window) - 2 * window or ''}(%rsi)"
+        out.append(f"vbroadcastss {operand},{free}\nvaddps {free},%{name}{slot},%{name}{slot}\n")
+    if epilogue.relu:
+        # The maximum with a NaN is its last operand, which AT&T syntax writes first.
+        out.append(_clear(registers, registers.vectors[0]))
+        out += [f"vmaxps %{name}{slot},{free},%{name}{slot}\n" for slot in range(rows)]
+    return "".join(out)
+
+
+def _clear(registers: Registers, register: int) -> str:
+    xmm = f"%xmm{register}"
+    return f"{'vpxord' if registers.isa == 'avx512' else 'vxorps'} {xmm},{xmm},{xmm}\n"

@@ -1,0 +1,101 @@
+"""Straight-line kernels: from a matrix to assembled code that is loaded and can be called."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsecc.cpu.arrays import Floats, line_arrays
+from sparsecc.cpu.assembly import Epilogue, Registers, assembly
+from sparsecc.cpu.build import assembled_object, digest
+from sparsecc.cpu.native import EpilogueStruct, Kernel, LineStruct, address
+from sparsecc.cpu.plan import Indices, LinePlan, block_width, line_plan
+from sparsecc.importers.matrix import Csr
+from sparsecc.target.cpu import CpuTarget
+
+SYMBOL = "model_line"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """In which order chunks and panels run: any is right, some are faster."""
+
+    panels: int
+    """Of X that pass a block of columns before the next."""
+    batch: int
+    """Groups of rows that run over those panels, one after another."""
+    pack: bool
+    """X is copied to panels first, whether its rows are aligned or not."""
+
+
+def registers_for(target: CpuTarget, n: int) -> Registers | None:
+    """How the target's registers are used for so many positions; None where no assembly is written for it."""
+    match target.simd.isa:
+        case "avx512":
+            # Up to 8 positions half a register is enough, and two such run at once.
+            return Registers("avx512", 8 if n <= 8 else 16)
+        case "avx2":
+            return Registers("avx2", 8)
+        case "neon":
+            return None
+
+
+def make_plan(w: Csr, registers: Registers, columns: int, rows: Indices) -> LinePlan:
+    """The plan with as many rows in a group as there are accumulators."""
+    m, k = w.shape
+    height = min(registers.accumulators, m)
+    return line_plan(
+        (m, k), w.indptr.astype(np.int64), w.indices.astype(np.int64), rows, height, block_width(k, columns)
+    )
+
+
+def schedules(plan: LinePlan, registers: Registers, n: int) -> Iterator[Schedule]:
+    """Those worth timing."""
+    panels = max(1, -(-n // registers.lanes))
+    batches = sorted({b for b in (1, 2, 4) if b < plan.groups} | {plan.groups})
+    for pack in (False, True):
+        if panels > 1:
+            # A few panels of a block of X in the first cache, and all code streams past them.
+            yield Schedule(1, plan.groups, pack)
+        for batch in batches:
+            # A few groups' code in the first cache, and all panels stream past it.
+            yield Schedule(min(panels, 32), batch, pack)
+
+
+def line_kernel(
+    library: ctypes.CDLL,
+    w: Csr,
+    plan: LinePlan,
+    registers: Registers,
+    epilogue: Epilogue,
+    bias: Floats | None,
+) -> Kernel:
+    """Assembles and loads the plan's code. Raises UserError where the assembler fails."""
+    pattern = (w.shape, w.indptr.tobytes(), w.indices.tobytes())
+    key = digest(*pattern, plan.rows.tobytes(), plan.height, plan.width, registers, epilogue)
+    path = assembled_object(key, lambda: assembly(plan, registers, epilogue, SYMBOL))
+    try:
+        code = ctypes.CDLL(str(path))
+    except OSError:
+        # Cut short or of another system: made again.
+        path.unlink()
+        code = ctypes.CDLL(str(assembled_object(key, lambda: assembly(plan, registers, epilogue, SYMBOL))))
+    arrays = line_arrays(plan, w.data.astype(np.float32, copy=False), bias)
+    m, k = w.shape
+    table = ctypes.addressof(ctypes.c_char.in_dll(code, f"{SYMBOL}_table"))
+    struct = LineStruct(
+        m, k, registers.lanes, plan.width, plan.blocks, plan.groups, plan.height, table,
+        address(arrays.values), 2 * registers.window, EpilogueStruct(None, int(epilogue.relu)),
+        address(arrays.rows), 1, plan.groups, 1,
+    )  # fmt: skip
+    return Kernel("line", struct, library.sc_line_run, library.sc_time, [code, arrays])
+
+
+def with_schedule(kernel: Kernel, schedule: Schedule) -> Kernel:
+    """The same code, called in another order."""
+    struct = LineStruct.from_buffer_copy(kernel.struct)
+    struct.panels, struct.batch, struct.pack = schedule.panels, schedule.batch, int(schedule.pack)
+    return Kernel("line", struct, kernel.run, kernel.time, kernel.kept)

@@ -1,0 +1,160 @@
+"""The structures of sc.h in ctypes, and the kernels as objects that can be called."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import (
+    Structure,
+    c_double,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint64,
+    c_void_p,
+)
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from sparsecc.cpu.arrays import (
+    Floats,
+    csr_arrays,
+    dense_array,
+    vector_arrays,
+)
+from sparsecc.importers.matrix import Csr
+
+
+class EpilogueStruct(Structure):
+    _fields_ = [("bias", c_void_p), ("relu", c_int32)]
+
+
+class CallStruct(Structure):
+    _fields_ = [
+        ("x", c_void_p), ("ldx", c_size_t), ("y", c_void_p), ("ldy", c_size_t), ("n", c_size_t),
+        ("residual", c_void_p), ("ldr", c_size_t),
+    ]  # fmt: skip
+
+
+class ChunkStruct(Structure):
+    _fields_ = [("run", c_void_p), ("first", c_uint64)]
+
+
+class LineStruct(Structure):
+    _fields_ = [
+        ("m", c_int64), ("k", c_int64), ("lanes", c_int64), ("width", c_int64), ("blocks", c_int64),
+        ("groups", c_int64), ("height", c_int64), ("table", c_void_p), ("values", c_void_p),
+        ("ahead", c_int64), ("epilogue", EpilogueStruct), ("rows", c_void_p), ("panels", c_int64),
+        ("batch", c_int64), ("pack", c_int64),
+    ]  # fmt: skip
+
+
+class CsrStruct(Structure):
+    _fields_ = [
+        ("m", c_int64), ("k", c_int64), ("width", c_int64), ("blocks", c_int64), ("begin", c_void_p),
+        ("entries", c_void_p), ("rows", c_void_p), ("epilogue", EpilogueStruct),
+    ]  # fmt: skip
+
+
+class VectorStruct(Structure):
+    _fields_ = [
+        ("m", c_int64), ("k", c_int64), ("tiles", c_int64), ("begin", c_void_p), ("steps", c_void_p),
+        ("masks", c_void_p), ("rows", c_void_p), ("epilogue", EpilogueStruct),
+    ]  # fmt: skip
+
+
+class DenseStruct(Structure):
+    _fields_ = [("m", c_int64), ("k", c_int64), ("values", c_void_p), ("epilogue", EpilogueStruct)]
+
+
+KINDS = {"line": LineStruct, "csr": CsrStruct, "vector": VectorStruct, "dense": DenseStruct}
+
+
+def load_runtime(path: str) -> ctypes.CDLL:
+    """The compiled C of runtime/cpu, its functions declared. Raises OSError."""
+    library = ctypes.CDLL(path)
+    for kind in KINDS:
+        run = getattr(library, f"sc_{kind}_run")
+        run.argtypes = [c_void_p, c_void_p, c_int]
+        run.restype = c_int
+    library.sc_time.argtypes = [c_void_p, c_void_p, c_void_p, c_int, c_double]
+    library.sc_time.restype = c_double
+    library.sc_peak.argtypes = [c_double]
+    library.sc_peak.restype = c_double
+    return library
+
+
+def address(array: NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def call_struct(x: NDArray[Any], y: NDArray[Any], residual: NDArray[Any] | None) -> CallStruct:
+    """A call on arrays whose rows are contiguous."""
+    rows = residual if residual is not None else None
+    return CallStruct(
+        address(x), x.strides[0] // 4, address(y), y.strides[0] // 4, y.shape[1],
+        address(rows) if rows is not None else None, rows.strides[0] // 4 if rows is not None else 0,
+    )  # fmt: skip
+
+
+@dataclass(eq=False)
+class Kernel:
+    """A matrix in one of the layouts, ready to run."""
+
+    kind: str
+    struct: Structure
+    run: Any
+    time: Any
+    kept: list[Any] = field(default_factory=list[Any])
+    """What the structure points to."""
+
+    def __call__(self, call: CallStruct, threads: int) -> None:
+        if self.run(ctypes.addressof(self.struct), ctypes.addressof(call), threads) != 0:
+            raise MemoryError("no memory for scratch panels")
+
+    def seconds(self, call: CallStruct, threads: int, budget: float) -> float:
+        """Of the fastest of the runs that fit the budget of seconds."""
+        run = ctypes.cast(self.run, c_void_p)
+        found = self.time(run, ctypes.addressof(self.struct), ctypes.addressof(call), threads, budget)
+        if found < 0:
+            raise MemoryError("no memory for scratch panels")
+        return float(found)
+
+
+def _epilogue(bias: Floats | None, relu: bool) -> EpilogueStruct:
+    return EpilogueStruct(address(bias) if bias is not None else None, int(relu))
+
+
+def _kernel(library: ctypes.CDLL, kind: str, struct: Structure, kept: list[Any]) -> Kernel:
+    return Kernel(kind, struct, getattr(library, f"sc_{kind}_run"), library.sc_time, kept)
+
+
+def csr_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) -> Kernel:
+    a = csr_arrays(w)
+    struct = CsrStruct(
+        *w.shape,
+        a.width,
+        a.blocks,
+        address(a.begin),
+        address(a.entries),
+        address(a.rows),
+        _epilogue(bias, relu),
+    )
+    return _kernel(library, "csr", struct, [a, bias])
+
+
+def vector_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) -> Kernel:
+    a = vector_arrays(w)
+    pointers = [address(array) for array in (a.begin, a.steps, a.masks, a.rows)]
+    return _kernel(
+        library, "vector", VectorStruct(*w.shape, a.tiles, *pointers, _epilogue(bias, relu)), [a, bias]
+    )
+
+
+def dense_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) -> Kernel:
+    values = dense_array(w, library.sc_dense_rows())
+    return _kernel(
+        library, "dense", DenseStruct(*w.shape, address(values), _epilogue(bias, relu)), [values, bias]
+    )

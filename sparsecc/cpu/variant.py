@@ -1,0 +1,88 @@
+"""How a matrix is multiplied on a CPU: which kernel, and its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from sparsecc.cpu.plan import Indices
+from sparsecc.cpu.rows import clustered
+from sparsecc.importers.matrix import Csr
+
+Kind = Literal["line", "csr", "vector", "dense"]
+RowOrder = Literal["natural", "clustered"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+ORDERS: tuple[RowOrder, ...] = get_args(RowOrder)
+
+ABOUT: Mapping[str, str] = {
+    "line": "straight-line code, an instruction for each nonzero and vector of positions",
+    "csr": "exact CSR over packed panels, driven by data",
+    "vector": "matrix times vector, lanes are rows",
+    "dense": "every zero multiplied",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kernel and, for straight-line code, how it is cut and in which order it runs."""
+
+    kind: Kind
+    lanes: int = 0
+    """line: lanes of the vectors in the code."""
+    height: int = 0
+    """line: rows of a group."""
+    columns: int = 0
+    """line: columns of a block, at most."""
+    rows: RowOrder = "natural"
+    """line: in which order rows are grouped."""
+    panels: int = 0
+    """line: panels of X that pass a block of columns before the next."""
+    batch: int = 0
+    """line: groups of rows that run over those panels, one after another."""
+    pack: bool = False
+    """line: X is always copied to panels; else only where its rows are not aligned."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        if self.kind != "line":
+            return self.kind
+        order = "" if self.rows == "natural" else f" {self.rows}"
+        how = "packed" if self.pack else "direct"
+        return f"line {self.height}x{self.lanes}{order}, {self.panels} panels x {self.batch} groups, {how}"
+
+    def parameters(self) -> dict[str, int | str | bool]:
+        """What differs from kernel to kernel; empty where there is nothing to choose."""
+        if self.kind != "line":
+            return {}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k != "kind"}
+
+    @staticmethod
+    def of(kind: str, parameters: Mapping[str, Any]) -> Variant:
+        """The variant of these parameters. Raises ValueError, which says what is wrong."""
+        if kind not in KINDS:
+            raise ValueError(f"kernel '{kind}' is not one of {', '.join(KINDS)}")
+        known = {f.name: f for f in dataclasses.fields(Variant) if f.name != "kind"} if kind == "line" else {}
+        if set(parameters) != set(known):
+            raise ValueError(
+                f"kernel '{kind}' has parameters {', '.join(known) or 'none'}, found "
+                f"{', '.join(parameters) or 'none'}"
+            )
+        found = Variant(kind, **parameters)
+        if kind == "line":
+            if found.rows not in ORDERS:
+                raise ValueError(f"rows '{found.rows}' is not one of {', '.join(ORDERS)}")
+            if min(found.lanes, found.height, found.columns, found.panels, found.batch) < 1:
+                raise ValueError("lanes, height, columns, panels and batch are at least 1")
+        return found
+
+
+def row_order(w: Csr, variant: Variant) -> Indices:
+    """[M] The rows in the order they are grouped."""
+    if variant.rows == "clustered":
+        return clustered(w, variant.height)
+    return np.arange(w.shape[0])

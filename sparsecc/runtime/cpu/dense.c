@@ -1,0 +1,85 @@
+/* Dense: tiles of SC_DENSE_ROWS rows and SC_DENSE_VECTORS vectors of positions in registers; X packed to panels that
+ * are as wide; K cut so that the rows' values stay in the first cache while the panels pass.
+ * (The scheme of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.) */
+#include "internal.h"
+
+enum {
+    ROWS = SC_DENSE_ROWS,
+    VECTORS = SC_DENSE_VECTORS,
+    PANEL = VECTORS * SC_LANES,
+    DEPTH = 256,        /* columns of W at once */
+    PANELS = 512 / PANEL /* panels of X that are packed at once */
+};
+
+/* tile[ROWS][PANEL] += the product of `depth` columns. */
+static void multiply(const float *restrict a, const float *restrict x, size_t depth, sc_vec *restrict tile) {
+    sc_vec acc[ROWS][VECTORS];
+    for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < VECTORS; v++) acc[r][v] = tile[r * VECTORS + v];
+    for (size_t k = 0; k < depth; k++, a += ROWS, x += PANEL) {
+        sc_vec b[VECTORS];
+        for (int v = 0; v < VECTORS; v++) b[v] = *(const sc_vec *)(const void *)(x + v * SC_LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < ROWS; r++) {
+            const sc_vec value = sc_spread(a[r]);
+            for (int v = 0; v < VECTORS; v++) acc[r][v] += value * b[v];
+        }
+    }
+    for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < VECTORS; v++) tile[r * VECTORS + v] = acc[r][v];
+}
+
+/* What a tile begins with: sums of columns before, or bias and residual. */
+static void begin_tile(const sc_dense *w, const sc_call *c, float *tile, size_t row, size_t rows, size_t n, size_t count,
+                       int first) {
+    memset(tile, 0, sizeof(float) * ROWS * PANEL);
+    const float *source = first ? c->residual : c->y;
+    const size_t lds = first ? c->ldr : c->ldy;
+    for (size_t r = 0; r < rows; r++) {
+        if (source) memcpy(tile + r * PANEL, source + (row + r) * lds + n, count * sizeof *tile);
+        if (first && w->epilogue.bias)
+            for (size_t i = 0; i < count; i++) tile[r * PANEL + i] += w->epilogue.bias[row + r];
+    }
+}
+
+static void end_tile(const sc_dense *w, const sc_call *c, float *tile, size_t row, size_t rows, size_t n, size_t count,
+                     int last) {
+    for (size_t r = 0; r < rows; r++) {
+        if (last && w->epilogue.relu)
+            for (size_t i = 0; i < count; i++) tile[r * PANEL + i] = sc_relu1(tile[r * PANEL + i]);
+        memcpy(c->y + (row + r) * c->ldy + n, tile + r * PANEL, count * sizeof *tile);
+    }
+}
+
+/* part.r0 and part.r1 count panels of rows. */
+int sc_dense_part(const sc_dense *w, const sc_call *call, sc_part part) {
+    const size_t k = (size_t)w->k, m = (size_t)w->m;
+    const size_t panels = sc_min(PANELS, (part.n1 - part.n0 + PANEL - 1) / PANEL);
+    float *packed = sc_scratch(panels * PANEL * DEPTH);
+    if (!packed) return -1;
+    float tile[ROWS * PANEL] __attribute__((aligned(SC_ALIGN)));
+    for (size_t n0 = part.n0; n0 < part.n1; n0 += PANELS * PANEL) {
+        const size_t end = sc_min(part.n1, n0 + PANELS * PANEL);
+        for (size_t k0 = 0; k0 == 0 || k0 < k; k0 += DEPTH) {
+            const size_t depth = sc_min(DEPTH, k - k0);
+            for (size_t n = n0; n < end; n += PANEL)
+                sc_pack(packed + (n - n0) * DEPTH, PANEL, call->x + k0 * call->ldx + n, call->ldx, depth,
+                        sc_min(PANEL, end - n));
+            for (size_t g = part.r0; g < part.r1; g++) {
+                const size_t row = g * ROWS, rows = sc_min(ROWS, m - row);
+                for (size_t n = n0; n < end; n += PANEL) {
+                    const size_t count = sc_min(PANEL, end - n);
+                    begin_tile(w, call, tile, row, rows, n, count, k0 == 0);
+                    multiply(w->values + (g * k + k0) * ROWS, packed + (n - n0) * DEPTH, depth, (sc_vec *)(void *)tile);
+                    end_tile(w, call, tile, row, rows, n, count, k0 + depth >= k);
+                }
+            }
+        }
+    }
+    free(packed);
+    return 0;
+}
+
+int sc_dense_rows(void) {
+    return SC_DENSE_ROWS;
+}

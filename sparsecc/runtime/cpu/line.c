@@ -1,0 +1,84 @@
+/* Straight-line code over panels of X: loops, scratch panels for what does not fill a vector, threads. */
+#include "internal.h"
+
+/* Between packed panels, so that equal rows of neighbouring panels do not fall into one set of the cache. */
+enum { GAP = 16 };
+
+/* Full panels are copied vector by vector, row by row of X, which reads memory in order. */
+#define PACK_PANELS(name, type)                                                                                       \
+    static void name(float *to, size_t step, const float *x, size_t ldx, size_t rows, size_t panels) {                \
+        const size_t lanes = sizeof(type) / sizeof(float);                                                            \
+        for (size_t k = 0; k < rows; k++)                                                                             \
+            for (size_t p = 0; p < panels; p++)                                                                       \
+                *(type *)(void *)(to + p * step + k * lanes) = *(const type *)(const void *)(x + k * ldx + p * lanes); \
+    }
+typedef float vec8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float vec16 __attribute__((vector_size(64), aligned(4), may_alias));
+PACK_PANELS(pack8, vec8)
+PACK_PANELS(pack16, vec16)
+
+/* A batch of groups on one panel: x the panel's rows of the block, y and source its positions. */
+static void run_groups(const sc_line *w, int64_t block, size_t g0, size_t g1, const float *x, size_t ldx, float *y,
+                       size_t ldy, const float *source, size_t lds) {
+    for (size_t g = g0; g < g1; g++) {
+        const sc_chunk *chunk = &w->table[(size_t)(block * w->groups) + g];
+        chunk->run((const char *)x, (const char *)(w->values + chunk->first) + w->ahead, (char *)y, ldy * sizeof *y,
+                   (const char *)source, lds * sizeof *source, ldx * sizeof *x);
+    }
+}
+
+/* Positions n0 to n1, a multiple of the lanes. */
+static int run_panels(const sc_line *w, const sc_call *c, sc_part part) {
+    const size_t lanes = (size_t)w->lanes, width = (size_t)w->width, all = (part.n1 - part.n0) / lanes;
+    const size_t most = sc_min(all, (size_t)w->panels), step = width * lanes + GAP;
+    float *packed = NULL;
+    if (w->pack && !(packed = sc_scratch(most * step))) return -1;
+    for (size_t p0 = 0; p0 < all; p0 += most) {
+        const size_t panels = sc_min(most, all - p0), n0 = part.n0 + p0 * lanes;
+        for (int64_t block = 0; block < w->blocks; block++) {
+            const size_t k0 = (size_t)block * width, rows = sc_min(width, (size_t)w->k - k0);
+            const float *x = c->x + k0 * c->ldx + n0;
+            if (packed) (lanes == 16 ? pack16 : pack8)(packed, step, x, c->ldx, rows, panels);
+            /* Later blocks add to what is in Y. */
+            const float *source = block == 0 && c->residual ? c->residual : c->y;
+            const size_t lds = block == 0 && c->residual ? c->ldr : c->ldy;
+            for (size_t g = part.r0; g < part.r1; g += (size_t)w->batch) {
+                const size_t end = sc_min(g + (size_t)w->batch, part.r1);
+                for (size_t p = 0; p < panels; p++)
+                    run_groups(w, block, g, end, packed ? packed + p * step : x + p * lanes, packed ? lanes : c->ldx,
+                               c->y + n0 + p * lanes, c->ldy, source + n0 + p * lanes, lds);
+            }
+        }
+    }
+    free(packed);
+    return 0;
+}
+
+/* Positions n0 to n1, fewer than the lanes: on copies filled up with zeros. */
+static int run_rest(const sc_line *w, const sc_call *c, sc_part part) {
+    const size_t lanes = (size_t)w->lanes, count = part.n1 - part.n0, k = (size_t)w->k, m = (size_t)w->m;
+    float *x = sc_scratch((k + m) * lanes), *y = x + k * lanes;
+    if (!x) return -1;
+    sc_pack(x, lanes, c->x + part.n0, c->ldx, k, count);
+    const size_t first = part.r0 * (size_t)w->height, last = sc_min(part.r1 * (size_t)w->height, m);
+    if (c->residual)
+        for (size_t i = first; i < last; i++) {
+            const size_t row = (size_t)w->rows[i];
+            sc_pack(y + row * lanes, lanes, c->residual + row * c->ldr + part.n0, c->ldr, 1, count);
+        }
+    for (int64_t block = 0; block < w->blocks; block++)
+        run_groups(w, block, part.r0, part.r1, x + (size_t)(block * w->width) * lanes, lanes, y, lanes, y, lanes);
+    for (size_t i = first; i < last; i++) {
+        const size_t row = (size_t)w->rows[i];
+        memcpy(c->y + row * c->ldy + part.n0, y + row * lanes, count * sizeof *y);
+    }
+    free(x);
+    return 0;
+}
+
+int sc_line_part(const sc_line *w, const sc_call *call, sc_part part) {
+    const size_t full = part.n0 + (part.n1 - part.n0) / (size_t)w->lanes * (size_t)w->lanes;
+    if (full > part.n0 && run_panels(w, call, (sc_part){part.n0, full, part.r0, part.r1}) != 0) return -1;
+    if (full < part.n1 && run_rest(w, call, (sc_part){full, part.n1, part.r0, part.r1}) != 0) return -1;
+    return 0;
+}

@@ -1,0 +1,124 @@
+/* Calls cut to parts, and a pool of threads that wait for them. */
+#define _POSIX_C_SOURCE 200809L
+#include <pthread.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+enum { MOST = 256 };
+
+/* One call at a time uses the pool; another that comes meanwhile runs on its own thread alone. */
+static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER, done = PTHREAD_COND_INITIALIZER;
+static struct {
+    int threads; /* that exist, besides the callers */
+    pid_t owner; /* a process that was forked has none of its parent's threads */
+    sc_task *task;
+    const void *context;
+    int count, next, left, failed;
+    unsigned round;
+} pool;
+
+/* Takes indices until none is left; called and left with the lock held. */
+static void work(void) {
+    while (pool.next < pool.count) {
+        const int index = pool.next++;
+        sc_task *const task = pool.task;
+        const void *const context = pool.context;
+        pthread_mutex_unlock(&lock);
+        const int status = task(context, index);
+        pthread_mutex_lock(&lock);
+        if (status != 0) pool.failed = 1;
+        if (--pool.left == 0) pthread_cond_signal(&done);
+    }
+}
+
+static void *serve(void *unused) {
+    (void)unused;
+    pthread_mutex_lock(&lock);
+    for (;;) {
+        work();
+        pthread_cond_wait(&wake, &lock);
+    }
+    return NULL;
+}
+
+static void grow(int threads) {
+    if (pool.owner != getpid()) {
+        pool.owner = getpid();
+        pool.threads = 0;
+    }
+    while (pool.threads < threads) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, serve, NULL) != 0) return; /* fewer do the same work */
+        pthread_detach(thread);
+        pool.threads++;
+    }
+}
+
+int sc_parallel(sc_task *task, const void *context, int count) {
+    int failed = 0;
+    if (count <= 1 || pthread_mutex_trylock(&busy) != 0) {
+        for (int i = 0; i < count; i++) failed |= task(context, i) != 0;
+        return failed ? -1 : 0;
+    }
+    pthread_mutex_lock(&lock);
+    grow(sc_min((size_t)count - 1, MOST));
+    pool.task = task;
+    pool.context = context;
+    pool.count = pool.left = count;
+    pool.next = pool.failed = 0;
+    pthread_cond_broadcast(&wake);
+    work();
+    while (pool.left > 0) pthread_cond_wait(&done, &lock);
+    failed = pool.failed;
+    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&busy);
+    return failed ? -1 : 0;
+}
+
+/* A call in equal parts: of positions while there are panels for all threads, else of rows. */
+typedef struct split {
+    const void *w;
+    const sc_call *call;
+    size_t rows, panel;
+    int parts, by_rows;
+    int (*run)(const void *w, const sc_call *call, sc_part part);
+} split;
+
+static int run_split(const void *context, int index) {
+    const split *s = context;
+    const size_t i = (size_t)index, parts = (size_t)s->parts;
+    sc_part part = {0, s->call->n, 0, s->rows};
+    if (s->by_rows) {
+        part.r0 = s->rows * i / parts;
+        part.r1 = s->rows * (i + 1) / parts;
+    } else {
+        const size_t panels = (s->call->n + s->panel - 1) / s->panel;
+        part.n0 = panels * i / parts * s->panel;
+        part.n1 = sc_min(panels * (i + 1) / parts * s->panel, s->call->n);
+    }
+    return s->run(s->w, s->call, part);
+}
+
+static int run_parts(split s, int threads) {
+    if (s.call->n == 0 || s.rows == 0) return 0;
+    const size_t panels = (s.call->n + s.panel - 1) / s.panel, wanted = (size_t)(threads < MOST ? threads : MOST);
+    /* With fewer than four panels a thread, an uneven share costs more than reading X twice. */
+    s.by_rows = panels % wanted != 0 && panels < 4 * wanted;
+    s.parts = (int)sc_min(wanted, s.by_rows ? s.rows : panels);
+    return sc_parallel(run_split, &s, s.parts);
+}
+
+#define RUN(kernel, count, width)                                                          \
+    static int kernel##_any(const void *w, const sc_call *call, sc_part part) {            \
+        return kernel##_part(w, call, part);                                               \
+    }                                                                                      \
+    int kernel##_run(const kernel *w, const sc_call *call, int threads) {                  \
+        return run_parts((split){w, call, (size_t)(count), width, 1, 0, kernel##_any}, threads); \
+    }
+RUN(sc_line, w->groups, (size_t)w->lanes)
+RUN(sc_csr, (w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, 4 * SC_LANES)
+RUN(sc_dense, (w->m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS, SC_DENSE_VECTORS *SC_LANES)
+RUN(sc_vector, (w->m + SC_VECTOR_ROWS - 1) / SC_VECTOR_ROWS, 1)

@@ -1,0 +1,149 @@
+/* Products of a constant matrix W [M, K] and X [K, N] on a CPU: y = f(W x + bias + residual), f32.
+ *
+ * X and Y are row-major; strides count elements and rows need not be aligned. Kernels differ in how they hold W. All
+ * of them take any N, keep no state between calls, may run in several threads at once, and return 0, or -1 when
+ * memory for their scratch panels cannot be had. Stored nonzeros see NaN and infinities of X as IEEE 754 says; a
+ * zero of W that is not stored is not multiplied. Dense kernels multiply every zero.
+ */
+#ifndef SC_H
+#define SC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Lanes of the widest vector, and of the panels that scratch copies of X are cut to. */
+#if defined(__AVX512F__)
+#define SC_LANES 16
+#elif defined(__AVX__)
+#define SC_LANES 8
+#else
+#define SC_LANES 4
+#endif
+
+/* One call. Positions are columns of X and Y. */
+typedef struct sc_call {
+    const float *x;
+    size_t ldx;
+    float *y;
+    size_t ldy;
+    size_t n;
+    const float *residual; /* [M, N] that is added, or NULL */
+    size_t ldr;
+} sc_call;
+
+/* What is fused to the product. */
+typedef struct sc_epilogue {
+    const float *bias; /* [M], or NULL */
+    int32_t relu;      /* results below 0 become 0; NaN stays */
+} sc_epilogue;
+
+/* A part of a call: positions and rows (of whatever the kernel counts as rows) from first to end. */
+typedef struct sc_part {
+    size_t n0, n1;
+    size_t r0, r1;
+} sc_part;
+
+/* Straight-line code: see sparsecc/cpu/assembly.py. Strides in bytes. */
+typedef void sc_chunk_code(const char *x, const char *a, char *y, size_t ldy, const char *source, size_t lds, size_t ldx);
+
+typedef struct sc_chunk {
+    sc_chunk_code *run;
+    uint64_t first; /* of its values */
+} sc_chunk;
+
+typedef struct sc_line {
+    int64_t m, k;
+    int64_t lanes;          /* of the vectors in the code */
+    int64_t width;          /* columns of a block */
+    int64_t blocks, groups; /* the table is [blocks][groups] */
+    int64_t height;         /* rows of a group */
+    const sc_chunk *table;
+    const float *values; /* of all chunks */
+    int64_t ahead;       /* bytes from a chunk's values to where its pointer to them stands */
+    sc_epilogue epilogue;
+    const int32_t *rows; /* [M] row of the result of each row of each group */
+    /* The schedule: any is right, some are faster. */
+    int64_t panels; /* of X that run through a block of columns before the next */
+    int64_t batch;  /* groups that run over those panels one after another */
+    int64_t pack;   /* X is copied to panels first */
+} sc_line;
+
+/* Exact CSR over panels, driven by data. Entries of a row stand together, for each block of columns. Rows may be in
+ * another order in each block, inside segments of SC_CSR_ROWS. */
+enum { SC_CSR_ROWS = 64 };
+
+typedef struct sc_entry {
+    float value;
+    uint32_t column; /* inside the block */
+} sc_entry;
+
+typedef struct sc_csr {
+    int64_t m, k;
+    int64_t width, blocks;
+    const int64_t *begin;    /* [blocks][m + 1] into entries */
+    const sc_entry *entries; /* by block, by place of the row */
+    const int32_t *rows;     /* [blocks][m] row of the result at each place */
+    sc_epilogue epilogue;
+} sc_csr;
+
+/* Matrix times vector: tiles of SC_VECTOR_ROWS rows and SC_VECTOR_COLUMNS columns; every step of a tile multiplies
+ * at most one value of each of its rows. */
+enum { SC_VECTOR_ROWS = 16, SC_VECTOR_COLUMNS = 32 };
+
+typedef struct sc_step {
+    float value[SC_VECTOR_ROWS];
+    uint8_t column[SC_VECTOR_ROWS]; /* inside the tile */
+} sc_step;
+
+typedef struct sc_vector {
+    int64_t m, k;
+    int64_t tiles;         /* of columns */
+    const int64_t *begin;  /* [groups of rows][tiles + 1] into steps */
+    const sc_step *steps;
+    const uint16_t *masks; /* of each step: which rows have a value */
+    const int32_t *rows;   /* [m] row of the result at each place */
+    sc_epilogue epilogue;
+} sc_vector;
+
+/* Dense: panels of rows, column by column. */
+typedef struct sc_dense {
+    int64_t m, k;
+    const float *values; /* [ceil(m / SC_DENSE_ROWS)][k][SC_DENSE_ROWS], rows beyond m are 0 */
+    sc_epilogue epilogue;
+} sc_dense;
+
+#if SC_LANES == 16
+enum { SC_DENSE_ROWS = 14, SC_DENSE_VECTORS = 2 };
+#elif SC_LANES == 8
+enum { SC_DENSE_ROWS = 6, SC_DENSE_VECTORS = 2 };
+#else
+enum { SC_DENSE_ROWS = 8, SC_DENSE_VECTORS = 3 };
+#endif
+
+int sc_line_part(const sc_line *w, const sc_call *call, sc_part part);
+int sc_csr_part(const sc_csr *w, const sc_call *call, sc_part part);
+int sc_dense_part(const sc_dense *w, const sc_call *call, sc_part part);
+int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part);
+
+/* Whole calls, cut to parts for so many threads (at least 1). sc_vector_run wants n = 1. */
+int sc_line_run(const sc_line *w, const sc_call *call, int threads);
+int sc_csr_run(const sc_csr *w, const sc_call *call, int threads);
+int sc_dense_run(const sc_dense *w, const sc_call *call, int threads);
+int sc_vector_run(const sc_vector *w, const sc_call *call, int threads);
+
+/* Rows that sc_dense packs together, which depends on the instructions this was compiled for. */
+int sc_dense_rows(void);
+/* Whether this CPU has the instructions this was compiled for. */
+int sc_supported(void);
+
+/* Runs task(context, index) for each index below count, on that many threads if it can. */
+typedef int sc_task(const void *context, int index);
+int sc_parallel(sc_task *task, const void *context, int count);
+
+/* Seconds of the fastest of several runs of a kernel, for at most `budget` seconds; below 0 when one failed. */
+typedef int sc_run(const void *w, const sc_call *call, int threads);
+double sc_time(sc_run *run, const void *w, const sc_call *call, int threads, double budget);
+/* Multiply-adds of the widest vector that one core starts per second, times its lanes and 2. */
+double sc_peak(double budget);
+
+#endif
