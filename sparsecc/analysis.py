@@ -10,8 +10,9 @@ import numpy as np
 from sparsecc.cover.laws import Pattern
 from sparsecc.operator import Operator
 from sparsecc.patterns import Structure, pattern_of, recognise, unstructured
+from sparsecc.patterns.generate import VNM_WIDTH
 from sparsecc.schedule.bound import cycle_bound
-from sparsecc.schedule.choose import Choice, choose
+from sparsecc.schedule.choose import Candidate, Choice, choose
 from sparsecc.schedule.cost import Plan
 from sparsecc.schedule.indexed import IndexedPlan, step_rows
 from sparsecc.target import Target
@@ -46,7 +47,7 @@ class Analysis:
     cells: int
     dense_cells: int
     fill: float
-    """Nonzeros / points of the cells of the best cover."""
+    """Nonzeros / points of the cells of the best cover, or of the values kept of them."""
     padding: int
     """Zeros of W computed in it."""
     weight_bytes: int
@@ -81,12 +82,11 @@ class Search:
 
 def analyze(operator: Operator, target: Target, search: Search) -> Analysis:
     """All of it. target: with the operator's input type."""
-    w = operator.weight
     m, n, k = operator.shape
-    pattern = Pattern(m, k, np.asarray(w.indptr, np.int64), np.asarray(w.indices, np.int32))
+    pattern = operator.pattern
     choice = choose(pattern, n, target, search.effort, search.seed)
-    refusing = [c for c in choice.candidates if c.cells < choice.dense.cells]
-    # A cover that refuses nothing is the dense plan by another name.
+    refusing = [c for c in choice.candidates if c.cells < choice.dense.cells or _kept_share(c.plan)]
+    # A cover that refuses nothing, neither cells nor values, is the dense plan by another name.
     best = min(refusing or choice.candidates, key=lambda c: c.plan.estimate.cycles)
     dense = choice.dense.plan.estimate.cycles
     taken = choice.best.plan.estimate.cycles
@@ -95,7 +95,7 @@ def analyze(operator: Operator, target: Target, search: Search) -> Analysis:
         best, verdict = choice.best, "chosen"
     else:
         verdict = "eligible" if refusing else "refused"
-    points = best.cells * target.unit[0] * target.unit[2]
+    points = _points(best, target)
     break_even = None if verdict == "chosen" else _break_even(m, k, n, target, search)
     structure = recognise(pattern)
     found = Analysis(
@@ -127,17 +127,19 @@ def analyze(operator: Operator, target: Target, search: Search) -> Analysis:
 
 
 def _with_why(found: Analysis, structure: Structure, choice: Choice, target: Target) -> Analysis:
-    refused = 100 * (1 - found.cells / found.dense_cells)
+    refused = 100 * max(0.0, 1 - found.cells / found.dense_cells)
+    best = next((c for c in (choice.best, *choice.candidates) if c.name == found.best), choice.best)
+    kept = _kept_words(best.plan)
     gain = max(found.dense_cycles, 1) / max(found.sparse_cycles, 1)
     match found.verdict:
         case "chosen":
             why = (
-                f"{found.best} refuses {refused:.0f} % of the cells, fill {found.fill:.2f}; "
+                f"{found.best} refuses {refused:.0f} % of the cells{kept}, fill {found.fill:.2f}; "
                 f"bound by {found.bound_by}"
             )
         case "eligible":
             why = (
-                f"{found.best} refuses {refused:.0f} % of the cells, fill {found.fill:.2f}, but takes "
+                f"{found.best} refuses {refused:.0f} % of the cells{kept}, fill {found.fill:.2f}, but takes "
                 f"{1 / gain:.2f} of the dense cycles: bound by {found.bound_by}, {found.weight_bytes} bytes "
                 f"of weights (dense {found.dense_weight_bytes})"
             )
@@ -148,15 +150,53 @@ def _with_why(found: Analysis, structure: Structure, choice: Choice, target: Tar
         why += f"; density {found.density:.3g} is {relation} break-even {found.break_even:.2g}"
     leaf = structure.parts[-1] if structure.parts else structure
     if leaf.kind in ("nm", "vnm"):
-        why += f"; {leaf} needs units that skip inside groups, {target.name} has none"
+        why += f"; {_native(found, leaf, target)}"
     return replace(found, why=why)
+
+
+def _native(found: Analysis, leaf: Structure, target: Target) -> str:
+    """What an N:M pattern is worth, to the target or to another one."""
+    parameters = dict(leaf.parameters)
+    # V:N:M is N:4 in the columns that a block of rows keeps.
+    keep, group = int(parameters["n"]), VNM_WIDTH if leaf.kind == "vnm" else int(parameters["m"])
+    pattern = f"{keep}:{group}"
+    if any(kept.keep * group >= keep * kept.group for kept in target.kept_patterns):
+        return f"{leaf} fits the unit's {', '.join(map(str, target.kept_patterns))}"
+    has = ", ".join(map(str, target.kept_patterns))
+    return (
+        f"{leaf} fills {100 * found.cells / found.dense_cells:.0f} % of the cells to {found.fill:.2f}, and "
+        f"{target.name} {f'skips inside groups only as {has}' if has else 'cannot skip inside them'}: a unit "
+        f"that takes {pattern} would do {group / keep:.1f}x less work"
+    )
+
+
+def _kept_share(plan: Plan | IndexedPlan) -> float:
+    """Tiles of weights that are compressed, of all."""
+    compressed = None if isinstance(plan, IndexedPlan) else plan.tiles.compressed
+    return float(compressed.mean()) if compressed is not None and len(compressed) else 0.0
+
+
+def _kept_words(plan: Plan | IndexedPlan) -> str:
+    share = 100 * _kept_share(plan)
+    if not share or isinstance(plan, IndexedPlan) or plan.packing is None:
+        return ""
+    return f", {share:.0f} % of the tiles kept are {plan.packing.kept}"
+
+
+def _points(candidate: Candidate, target: Target) -> int:
+    """Points of W that are computed: of whole cells, or of the values kept of them."""
+    m, _, k = target.unit
+    if isinstance(candidate.plan, IndexedPlan) or not _kept_share(candidate.plan):
+        return candidate.cells * m * k
+    tiles, bands = candidate.plan.tiles, candidate.plan.bands
+    return int((-(-bands.rows[tiles.band] // m) * -(-tiles.depth // k)).sum()) * m * k
 
 
 def _weight_bytes(plan: Plan | IndexedPlan, target: Target) -> int:
     if isinstance(plan, IndexedPlan):
         weights, index = step_rows(target)
         return len(plan.cells) * (weights + 2 * index) * target.row_bytes
-    return int(plan.bands.rows[plan.tiles.band].sum()) * target.row_bytes if len(plan.tiles.band) else 0
+    return int(plan.tiles.weight_rows.sum()) * target.row_bytes
 
 
 @lru_cache(maxsize=4096)

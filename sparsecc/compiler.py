@@ -38,6 +38,7 @@ from sparsecc.interpreters import tu as tu_interpreter
 from sparsecc.model import model_module
 from sparsecc.operator import Operator, masked_operator_of, operator_of
 from sparsecc.passes.sparse_compact import MODES, tried
+from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import tensor_unit
 from sparsecc.replay import replay
 from sparsecc.report import Report
@@ -358,6 +359,7 @@ def compile(
     effort: int = 1,
     x: Array | tuple[Array, ...] | None = None,
     plan: str = "auto",
+    pattern: str | None = None,
     passes: Sequence[ModulePass] | None = None,
     name: str | None = None,
     check_stages: bool = False,
@@ -371,10 +373,10 @@ def compile(
     (columns of X), given by the mask for "sddmm". k: inner dimension for "sddmm". dtype: the input type, the
     target's first by default. seed: for values the file does not have, for inputs, and for the search.
     effort: how hard covers are searched for, 0 to 3. x: X [K, N], or (A [M, K], B [K, N]), to check with,
-    random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact. passes:
-    a pipeline of your own instead. check_stages: interpret every stage and compare. confirm: the
-    simulator decides between the best covers and schedules, the dense plan among them, if there is a C
-    compiler; else the cost model does.
+    random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact. pattern:
+    N:M or V:N:M, which W must have. passes: a pipeline of your own instead. check_stages: interpret every
+    stage and compare. confirm: the simulator decides between the best covers and schedules, the dense plan
+    among them, if there is a C compiler; else the cost model does.
     Raises UserError.
     """
     if plan not in MODES and plan not in STRATEGIES:
@@ -404,6 +406,8 @@ def compile(
         if op == "sddmm"
         else operator_of(source, n, chip, dtype, seed, name)
     )
+    if pattern is not None:
+        check_declared(operator.pattern, pattern, operator.name)
     chip = chip.with_type(operator.in_type)
     given = operator.random_inputs(seed) if x is None else x if isinstance(x, tuple) else (x,)
     check = operator.reference(operator.checked_inputs(given))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.codegen.folder import Check
+from sparsecc.cover.laws import Pattern
 from sparsecc.errors import UserError
 from sparsecc.importers import Matrix, load_matrix
 from sparsecc.importers.matrix import (
@@ -54,6 +55,12 @@ class Operator(ABC):
 
     op: ClassVar[str]
     """What the command line calls the operation."""
+
+    @property
+    def pattern(self) -> Pattern:
+        """Where the nonzeros stand."""
+        w = self.weight
+        return Pattern(*w.shape, np.asarray(w.indptr, np.int64), np.asarray(w.indices, np.int32))
 
     @property
     @abstractmethod

@@ -26,6 +26,7 @@ from sparsecc.importers import load_matrix
 from sparsecc.importers.files import damaged, read_file, unpack
 from sparsecc.importers.smtx import parse_smtx
 from sparsecc.operator import operator_of
+from sparsecc.patterns.declared import check_declared
 from sparsecc.target import Target
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Options:
     n: int
     dtype: str | None
     search: Search
+    pattern: str | None = None
+    """N:M or V:N:M that every matrix is to have."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,7 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
     target.with_type(arguments.dtype or target.in_type)
     tasks = tasks_of(arguments.path)
     options = Options(
-        arguments.target, arguments.n, arguments.dtype, Search(arguments.effort, arguments.seed)
+        arguments.target,
+        arguments.n,
+        arguments.dtype,
+        Search(arguments.effort, arguments.seed),
+        arguments.pattern,
     )
     with _progress(len(tasks), arguments.quiet) as done:
         rows: list[Row] = []
@@ -162,6 +169,8 @@ def analyze_task(task: Task, options: Options) -> Row:
         else:
             matrix = parse_smtx(task.data, source=task.source, name=task.name)
         operator = operator_of(matrix, options.n, target, options.dtype, options.search.seed, task.name)
+        if options.pattern is not None:
+            check_declared(operator.pattern, options.pattern, operator.name)
         return analyze(operator, target.with_type(operator.in_type), options.search)
     except UserError as error:
         return Failure(task.name, str(error))

@@ -114,6 +114,9 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
         "--effort", type=int, default=1, choices=range(4), metavar="0..3",
         help="how hard to search for covers (default: 1)",
     )  # fmt: skip
+    command.add_argument(
+        "--pattern", metavar="N:M|V:N:M", help="refuse a matrix that does not have this pattern, such as 2:4"
+    )
     command.add_argument("--dump-ir", metavar="DIR", help="write the IR of every stage, numbered")
     command.add_argument(
         "--check-stages", action="store_true", help="interpret every stage and compare the values"
@@ -133,6 +136,9 @@ def _add_analyze(command: argparse.ArgumentParser) -> None:
         "--effort", type=int, default=1, choices=range(4), metavar="0..3",
         help="how hard to search for covers (default: 1)",
     )  # fmt: skip
+    command.add_argument(
+        "--pattern", metavar="N:M|V:N:M", help="refuse a matrix that does not have this pattern, such as 2:4"
+    )
     command.add_argument("--seed", type=int, default=0, metavar="S", help="of random values and the control")
     command.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (default: 1)")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -169,6 +175,7 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
         seed=arguments.seed,
         x=x,
         plan=arguments.plan,
+        pattern=arguments.pattern,
         effort=arguments.effort,
         check_stages=arguments.check_stages,
         progress=progress,
