@@ -72,7 +72,7 @@ class Estimate:
     ramp: float
     """First load, last drain and store: what overlaps with nothing."""
     phases: float = 0.0
-    """Compute or load, whichever takes longer at the time, summed: loads run ahead by few steps only."""
+    """What takes longest at the time, of computing, loading and moving, summed: none runs far ahead."""
     slots: int = 2
     """Blocks of accumulators: the more, the less a block waits for the store of one before it."""
 
@@ -147,44 +147,57 @@ def store_cycles(columns: int, scattered: bool, target: Target) -> int:
     return data_cycles(row_bytes, target) + overhead * requests(row_bytes, target)
 
 
-def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: int, n: int, target: Target,
-             knobs: Knobs) -> Estimate:  # fmt: skip
-    """Cycles of a cover of an m x k matrix times k x n under these knobs; m: places of the row order."""
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Cycles that each tile use, in the order of execution, takes of three engines in all panels of N."""
+
+    compute: NDArray[np.float64]
+    load: NDArray[np.float64]
+    """Its weights, and its rows of X as far as they are not in the scratchpad."""
+    move: NDArray[np.float64]
+    steps: int
+    """Steps in one panel: runs of tiles, as many as a weight slot holds."""
+    misses: float
+    """Tiles of X loaded in one panel."""
+
+
+def work_of(metaops: MetaOps, bands: Bands, tiles: Tiles, n: int, target: Target, knobs: Knobs) -> Work:
+    """What the tiles of a cover ask of the engines under these knobs."""
     array, dma = target.array, target.dma
-    in_bytes = target.element_bytes(target.in_type)
-    passes = panels(n, knobs, target)
-    n_tiles = -(-n // array.cols)
-    height = bands.rows[tiles.band] if len(tiles.band) else np.zeros(0, np.int64)
-    # Steps: runs of tiles, as many as a weight slot holds.
-    run_tiles = np.diff(tiles.runs, append=len(tiles.band))
+    passes, uses = panels(n, knobs, target), len(tiles.source)
+    height = bands.rows[tiles.band] if uses else np.zeros(0, np.int64)
+    run_tiles = np.diff(tiles.runs, append=uses)
     per_step = np.clip(knobs.weight_rows // tiles.weight_rows[tiles.runs], 1, knobs.step_tiles)
     steps = int((-(-run_tiles // per_step)).sum())
+    compute = tile_cycles(height, tiles.depth, n, target)
 
-    tile_compute = tile_cycles(height, tiles.depth, n, target)
-    if array.kind == "ws":
-        instructions = 2.0 * len(tiles.band) * n_tiles
-        move = 0.0
-    else:
-        width = target.move.bytes_per_cycle
-        moved = (
-            float(tiles.weight_rows.sum()) * target.row_bytes * passes
-            + float(tiles.rows.sum()) * n_tiles * target.row_bytes
-        )
-        move = moved / width + (steps + len(tiles.band)) * passes * target.move.latency
-        instructions = (2.0 * len(tiles.band) + steps) * passes
+    move = np.zeros(uses)
+    if array.kind == "mma":
+        # Weights go to L0 step by step, tiles of X one by one.
+        moved = (tiles.weight_rows * passes + tiles.rows * -(-n // array.cols)) * target.row_bytes
+        latency = (1 + steps / max(uses, 1)) * passes * target.move.latency
+        move = moved / target.move.bytes_per_cycle + latency
 
-    panel_bytes = min(n, knobs.panel_tiles * array.cols) * in_bytes
+    panel_bytes = min(n, knobs.panel_tiles * array.cols) * target.element_bytes(target.in_type)
     distinct = tiles.distinct
-    uses = len(tiles.source)
-    misses = distinct + (uses - distinct) * max(0.0, 1 - knobs.x_slots / max(distinct, 1))
+    again = max(0.0, 1 - knobs.x_slots / max(distinct, 1))
     gathered = bool((metaops.table[:, K_MAP] >= 0).any())
     overhead = dma.gather_overhead if gathered else dma.row_overhead
     x_row = data_cycles(panel_bytes, target) + overhead * requests(panel_bytes, target)
     x_index = data_cycles(4 * tile_columns(target, knobs.kept), target) if gathered else 0
-    share = misses / max(uses, 1)
-    tile_x = (tiles.rows * float(x_row) + x_index) * share
-    tile_load = (tiles.weight_rows * (target.row_bytes / dma.bytes_per_cycle) + tile_x) * passes
-    compute, load = float(tile_compute.sum()), float(tile_load.sum())
+    x_load = (tiles.rows * float(x_row) + x_index) * np.where(tiles.first_use, 1.0, again)
+    load = (tiles.weight_rows * data_cycles(target.row_bytes, target) + x_load) * passes
+    return Work(compute, load, move, steps, distinct + (uses - distinct) * again)
+
+
+def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: int, n: int, target: Target,
+             knobs: Knobs) -> Estimate:  # fmt: skip
+    """Cycles of a cover of an m x k matrix times k x n under these knobs; m: places of the row order."""
+    array, dma = target.array, target.dma
+    passes, uses = panels(n, knobs, target), len(tiles.source)
+    work = work_of(metaops, bands, tiles, n, target, knobs)
+    engines = (work.compute, work.load, work.move)
+    compute, load, move = (float(cycles.sum()) for cycles in engines)
 
     scattered = not order.is_natural
     columns = min(n, knobs.panel_tiles * array.cols)
@@ -198,8 +211,14 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
         y_row += target.scatter_add.row_cycles
     store = (float(m) * y_row + zeros) * passes + (m * 4 / dma.bytes_per_cycle if scattered else 0)
 
-    instructions += passes * (steps + misses + 2 * m / knobs.block_rows)
-    ramp = 2 * dma.latency + load / passes / max(steps, 1) + min(m, knobs.block_rows) * y_row
+    if array.kind == "ws":
+        instructions = 2.0 * uses * -(-n // array.cols)
+    else:
+        instructions = (2.0 * uses + work.steps) * passes
+    instructions += passes * (work.steps + work.misses + 2 * m / knobs.block_rows)
+    # The busier of loading and computing begins when, or ends after, one step of the other.
+    step = min(load, max(compute, move)) / passes / max(work.steps, 1)
+    ramp = 2 * dma.latency + step + min(m, knobs.block_rows) * y_row
     if array.kind == "mma":
         ramp += array.latency
     elif not array.fill_in_occupancy:
@@ -208,10 +227,10 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
         # Blocks without steps wait for accumulators, and hold up what is behind them.
         ramp += store * (1 - float(live_blocks(bands, m, knobs.block_rows).mean()))
     issue = instructions * target.queues.issue_gap
-    # What a ring of steps holds is loaded while as much is computed.
+    # What a ring of steps holds is loaded while as much is moved and computed.
     phase = np.arange(0, uses, knobs.ring * knobs.step_tiles)
-    sums = (np.add.reduceat(cycles, phase) if uses else np.zeros(0) for cycles in (tile_compute, tile_load))
-    phases = float(np.maximum(*sums).sum())
+    sums = [np.add.reduceat(cycles, phase) if uses else phase for cycles in engines]
+    phases = float(np.max(sums, axis=0).sum())
     return Estimate(compute, load, store, move, issue, ramp, phases, knobs.acc_slots)
 
 

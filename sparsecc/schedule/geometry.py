@@ -200,13 +200,20 @@ class Tiles:
         return self.source * (int(self.rows.max(initial=0)) + 1) + self.rows
 
     @cached_property
-    def distinct(self) -> int:
-        """Tiles of X that differ; of those with the same first row, all short ones are taken for one."""
+    def first_use(self) -> NDArray[np.bool_]:
+        """Whether no use before is of the same tile; of those with one first row, all short ones are one."""
         listed, short = self.source >= LISTED, self.rows < self.rows.max(initial=0)
         number = 4 * np.where(listed, self.source - LISTED, self.source) + 2 * listed + short
-        found = np.zeros(int(number.max(initial=-1)) + 1, bool)
-        found[number] = True
-        return int(np.count_nonzero(found))
+        use = np.arange(len(number))
+        first = np.zeros(int(number.max(initial=-1)) + 1, np.int64)
+        # Of equal numbers the assignment that is last stands: the first use.
+        first[number[::-1]] = use[::-1]
+        return first[number] == use
+
+    @property
+    def distinct(self) -> int:
+        """Tiles of X that differ."""
+        return int(np.count_nonzero(self.first_use))
 
 
 def cut_to_tiles(metaops: MetaOps, bands: Bands, tile: int) -> Tiles:

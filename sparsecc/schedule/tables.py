@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparsecc.cover.laws import CHUNK, Pattern, locate
 from sparsecc.cover.metaops import Int32, Int64
-from sparsecc.schedule.cost import Knobs, Plan, live_blocks, store_cycles, tile_columns, tile_cycles
+from sparsecc.schedule.cost import Knobs, Plan, live_blocks, panels, store_cycles, tile_columns, work_of
 from sparsecc.schedule.geometry import LISTED, pieces_of_metaops
 from sparsecc.schedule.residency import place_tiles
 from sparsecc.target import Target
@@ -213,10 +213,10 @@ def _idle(plan: Plan, live: NDArray[np.bool_], step_band: Int64, step_tiles: Int
     part = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
     row = np.repeat(start, count) + part * knobs.zero_rows
     rows = np.minimum(knobs.zero_rows, np.repeat(start + size, count) - row)
-    # When each step begins, if the array never waits, and when the stores are through with what they got.
+    # When each step begins, if no engine waits for another.
     columns = min(n, knobs.panel_tiles * target.array.cols)
-    height = np.repeat(bands.rows[step_band], step_tiles)
-    cycles = tile_cycles(height, plan.tiles.depth, columns, target)
+    work = work_of(plan.metaops, bands, plan.tiles, n, target, knobs)
+    cycles = np.max([work.compute, work.load, work.move], axis=0) / panels(n, knobs, target)
     through = np.concatenate(([0.0], np.cumsum(cycles)))[_starts(step_tiles)]
     each = store_cycles(columns, not plan.order.is_natural, target)
     ends = np.searchsorted(bands.first[step_band] // knobs.block_rows, np.flatnonzero(live), side="right")
