@@ -27,12 +27,11 @@ from sparsecc.nn.recurrent import ACTIVATIONS
 
 
 class _Recurrent(NnOp):
-    """`clip` limits what activations see, 0 does not; with `reverse` the layer walks x from its end."""
+    """Operands x, w, r and bias, then more.
 
-    x = operand_def(TensorType)
-    w = operand_def(TensorType)
-    r = operand_def(TensorType)
-    bias = operand_def(TensorType)
+    `clip` limits what activations see, 0 does not; with `reverse` the layer walks x from its end.
+    """
+
     activations = prop_def(ArrayAttr[StringAttr])
     clip = prop_def(FloatAttr)
     reverse = prop_def(IntegerAttr)
@@ -44,20 +43,21 @@ class _Recurrent(NnOp):
     def _types(
         self, gates: int, functions: int, states: Sequence[tuple[str, SSAValue]], peephole: SSAValue | None
     ) -> tuple[Tensor, Tensor]:
-        need_element(self.x, ("f32", "f64", "f16"))
+        x, w, r, bias = self.operands[:4]
+        need_element(x, ("f32", "f64", "f16"))
         need_same_elements(*self.operands)
         if len(self.functions) != functions or not set(self.functions) <= ACTIVATIONS.keys():
             raise shapes.ShapeError(
                 f"activations are {', '.join(self.functions)}; needed {functions} of {', '.join(ACTIVATIONS)}"
             )
-        vectors = [("the bias", shape_of(self.bias), 2 * gates)]
+        vectors = [("the bias", shape_of(bias), 2 * gates)]
         if peephole is not None:
             vectors.append(("the peephole", shape_of(peephole), 3))
         every, last = shapes.recurrent(
-            shape_of(self.x), shape_of(self.w), shape_of(self.r), vectors,
+            shape_of(x), shape_of(w), shape_of(r), vectors,
             [(name, shape_of(state)) for name, state in states], gates,
         )  # fmt: skip
-        element = type_of(self.x).element_type
+        element = type_of(x).element_type
         return tensor_type(every, element), tensor_type(last, element)
 
 
@@ -69,6 +69,10 @@ class LstmOp(_Recurrent):
     """
 
     name = "nn.lstm"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    r = operand_def(TensorType)
+    bias = operand_def(TensorType)
     peephole = operand_def(TensorType)
     h = operand_def(TensorType)
     c = operand_def(TensorType)
@@ -89,6 +93,10 @@ class GruOp(_Recurrent):
     """GRU: activations of gates and state; `linear_before_reset` as ONNX has it; results y, h."""
 
     name = "nn.gru"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    r = operand_def(TensorType)
+    bias = operand_def(TensorType)
     h = operand_def(TensorType)
     linear_before_reset = prop_def(IntegerAttr)
     y = result_def(TensorType)
@@ -105,6 +113,10 @@ class RnnOp(_Recurrent):
     """A simple recurrent layer; results y, h."""
 
     name = "nn.rnn"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    r = operand_def(TensorType)
+    bias = operand_def(TensorType)
     h = operand_def(TensorType)
     y = result_def(TensorType)
     y_h = result_def(TensorType)

@@ -1,6 +1,6 @@
 """Reader of ONNX models: a file becomes a module of the `nn` dialect.
 
-Operator sets 8 to the current one; dense weights, external data, sparse initializers (linear and coordinate
+Operator sets 7 to the current one; dense weights, external data, sparse initializers (linear and coordinate
 indices), QDQ and QLinear operators of bytes. What can be computed at import is folded; weights stay.
 """
 
@@ -16,7 +16,7 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, ModuleOp, StringAttr
 
 from sparsecc.dialects.nn_base import ELEMENTS, tensor_type
 from sparsecc.errors import UserError
-from sparsecc.importers import onnx_layout, onnx_math, onnx_products, onnx_recurrent
+from sparsecc.importers import onnx_layout, onnx_math, onnx_products, onnx_quantized, onnx_recurrent
 from sparsecc.importers.files import fault, quote
 from sparsecc.importers.onnx_graph import Builder, Graph, Handler, Value
 from sparsecc.importers.onnx_proto import TensorReader, element_name, onnx_library, read_model
@@ -25,12 +25,14 @@ from sparsecc.nn.shapes import MAX_ELEMENTS
 if TYPE_CHECKING:
     import onnx
 
-OLDEST_OPSET = 8
+# From this one on operators broadcast as numpy does.
+OLDEST_OPSET = 7
 
 HANDLERS: dict[str, Handler] = {
     **onnx_layout.HANDLERS,
     **onnx_math.HANDLERS,
     **onnx_products.HANDLERS,
+    **onnx_quantized.HANDLERS,
     **onnx_recurrent.HANDLERS,
 }
 
@@ -130,9 +132,9 @@ def _input_type(value: onnx.ValueInfoProto, source: str, batch: int | None, dims
                 where, f"the dynamic dimension {name}", "every extent must be known",
                 f"give its size ({give})",
             )  # fmt: skip
-        if extent < 1:
+        if extent < 0:
             raise fault(
-                where, f"the extent {extent} of axis {axis}", "1 or more is needed", "export the model again"
+                where, f"the extent {extent} of axis {axis}", "0 or more is needed", "export the model again"
             )
         shape.append(extent)
     if math.prod(shape) > MAX_ELEMENTS:

@@ -70,7 +70,7 @@ _NUMPY: dict[str, Any] = {
     "f16": np.float16, "bf16": np.float32, "f32": np.float32, "f64": np.float64,
 }  # fmt: skip
 
-Results = Value | Sequence[Value]
+Results = Value | Sequence[Value | None]
 Handler = Callable[["Node"], Results]
 
 
@@ -402,27 +402,29 @@ class Graph:
         node = Node(self, proto, self.opsets.get(domain, 1 if domain else 0), inputs)
         key = f"{domain}::{proto.op_type}" if domain else proto.op_type
         if (domain, proto.op_type) in self.functions:
-            results = self._call(node, self.functions[domain, proto.op_type])
+            results = self._call(node, self.functions[domain, proto.op_type], {})
         elif (handler := self.handlers.get(key)) is not None:
             found = handler(node)
-            results = [found] if isinstance(found, Value) else found
-        elif (body := _standard_body(node, domain)) is not None:
-            results = self._call(node, body)
+            results = [found] if isinstance(found, Value) else list(found)
+        elif (standard := _standard_body(node, domain)) is not None:
+            results = self._call(node, *standard)
         else:
             node.fail(
                 f"operator {quote(key, 100)} is not known",
                 "express it by operators that are, as a function of the model for instance, or cut it off",
             )
         for i, name in enumerate(proto.output):
-            if name and i >= len(results):
+            if not name:
+                continue
+            if (result := results[i] if i < len(results) else None) is None:
                 node.fail(f"output {i} ({quote(name)}) is not supported")
-            if name:
-                self.scope[name] = results[i]
+            self.scope[name] = result
 
-    def _call(self, node: Node, body: onnx.FunctionProto) -> list[Value]:
-        """The results of a function called by a node."""
-        given = {a.name: a for a in node.proto.attribute}
-        given = {a.name: a for a in body.attribute_proto} | given
+    def _call(
+        self, node: Node, body: onnx.FunctionProto, defaults: Mapping[str, onnx.AttributeProto]
+    ) -> list[Value | None]:
+        """The results of a function called by a node; None for those that the node does not use."""
+        given = {**defaults, **{a.name: a for a in (*body.attribute_proto, *node.proto.attribute)}}
         opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in body.opset_import}
         scope = {
             name: value for name, value in zip(body.input, node.inputs, strict=False) if value is not None
@@ -430,7 +432,9 @@ class Graph:
         missing = set(body.input) - set(scope)
         nodes = [_bound(n, given, missing) for n in body.node]
         inner = self.inside(f"{node.proto.name or node.proto.op_type}/", opsets, scope)
-        return inner.run(nodes, [name for i, name in enumerate(body.output) if node.wants(i)])
+        used = [name for i, name in enumerate(body.output) if node.wants(i)]
+        results = dict(zip(used, inner.run(nodes, used), strict=True))
+        return [results.get(name) for name in body.output]
 
 
 def _captured(node: onnx.NodeProto) -> set[str]:
@@ -469,21 +473,24 @@ def _bound(
     return copy
 
 
-def _standard_body(node: Node, domain: str) -> onnx.FunctionProto | None:
-    """The body that ONNX defines for an operator, if it does."""
+def _standard_body(
+    node: Node, domain: str
+) -> tuple[onnx.FunctionProto, dict[str, onnx.AttributeProto]] | None:
+    """The body that ONNX defines for an operator, if it does, and its attributes' defaults."""
     library = onnx_library()
     try:
         schema = library.defs.get_schema(node.proto.op_type, node.opset, domain)
     except Exception:  # the library's own kind of error: there is no such operator
         return None
     body = library.FunctionProto()
+    defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.name}
     if schema.has_function:
         # Bodies are written for several versions; the newest one not after the model's serves.
         versions = [v for v in schema.function_opset_versions if v <= node.opset]
         text = schema.get_function_with_opset_version(max(versions)) if versions else None
         if text is not None:
             body.ParseFromString(text)
-            return body
+            return body, defaults
     if schema.has_context_dependent_function:
         versions = [v for v in schema.context_dependent_function_opset_versions if v <= node.opset]
         types = [_type_of(v) for v in node.inputs]
@@ -496,10 +503,10 @@ def _standard_body(node: Node, domain: str) -> onnx.FunctionProto | None:
         )
         if text:
             body.ParseFromString(text)
-            return body
+            return body, defaults
     if schema.has_function:
         body.CopyFrom(schema.function_body)
-        return body
+        return body, defaults
     return None
 
 

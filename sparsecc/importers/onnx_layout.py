@@ -105,6 +105,14 @@ def sliced(node: Node, x: Value, offsets: list[int], sizes: list[int], strides: 
     return node.emit(SliceOp, x, offsets=offsets, sizes=sizes, strides=strides)
 
 
+def _taken(start: int, end: int, step: int, extent: int) -> range:
+    """What a slice takes; unlike Python's, one backwards from before the front takes the first element."""
+    start, end = (i + extent if i < 0 else i for i in (start, end))
+    if step > 0:
+        return range(min(max(start, 0), extent), min(max(end, 0), extent), step)
+    return range(min(max(start, 0), extent - 1), min(max(end, -1), extent - 1), step)
+
+
 def slice_(node: Node) -> Results:
     x = node.value(0)
     if node.opset < 10:
@@ -120,7 +128,7 @@ def slice_(node: Node) -> Results:
     offsets, sizes, strides = [0] * x.rank, list(x.shape), [1] * x.rank
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         i = _axis(node, axis, x.rank)
-        taken = range(x.shape[i])[slice(start, end, step)]
+        taken = _taken(start, end, step, x.shape[i])
         offsets[i], sizes[i], strides[i] = taken.start if len(taken) else 0, len(taken), step
     return sliced(node, x, offsets, sizes, strides)
 
@@ -215,11 +223,14 @@ def depth_to_space(node: Node) -> Results:
 
 def space_to_depth(node: Node) -> Results:
     x, size = node.value(0), node.integer("blocksize")
+    mode = node.text("mode", "DCR")
+    node.refuse("mode", ["DCR", "CRD"], mode)
     if x.rank != 4 or size < 1 or x.shape[2] % size or x.shape[3] % size:
         node.fail(f"shape {list(x.shape)} does not fit blocks of {size} x {size}")
     n, c, h, w = x.shape
-    apart = reshaped(node, x, (n, c, h // size, size, w // size, size))
-    return reshaped(node, transposed(node, apart, (0, 3, 5, 1, 2, 4)), (n, c * size**2, h // size, w // size))
+    perm = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    apart = transposed(node, reshaped(node, x, (n, c, h // size, size, w // size, size)), perm)
+    return reshaped(node, apart, (n, c * size**2, h // size, w // size))
 
 
 def trilu(node: Node) -> Results:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sparsecc.dialects import nn_elementwise as ew
-from sparsecc.dialects.nn_base import FLOATS, NnOp
+from sparsecc.dialects.nn_base import ELEMENTS, FLOATS, NnOp
 from sparsecc.dialects.nn_reductions import (
     ArgReduceOp,
     AveragePoolOp,
@@ -78,8 +78,6 @@ def power(node: Node) -> Results:
     x, y = node.value(0), node.value(1)
     if x.element == y.element:
         return node.emit(ew.PowOp, x, y)
-    from sparsecc.dialects.nn_base import ELEMENTS
-
     if x.element in FLOATS or y.element not in FLOATS:
         return node.emit(ew.PowOp, x, node.emit(ew.CastOp, y, element_type=ELEMENTS[x.element]))
     # An integer to a real power, rounded towards zero.
@@ -174,6 +172,9 @@ def _reduction(
     def handler(node: Node) -> Results:
         x = node.value(0)
         axes = _axes(node, x)
+        if x.element == "i1":
+            narrow = node.emit(ew.CastOp, x, element_type=ELEMENTS["ui8"])
+            return node.emit(ew.CastOp, _reduced(node, narrow, kind, axes), element_type=ELEMENTS["i1"])
         y = _reduced(node, x if before is None else before(node, x), kind, axes)
         return y if after is None else after(node, y)
 
@@ -233,10 +234,16 @@ def _softmax(logarithm: bool) -> Handler:
 
 
 def layer_norm(node: Node) -> Results:
-    if node.wants(1) or node.wants(2):
-        node.fail("the outputs Mean and InvStdDev are not supported")
-    axis, epsilon = node.integer("axis", -1), node.real("epsilon", 1e-5)
-    return node.emit(LayerNormOp, node.value(0), node.value(1), node.optional(2), axis=axis, epsilon=epsilon)
+    x, axis, epsilon = node.value(0), node.integer("axis", -1), node.real("epsilon", 1e-5)
+    y = node.emit(LayerNormOp, x, node.value(1), node.optional(2), axis=axis, epsilon=epsilon)
+    if not (node.wants(1) or node.wants(2)):
+        return y
+    axes = list(range(axis % x.rank, x.rank))
+    mean = node.emit(ReduceOp, x, kind="mean", axes=axes, keep=True)
+    squares = _square(node, node.emit(ew.SubOp, x, mean))
+    variance = node.emit(ReduceOp, squares, kind="mean", axes=axes, keep=True)
+    deviation = node.emit(ew.SqrtOp, node.emit(ew.AddOp, variance, _number(epsilon, variance)))
+    return [y, mean, node.emit(ew.ReciprocalOp, deviation)]
 
 
 def instance_norm(node: Node) -> Results:

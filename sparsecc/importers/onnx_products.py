@@ -19,7 +19,6 @@ from sparsecc.dialects.nn_products import (
 )
 from sparsecc.dialects.nn_quantized import RequantizeOp
 from sparsecc.dialects.nn_reductions import AveragePoolOp, MaxPoolOp
-from sparsecc.importers.onnx_constants import Constant, Quantized
 from sparsecc.importers.onnx_graph import Handler, Node, Results, Value, as_signed
 
 
@@ -35,6 +34,11 @@ def reshaped(node: Node, value: Value, shape: Sequence[int]) -> Value:
     if value.constant is not None and math.prod(value.shape) == math.prod(shape):
         return Value.of(value.constant.reshape(shape))
     return value if value.shape == tuple(shape) else node.emit(ReshapeOp, value, shape=list(shape))
+
+
+def broadcast(node: Node, value: Value, shape: Sequence[int]) -> Value:
+    """The value repeated to the shape."""
+    return value if value.shape == tuple(shape) else node.emit(BroadcastOp, value, shape=list(shape))
 
 
 # ---- windows
@@ -227,82 +231,14 @@ def qlinear_matmul(node: Node) -> Results:
     return _requantized(node, y, [1, 4], 6, 7, y.rank - 1)
 
 
-# ---- quantisation
-
-
-def _parameters(node: Node, x: Value, scale: Value, zero: Value) -> tuple[Value, Value, int | None]:
-    """Scale, zero point and axis; blocks of an axis are refused."""
-    if node.integer("block_size", 0) or scale.rank > 1:
-        node.fail("scales of blocks are not supported", "quantise per tensor or per channel")
-    if scale.shape in ((), (1,)):
-        axis = node.integer("axis", 1)
-        if scale.shape == () or not (-x.rank <= axis < x.rank and x.shape[axis] == 1):
-            return reshaped(node, scale, ()), reshaped(node, zero, ()), None
-    axis = node.integer("axis", 1)
-    if not -x.rank <= axis < x.rank:
-        node.fail(f"attribute axis is {axis}, but the input has {x.rank} dimensions")
-    return scale, zero, axis % x.rank
-
-
-def quantize(node: Node) -> Results:
-    from sparsecc.dialects.nn_quantized import QuantizeLinearOp
-
-    x, scale, zero = node.value(0), node.value(1), node.optional(2)
-    if zero is None:
-        number = node.integer("output_dtype", 0) or 2
-        from sparsecc.importers.onnx_proto import element_name
-
-        element = element_name(number, node.where)
-        zero = Value.array(np.zeros(scale.shape, np.int64), element)
-    scale, zero, axis = _parameters(node, x, scale, zero)
-    return node.emit(QuantizeLinearOp, x, scale, zero, axis=axis)
-
-
-def dequantize(node: Node) -> Results:
-    from sparsecc.dialects.nn_quantized import DequantizeLinearOp
-
-    x, scale, zero = node.value(0), node.value(1), node.optional(2)
-    if zero is None:
-        zero = Value.array(np.zeros(scale.shape, np.int64), x.element)
-    scale, zero, axis = _parameters(node, x, scale, zero)
-    constants = [v.constant for v in (x, scale, zero)]
-    if all(c is not None for c in constants):
-        # Not folded to floats: the integers are what the hardware multiplies.
-        return _deferred(node, x, scale, zero, axis)
-    return node.emit(DequantizeLinearOp, x, scale, zero, axis=axis)
-
-
-def _deferred(node: Node, x: Value, scale: Value, zero: Value, axis: int | None) -> Value:
-    assert x.constant is not None
-    integers: Constant = x.constant
-    scales, zeros = node.known(1).reshape(scale.shape), zero.constant
-    assert zeros is not None
-    wanted = () if axis is None else (x.shape[axis],)
-    if scale.shape != wanted or zero.shape != wanted or zero.element != x.element:
-        node.fail(
-            f"scale {list(scale.shape)} and zero point {list(zero.shape)} of {zero.element} do not fit "
-            f"{list(x.shape)} of {x.element}"
-        )
-    return Value.of(Quantized(integers, scales, zeros.array(), axis, scale.element))
-
-
-def broadcast(node: Node, value: Value, shape: Sequence[int]) -> Value:
-    """The value repeated to the shape."""
-    return value if value.shape == tuple(shape) else node.emit(BroadcastOp, value, shape=list(shape))
-
-
 HANDLERS: dict[str, Handler] = {
     "AveragePool": average_pool,
     "Conv": conv,
     "ConvInteger": conv_integer,
-    "DequantizeLinear": dequantize,
     "Gemm": gemm,
     "MatMul": matmul,
     "MatMulInteger": matmul_integer,
     "MaxPool": max_pool,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
-    "QuantizeLinear": quantize,
-    "com.microsoft::DequantizeLinear": dequantize,
-    "com.microsoft::QuantizeLinear": quantize,
 }

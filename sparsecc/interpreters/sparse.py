@@ -53,7 +53,7 @@ Handler = Callable[[Any, Frame], Sequence[Array]]
 
 def run_module(module: ModuleOp, *inputs: Array, function: str = "main") -> tuple[Array, ...]:
     """What the function returns for these inputs. Raises UserError for an operation that is not known."""
-    return tuple(np.ascontiguousarray(result) for result in _call(module, function, inputs))
+    return tuple(np.asarray(result, order="C") for result in _call(module, function, inputs))
 
 
 def _call(module: ModuleOp, name: str, inputs: Sequence[Array]) -> tuple[Array, ...]:
