@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import numpy as np
-
-from sparsecc.cover.laws import Pattern
 from sparsecc.operator import Operator
 from sparsecc.patterns import Structure, pattern_of, recognise, unstructured
 from sparsecc.patterns.generate import VNM_WIDTH
