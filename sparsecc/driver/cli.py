@@ -76,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_analyze(analyze)
 
     targets = commands.add_parser("targets", help="list the targets, or describe one with its sources")
-    targets.add_argument("name", nargs="?", metavar="NAME", help="a preset or a .toml file")
+    targets.add_argument(
+        "name", nargs="?", metavar="NAME", help="a preset, a .toml file, or a config.json of PIMCOMP"
+    )
+    targets.add_argument("--toml", action="store_true", help="print the description as a .toml file")
     passes = commands.add_parser("passes", help="list the passes, or describe one with its options")
     passes.add_argument("name", nargs="?", metavar="NAME")
     commands.add_parser("doctor", help="say which compilers and optional tools are found")
@@ -255,6 +258,9 @@ def _targets(arguments: argparse.Namespace) -> int:
 
     if arguments.name:
         target = load_target(arguments.name)
+        if arguments.toml:
+            print(target.to_toml(), end="")
+            return 0
         print(target)
         print("  sources")
         for pattern, source in target.sources:

@@ -550,7 +550,8 @@ class CrossbarDocument(Document):
                 values[key] = float(value)
         if cls is Array:
             values.setdefault("digitised", "together")
-            values["shapes"] = self._shapes(values.get("shapes", [[values["rows"], values["cols"]]]))
+            usual = ((values["rows"], values["cols"]),)
+            values["shapes"] = self._shapes(values["shapes"]) if "shapes" in values else usual
         return cls(**values)
 
     def _shapes(self, value: Any) -> tuple[tuple[int, int], ...]:

@@ -23,12 +23,56 @@ from sparsecc.target.crossbar import (
     Pipeline,
     Program,
 )
-from sparsecc.target.document import ASSUMED
+from sparsecc.target.document import ASSUMED, TargetError
 from sparsecc.target.target import Dma, Memory, Move, Queues, Vector
 
 ROW_ELEMENTS = 32  # assumed, as the other numbers below that the file does not hold
 LINE_ROWS = 16
 WRITE_CYCLES, WRITE_PJ = 85.7, 1.38
+
+GIVEN = "PIMCOMP config.json"
+SOURCES = {
+    "*": f"{ASSUMED}: not in {GIVEN}",
+    "target.clock_ghz": f"{GIVEN}: period",
+    "array.count": f"{GIVEN}: xbar_array_count x core_cnt",
+    "array.rows": f"{GIVEN}: xbar_size",
+    "array.cols": f"{GIVEN}: xbar_size",
+    "array.cell_bits": f"{GIVEN}: cell_precision",
+    "array.read_cycles": f"{GIVEN}: xbar_latency",
+    "dac.bits": f"{GIVEN}: dac_resolution",
+    "dac.lanes": f"{GIVEN}: dac_count",
+    "adc.bits": f"{GIVEN}: adc_resolution",
+    "adc.lanes": f"{GIVEN}: adc_count",
+    "adc.arrays": f"{GIVEN}: adc_count is of one array",
+    "adc.cycles": f"{GIVEN}: adc_latency_cycle",
+    "adc.cycles_per_bit": f"{GIVEN}: adc_latency_cycle is of all bits",
+    "pipeline.*": f"{GIVEN}, and the defaults of PIMSIM-NN src/config/Config.hpp",
+    "pipeline.io_cycles": f"{GIVEN}: local memory, one vector of bytes in and one out",
+    "pipeline.index_cycles": f"{ASSUMED}: not in {GIVEN}",
+    "dma.bytes_per_cycle": f"{GIVEN}: global memory data_width",
+    "dma.latency": f"{GIVEN}: global memory read_latency_cycle",
+    "vector.*": f"{GIVEN}: vector_width, vector_latency_cycle",
+    "energy.dac_pj": f"{GIVEN}: dac_dynamic_power, input buffer left out",
+    "energy.array_pj": f"{GIVEN}: xbar_read_power x xbar_latency",
+    "energy.adc_pj": f"{GIVEN}: adc_dynamic_power x adc_latency_cycle",
+    "energy.adc_pj_per_bit": f"{GIVEN}: adc_dynamic_power is of all bits",
+    "energy.shift_add_pj": f"{GIVEN}: shift_adder_dynamic_power, output_buffer_dynamic_power",
+}
+# Where the numbers of a target are in the file, for messages.
+MATRIX, CORE = "chip_config.core_config.matrix_config", "chip_config.core_config"
+KEYS = {
+    "array.count": f"{MATRIX}.xbar_array_count",
+    "array.rows": f"{MATRIX}.xbar_size",
+    "array.cols": f"{MATRIX}.xbar_size",
+    "array.cell_bits": f"{MATRIX}.cell_precision",
+    "array.read_cycles": f"{MATRIX}.xbar_latency",
+    "dac.bits": f"{MATRIX}.dac_resolution",
+    "dac.lanes": f"{MATRIX}.dac_count",
+    "adc.bits": f"{MATRIX}.adc_resolution",
+    "adc.lanes": f"{MATRIX}.adc_count",
+    "target.clock_ghz": f"{MATRIX}.period",
+    "vector.lanes": f"{CORE}.vector_width",
+}
 
 
 class _Config:
@@ -95,7 +139,18 @@ def import_pimcomp(path: Path) -> CrossbarTarget:
         raise UserError(f"{path}: cannot be read ({reason}); give the path of a config.json", 2) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid JSON: {error}; correct the syntax") from None
-    chip = _Config(path, "", raw).inside("chip_config")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)
+    try:
+        return _target(
+            name if re.match(r"[A-Za-z]", name) else f"pimcomp-{name}",
+            _Config(path, "", raw).inside("chip_config"),
+        )
+    except TargetError as error:
+        raise UserError(f"{path}: {KEYS.get(error.key, error.key)}: {error.problem}") from None
+
+
+def _target(name: str, chip: _Config) -> CrossbarTarget:
+    """The target of a chip_config. Raises TargetError where the numbers do not hold together."""
     core = chip.inside("core_config")
     matrix = core.inside("matrix_config")
     local, far = core.inside("local_memory_config"), chip.inside("global_memory_config")
@@ -109,46 +164,17 @@ def import_pimcomp(path: Path) -> CrossbarTarget:
         )
     adc_bits = matrix.whole("adc_resolution", 1, 1)
     adc_pj = matrix.number("adc_dynamic_power", 0) * matrix.whole("adc_latency_cycle", 1) * period
-    shift_add_pj = period * matrix.number("shift_adder_dynamic_power", 0) * matrix.whole(
-        "shift_adder_latency_cycle", 1
-    ) + period * matrix.number("output_buffer_dynamic_power", 0) * matrix.whole(
-        "output_buffer_latency_cycle", 1
+    # One shifter and one output buffer serve the converters in turn.
+    accumulate_pj = sum(
+        matrix.number(f"{part}_dynamic_power", 0) * matrix.whole(f"{part}_latency_cycle", 1) * period
+        for part in ("shift_adder", "output_buffer")
     )
     lanes = matrix.whole("adc_count", 1, 1)
     width = local.whole("data_width", 16, 1)
     reads = local.whole("read_latency_cycle", 8) + math.ceil(rows / width)
     writes = local.whole("write_latency_cycle", 10) + math.ceil(cols / width)
-    given = "PIMCOMP config.json"
-    sources = {
-        "*": f"{ASSUMED}: not in {given}",
-        "target.clock_ghz": f"{given}: period",
-        "array.count": f"{given}: xbar_array_count x core_cnt",
-        "array.rows": f"{given}: xbar_size",
-        "array.cols": f"{given}: xbar_size",
-        "array.cell_bits": f"{given}: cell_precision",
-        "array.read_cycles": f"{given}: xbar_latency",
-        "dac.bits": f"{given}: dac_resolution",
-        "dac.lanes": f"{given}: dac_count",
-        "adc.bits": f"{given}: adc_resolution",
-        "adc.lanes": f"{given}: adc_count",
-        "adc.arrays": f"{given}: adc_count is of one array",
-        "adc.cycles": f"{given}: adc_latency_cycle",
-        "adc.cycles_per_bit": f"{given}: adc_latency_cycle is of all bits",
-        "pipeline.*": f"{given}, and the defaults of PIMSIM-NN src/config/Config.hpp",
-        "pipeline.io_cycles": f"{given}: local memory, one vector of bytes in and one out",
-        "pipeline.index_cycles": f"{ASSUMED}: not in {given}",
-        "dma.bytes_per_cycle": f"{given}: global memory data_width",
-        "dma.latency": f"{given}: global memory read_latency_cycle",
-        "vector.*": f"{given}: vector_width, vector_latency_cycle",
-        "energy.dac_pj": f"{given}: dac_dynamic_power, input buffer left out",
-        "energy.array_pj": f"{given}: xbar_read_power x xbar_latency",
-        "energy.adc_pj": f"{given}: adc_dynamic_power x adc_latency_cycle",
-        "energy.adc_pj_per_bit": f"{given}: adc_dynamic_power is of all bits",
-        "energy.shift_add_pj": f"{given}: shift_adder_dynamic_power, output_buffer_dynamic_power",
-    }
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)
     return CrossbarTarget(
-        name=name if re.match(r"[A-Za-z]", name) else f"pimcomp-{name}",
+        name=name,
         family="crossbar",
         clock_ghz=1 / period,
         array=Array(
@@ -201,7 +227,7 @@ def import_pimcomp(path: Path) -> CrossbarTarget:
             array_pj=matrix.number("xbar_read_power", 0) * matrix.number("xbar_latency", 30.0),
             adc_pj=adc_pj,
             adc_pj_per_bit=0.0,
-            shift_add_pj=shift_add_pj,
+            shift_add_pj=accumulate_pj / lanes,
             write_pj=WRITE_PJ,
             index_pj=0.0,
             spad_pj_per_byte=0.639,
@@ -209,5 +235,5 @@ def import_pimcomp(path: Path) -> CrossbarTarget:
             dram_pj_per_byte=64.0,
             alu_pj=0.1,
         ),
-        sources=tuple(sources.items()),
+        sources=tuple(SOURCES.items()),
     )
