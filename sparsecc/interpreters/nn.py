@@ -44,6 +44,7 @@ from sparsecc.dialects.nn_reductions import (
     ReduceOp,
     SoftmaxOp,
 )
+from sparsecc.dialects.sparse import ConstantOp as SparseConstantOp
 from sparsecc.elements import round_to
 from sparsecc.errors import UserError
 from sparsecc.nn import arithmetic, recurrent, windows
@@ -73,7 +74,10 @@ def _float(attribute: FloatAttr[Any]) -> np.float32:
 
 
 def _matmul(op: MatmulOp, v: Values) -> list[Array]:
-    return [arithmetic.matmul(v[op.a], v[op.b])]
+    a, b = v[op.a], v[op.b]
+    if isinstance(op.a.owner, SparseConstantOp) and b.ndim == 2:
+        return [arithmetic.weight_product(a, b)]
+    return [arithmetic.matmul(a, b)]
 
 
 def _linear_product(x: Array, w: Array) -> Array:
