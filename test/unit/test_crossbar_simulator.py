@@ -872,7 +872,7 @@ ERRORS: dict[str, tuple[Callable[[Machine], object], str]] = {
         bad_input,
         r"input 0 of vector 0 is -128 .* sign-magnitude numbers of 8 bits go from -127 to 127",
     ),
-    "group": (same_array, r"blocks 0 and 1 are both in array 0: different arrays needed"),
+    "group": (same_array, r"block 1 is in array 0, as another one of the group is: different arrays needed"),
     "space": (after_ready("xb_mvm", 0, acc(0), 24, acc(0), 20, 1, 0), r"operand in cannot be in ACC"),
     "beyond": (after_ready("xb_mvm", 0, 0, 24, acc(2040), 20, 1, 0), r"operand out reaches row 2059"),
     "hole": (after_ready("xb_mvm", 0, 1, 24, acc(0), 20, 1, 0), r"row 24 of SPAD, which was never"),

@@ -77,6 +77,8 @@ typedef struct ax_noise {
 ax_machine *ax_open_crossbar(const ax_crossbar *config, unsigned flags); /* NULL when out of memory */
 /* Before the first XB.PROG. */
 int ax_xb_noise(ax_machine *m, const ax_noise *noise);
+/* The same in words: "seed=3,program=0.1,lognormal=1,read=0.02,stuck_low=0.01,stuck_high=0.01", any of them. */
+int ax_xb_noise_text(ax_machine *m, const char *text);
 /* One faulty device: `negative` is that of a pair which counts negative; high: stuck at the highest level, else at
  * 0. Before the first XB.PROG of its array. */
 int ax_xb_fault(ax_machine *m, int32_t array, int32_t row, int32_t col, int negative, int high);

@@ -29,8 +29,20 @@ typedef struct {
     int64_t version;       /* of its cells */
     int64_t free, busy, stalls[AXI_XB_STALLS];
     int64_t vectors, clipped;
+    int64_t group; /* the last that it was in */
     bool used;
 } axi_array;
+
+/* Converters that some arrays share, and what the blocks of one group do with them at once. */
+typedef struct {
+    int64_t free;  /* when they are next free */
+    int64_t group; /* the last that used them */
+    bool placed;   /* in time */
+    int64_t steps; /* of the block that has most, operation units included */
+    int64_t rows;  /* the same */
+    int64_t columns; /* to convert in one step */
+    double cycles;   /* of those conversions, one after the other */
+} axi_pool;
 
 typedef struct {
     bool set, any_doubled;
@@ -61,7 +73,8 @@ typedef struct axi_crossbar {
     axi_array *arrays;
     axi_block *blocks;
     int64_t block_count, block_room, shaped_cells;
-    int64_t *pool_free; /* when the converters that some arrays share are next free */
+    axi_pool *pools;
+    int64_t groups_started;
     int64_t program_free, program_busy, program_idle, program_waits;
     void *scratch;
     size_t scratch_size;
@@ -76,7 +89,14 @@ int axi_xb_prepare(ax_machine *m, const axi_insn *insn, axi_block *block);
 int axi_xb_multiply(ax_machine *m, const axi_insn *insn, axi_block *block);
 void axi_xb_clear(ax_machine *m, const axi_insn *insn, const axi_block *block);
 void axi_xb_forget(axi_block *block);
-int axi_xb_random_faults(const axi_crossbar *xb, int32_t array, int32_t row, int32_t col);
+
+/* crossbar_noise.c */
+unsigned char *axi_xb_faults(ax_machine *m, int32_t number); /* of the cells of an array; NULL: out of memory */
+int axi_xb_level(const axi_crossbar *xb, const axi_array *array, size_t cell, int device);
+float axi_xb_written(const axi_crossbar *xb, const axi_block *block, const axi_array *array, int32_t r, int32_t c,
+                     int device);
+double axi_xb_read_noise(const axi_crossbar *xb, const axi_block *block, int32_t first, int32_t j, int64_t vector,
+                         int part);
 
 /* crossbar_time.c */
 int axi_xb_steps(const axi_crossbar *xb, const axi_block *block);
@@ -92,6 +112,12 @@ void axi_xb_configure(ax_machine *m, const axi_insn *insn, int64_t bytes);
 static inline int axi_xb_devices(const axi_crossbar *xb) { return xb->config.encoding == AX_DIFFERENTIAL ? 2 : 1; }
 static inline int axi_xb_level_max(const axi_crossbar *xb) { return (1 << xb->config.cell_bits) - 1; }
 static inline int axi_xb_sums(const axi_crossbar *xb) { return xb->config.digitised_separately ? 2 : 1; }
+
+/* Where row r, column c of a block is among the cells of its array. */
+static inline size_t axi_xb_cell(const axi_block *block, const axi_array *array, int32_t r, int32_t c)
+{
+    return (size_t)(block->row0 + r) * (size_t)array->cols + (size_t)(block->col0 + c);
+}
 
 /* Positions beyond one row of a memory lie in blocks of rows. */
 static inline int64_t axi_xb_panels(const ax_machine *m, int64_t n)

@@ -63,10 +63,11 @@ static int check_block(ax_machine *m, const axi_insn *insn, int64_t number)
     axi_block *block = number < xb->block_count ? &xb->blocks[number] : NULL;
     if (!block || !block->set)
         return axi_fail(m, insn, "block %lld is not known: an XB.CFG of it needed", (long long)number);
-    for (int64_t i = insn->index; i < number; i++)
-        if (xb->blocks[i].array == block->array)
-            return axi_fail(m, insn, "blocks %lld and %lld are both in array %d: different arrays needed at once",
-                            (long long)i, (long long)number, (int)block->array);
+    axi_array *array = &xb->arrays[block->array];
+    if (array->group == xb->groups_started + 1) /* the group that is about to start */
+        return axi_fail(m, insn, "block %lld is in array %d, as another one of the group is: different arrays needed "
+                        "at once", (long long)number, (int)block->array);
+    array->group = xb->groups_started + 1;
     const axi_operand in = input_of(m, insn, block), out = output_of(m, insn, block);
     return axi_xb_prepare(m, insn, block) || check_place(m, insn, &in) || check_written(m, insn, &in) ||
                    check_place(m, insn, &out) || (insn->flag && check_written(m, insn, &out))

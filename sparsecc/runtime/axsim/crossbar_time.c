@@ -34,31 +34,22 @@ static double conversion_cycles(const axi_crossbar *xb, int bits)
     return xb->config.adc_cycles + bits * xb->config.adc_cycles_per_bit;
 }
 
-/* What blocks that share converters do at once. */
-typedef struct {
-    int64_t steps;     /* of the one that has most, operation units included */
-    int64_t columns;   /* to convert in one step */
-    double conversion; /* cycles of one, on average */
-    int64_t rows;      /* of the one that has most */
-} axi_pool_work;
-
-static axi_pool_work work_of(const axi_crossbar *xb, int64_t pool, int64_t first, int64_t count)
+static axi_pool *pool_of(const axi_crossbar *xb, const axi_block *block)
 {
-    axi_pool_work work = {0, 0, 0, 0};
-    double cycles = 0;
-    for (int64_t i = first; i < first + count; i++) {
-        const axi_block *block = &xb->blocks[i];
-        if (block->array / xb->config.adc_arrays != pool)
-            continue;
-        const int64_t unit = xb->config.ou_cols && xb->config.ou_cols < block->cols ? xb->config.ou_cols : block->cols;
-        const int64_t columns = unit * axi_xb_sums(xb);
-        work.steps = axi_max(work.steps, axi_xb_steps(xb, block) * axi_xb_ou_steps(xb, block));
-        work.columns += columns;
-        work.rows = axi_max(work.rows, block->rows);
-        cycles += (double)columns * conversion_cycles(xb, block->adc_bits);
-    }
-    work.conversion = work.columns ? cycles / (double)work.columns : 0;
-    return work;
+    return &xb->pools[block->array / xb->config.adc_arrays];
+}
+
+static void add_work(const axi_crossbar *xb, const axi_block *block, int64_t group)
+{
+    axi_pool *pool = pool_of(xb, block);
+    if (pool->group != group)
+        *pool = (axi_pool){.free = pool->free, .group = group};
+    const int64_t unit = xb->config.ou_cols && xb->config.ou_cols < block->cols ? xb->config.ou_cols : block->cols;
+    const int64_t columns = unit * axi_xb_sums(xb);
+    pool->steps = axi_max(pool->steps, axi_xb_steps(xb, block) * axi_xb_ou_steps(xb, block));
+    pool->rows = axi_max(pool->rows, block->rows);
+    pool->columns += columns;
+    pool->cycles += (double)columns * conversion_cycles(xb, block->adc_bits);
 }
 
 typedef struct {
@@ -67,37 +58,28 @@ typedef struct {
     double after;      /* from the last step to its result */
 } axi_durations;
 
-static axi_durations durations_of(const axi_crossbar *xb, const axi_pool_work *work)
+static axi_durations durations_of(const axi_crossbar *xb, const axi_pool *work)
 {
     const ax_crossbar *c = &xb->config;
     const double rounds = (double)axi_ceil_div(work->columns, c->adc_lanes);
+    const double conversion = work->cycles / (double)work->columns; /* on average */
     if (c->timing == AX_TIME_STAGES) {
-        const double converting = rounds * work->conversion, step = fmax(c->read_cycles, converting);
+        const double converting = rounds * conversion, step = fmax(c->read_cycles, converting);
         return (axi_durations){(double)work->steps * step, (double)work->steps * converting, (c->stages - 1) * step};
     }
     /* PIMSIM-NN, XbarArray::calcXbarArrayLatency */
     const double accumulate = c->shift_add_cycles + c->output_buffer_cycles;
     const double front = c->input_buffer_cycles + c->dac_cycles + ceil(c->read_cycles) + c->sample_hold_cycles;
-    const double back = work->conversion + accumulate + (rounds - 1) * fmax(work->conversion, accumulate);
+    const double back = conversion + accumulate + (rounds - 1) * fmax(conversion, accumulate);
     const double times =
         (double)(work->steps * (c->dac_lanes ? axi_ceil_div(work->rows, c->dac_lanes) : 1));
     const double vector = c->pipelined ? front + back + (times - 1) * fmax(front, back) : (front + back) * times;
-    return (axi_durations){vector, times * rounds * work->conversion, 0};
+    return (axi_durations){vector, times * rounds * conversion, 0};
 }
 
 static int64_t index_rows(const axi_block *block)
 {
     return (block->in_index ? block->rows : 0) + (block->out_index ? block->cols : 0);
-}
-
-/* Pools of a group that come first: each is worked on once. */
-static bool first_of_pool(const axi_crossbar *xb, int64_t first, int64_t i)
-{
-    const int64_t pool = xb->blocks[i].array / xb->config.adc_arrays;
-    for (int64_t j = first; j < i; j++)
-        if (xb->blocks[j].array / xb->config.adc_arrays == pool)
-            return false;
-    return true;
 }
 
 static void account(axi_array *array, int64_t at, int64_t start, const axi_hazards *hazards, int64_t busy, int64_t end)
@@ -123,7 +105,7 @@ static void account(axi_array *array, int64_t at, int64_t start, const axi_hazar
 int64_t axi_xb_start(ax_machine *m, const axi_insn *insn, const axi_hazards *hazards, int64_t *done)
 {
     axi_crossbar *xb = m->xb;
-    const int64_t first = insn->index, count = insn->depth, n = insn->rows;
+    const int64_t first = insn->index, count = insn->depth, n = insn->rows, group = ++xb->groups_started;
     int64_t extra = xb->config.io_cycles, start;
     double longest = 0, after = 0;
     const int64_t at = axi_issue(m, AXI_EXECUTE_QUEUE);
@@ -131,19 +113,19 @@ int64_t axi_xb_start(ax_machine *m, const axi_insn *insn, const axi_hazards *haz
     for (int64_t i = first; i < first + count; i++) {
         start = axi_max(start, xb->arrays[xb->blocks[i].array].free);
         extra = axi_max(extra, xb->config.io_cycles + index_rows(&xb->blocks[i]) * xb->config.index_cycles);
+        add_work(xb, &xb->blocks[i], group);
     }
     int64_t end = start;
     for (int64_t i = first; i < first + count; i++) {
-        if (!first_of_pool(xb, first, i))
+        axi_pool *pool = pool_of(xb, &xb->blocks[i]);
+        if (pool->placed)
             continue;
-        const int64_t pool = xb->blocks[i].array / xb->config.adc_arrays;
-        const axi_pool_work work = work_of(xb, pool, first, count);
-        const axi_durations d = durations_of(xb, &work);
+        const axi_durations d = durations_of(xb, pool);
         longest = fmax(longest, d.vector);
         after = fmax(after, d.after);
-        int64_t *free = &xb->pool_free[pool];
-        *free = axi_max(*free, start) + (int64_t)ceil((double)n * d.converting);
-        end = axi_max(end, *free);
+        pool->placed = true;
+        pool->free = axi_max(pool->free, start) + (int64_t)ceil((double)n * d.converting);
+        end = axi_max(end, pool->free);
     }
     const int64_t busy = (int64_t)ceil((double)n * longest) + n * extra;
     end = axi_max(end, start + busy);

@@ -5,60 +5,6 @@
 
 #include "crossbar_internal.h"
 
-/* Random numbers: a hash (the finalizer of splitmix64) of the seed, what the number is for, and the place. */
-typedef enum { AXI_FOR_FAULT = 1, AXI_FOR_PROGRAM, AXI_FOR_READ } axi_purpose;
-
-static uint64_t mix(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
-static uint64_t hash(const axi_crossbar *xb, axi_purpose purpose, int32_t array, int32_t row, int32_t col,
-                     int64_t number, int part)
-{
-    uint64_t h = mix(xb->noise.seed ^ (uint64_t)purpose << 56);
-    h = mix(h ^ (uint64_t)(uint32_t)array << 32 ^ (uint64_t)(uint32_t)row);
-    h = mix(h ^ (uint64_t)(uint32_t)col << 32 ^ (uint64_t)(uint32_t)part);
-    return mix(h ^ (uint64_t)number);
-}
-
-/* Above 0, at most 1. */
-static double uniform(uint64_t h) { return ((double)(h >> 11) + 1) * 0x1p-53; }
-
-/* Box and Muller's normal number. */
-static double normal(uint64_t h)
-{
-    return sqrt(-2 * log(uniform(h))) * cos(6.283185307179586 * uniform(mix(h)));
-}
-
-int axi_xb_random_faults(const axi_crossbar *xb, int32_t array, int32_t row, int32_t col)
-{
-    int faults = 0;
-    for (int device = 0; device < axi_xb_devices(xb); device++) {
-        const double u = uniform(hash(xb, AXI_FOR_FAULT, array, row, col, 0, device));
-        const int fault = u <= xb->noise.stuck_low                           ? AXI_STUCK_LOW
-                          : u <= xb->noise.stuck_low + xb->noise.stuck_high ? AXI_STUCK_HIGH
-                                                                             : 0;
-        faults |= fault << 2 * device;
-    }
-    return faults;
-}
-
-/* The level one device of a cell is at, faults included. */
-static int device_level(const axi_crossbar *xb, const axi_array *array, size_t cell, int device)
-{
-    const int fault = array->faults ? array->faults[cell] >> 2 * device & 3 : 0;
-    if (fault)
-        return fault == AXI_STUCK_HIGH ? axi_xb_level_max(xb) : 0;
-    const int level = array->levels[cell];
-    if (device == AXI_NEGATIVE)
-        return level < 0 ? -level : 0;
-    return level > 0 ? level : 0;
-}
-
 void axi_xb_forget(axi_block *block)
 {
     free(block->packed[0]);
@@ -78,24 +24,6 @@ static int64_t limit_of(const axi_crossbar *xb, const axi_block *block)
     return xb->config.encoding == AX_DIFFERENTIAL ? (1LL << (block->adc_bits - 1)) - 1 : (1LL << block->adc_bits) - 1;
 }
 
-static size_t cell_at(const axi_block *block, const axi_array *array, int32_t r, int32_t c)
-{
-    return (size_t)(block->row0 + r) * (size_t)array->cols + (size_t)(block->col0 + c);
-}
-
-/* Where writing has left a device: a little beside its level. */
-static float written_level(const axi_crossbar *xb, const axi_block *block, const axi_array *array, int32_t r,
-                           int32_t c, int device)
-{
-    const size_t cell = cell_at(block, array, r, c);
-    const double level = device_level(xb, array, cell, device), sigma = xb->noise.program_sigma;
-    if (level == 0 || sigma == 0)
-        return (float)level;
-    const double error = sigma * normal(hash(xb, AXI_FOR_PROGRAM, block->array, block->row0 + r, block->col0 + c,
-                                             array->writes[cell], device));
-    return (float)(level * (xb->noise.lognormal ? exp(error) : 1 + error));
-}
-
 static int make_analog(ax_machine *m, const axi_insn *insn, axi_block *block, const axi_array *array)
 {
     const axi_crossbar *xb = m->xb;
@@ -113,7 +41,7 @@ static int make_analog(ax_machine *m, const axi_insn *insn, axi_block *block, co
         const float sign = device == AXI_NEGATIVE && parts == 1 ? -1 : 1;
         for (int32_t r = 0; r < block->rows; r++)
             for (int32_t c = 0; c < block->cols; c++) {
-                const float level = written_level(xb, block, array, r, c, device);
+                const float level = axi_xb_written(xb, block, array, r, c, device);
                 const size_t at = (size_t)r * (size_t)block->cols + (size_t)c;
                 block->analog[part][at] += sign * level;
                 if (block->squares[part])
@@ -142,13 +70,13 @@ static int16_t *pack(const axi_crossbar *xb, const axi_block *block, const axi_a
         const int32_t rows = block->rows - first < block->group_rows ? block->rows - first : block->group_rows;
         for (int32_t r = 0; r < rows; r++)
             for (int32_t c = 0; c < block->cols; c++) {
-                const size_t cell = cell_at(block, array, first + r, c);
+                const size_t cell = axi_xb_cell(block, array, first + r, c);
                 int level = array->levels[cell];
                 if (apart)
-                    level = device_level(xb, array, cell, part == AXI_FIRST_PART ? AXI_POSITIVE : AXI_NEGATIVE);
+                    level = axi_xb_level(xb, array, cell, part == AXI_FIRST_PART ? AXI_POSITIVE : AXI_NEGATIVE);
                 else if (array->faults)
-                    level = device_level(xb, array, cell, AXI_POSITIVE) -
-                            (axi_xb_devices(xb) == 2 ? device_level(xb, array, cell, AXI_NEGATIVE) : 0);
+                    level = axi_xb_level(xb, array, cell, AXI_POSITIVE) -
+                            (axi_xb_devices(xb) == 2 ? axi_xb_level(xb, array, cell, AXI_NEGATIVE) : 0);
                 if (part == AXI_WHOLE && block->doubled && block->doubled[first + r])
                     level *= 2;
                 levels[(size_t)r * (size_t)block->cols + (size_t)c] = (int8_t)level;
@@ -169,9 +97,9 @@ static bool cannot_clip(const axi_crossbar *xb, const axi_block *block, const ax
         for (int32_t c = 0; c < block->cols; c++) {
             int64_t sums[2] = {0, 0};
             for (int32_t r = first; r < block->rows && r < first + block->group_rows; r++) {
-                const size_t cell = cell_at(block, array, r, c);
-                const int positive = device_level(xb, array, cell, AXI_POSITIVE);
-                const int negative = devices == 2 ? device_level(xb, array, cell, AXI_NEGATIVE) : 0;
+                const size_t cell = axi_xb_cell(block, array, r, c);
+                const int positive = axi_xb_level(xb, array, cell, AXI_POSITIVE);
+                const int negative = devices == 2 ? axi_xb_level(xb, array, cell, AXI_NEGATIVE) : 0;
                 if (xb->config.digitised_separately) {
                     sums[0] += positive;
                     sums[1] += negative;
@@ -207,7 +135,7 @@ int axi_xb_prepare(ax_machine *m, const axi_insn *insn, axi_block *block)
         return axi_fail(m, insn, "array %d was never programmed", (int)block->array);
     for (int32_t r = 0; r < block->rows; r++)
         for (int32_t c = 0; c < block->cols; c++)
-            if (!array->writes[cell_at(block, array, r, c)])
+            if (!array->writes[axi_xb_cell(block, array, r, c)])
                 return axi_fail(m, insn, "row %d, column %d of array %d was never programmed", (int)(block->row0 + r),
                                 (int)(block->col0 + c), (int)block->array);
     const int32_t unit = xb->config.ou_rows;
@@ -341,8 +269,8 @@ static void read_analog(const axi_crossbar *xb, const axi_block *block, const ax
         for (int32_t j = 0; j < block->cols; j++) {
             double sum = sums[j];
             if (squares[j] > 0) /* one normal number stands for those of all cells of the column */
-                sum += sigma * sqrt(squares[j]) * normal(hash(xb, AXI_FOR_READ, block->array, block->row0 + first,
-                                                              block->col0 + j, first_vector + v, step * 2 + part));
+                sum += sigma * sqrt(squares[j]) *
+                       axi_xb_read_noise(xb, block, first, j, first_vector + v, step * 2 + part);
             to[j] = (int32_t)nearbyint(fmin(fmax(sum, -most), most));
         }
         memset(to + block->cols, 0, (size_t)(block->n_pad - block->cols) * sizeof *to);
