@@ -28,6 +28,16 @@ def report_of(name: str, target: str, n: int) -> Report:
 )
 def test_every_matrix_is_exact_and_never_slower_than_dense(path: Path, target: str, n: int, effort: int):
     """Law 5: where the dense plan is better it is taken, and the report says why."""
+    check_law_5(path, target, n, effort)
+
+
+@pytest.mark.parametrize("path", MATRICES[::4], ids=lambda p: p.name)
+def test_units_for_n_of_m_are_exact_and_never_slower_than_dense(path: Path):
+    """Every fourth matrix, as all take long."""
+    check_law_5(path, "nvidia-tc", 8, 0)
+
+
+def check_law_5(path: Path, target: str, n: int, effort: int):
     try:
         report = sparsecc.compile(path, target=target, n=n, effort=effort).report
     except UserError as e:
