@@ -87,7 +87,7 @@ def tile_text(tile: Tile, levels: bool = True) -> str:
     outputs, inputs = _runs(tile.outputs, tile.flipped, "not"), _runs(tile.inputs, tile.doubled, "twice")
     text = f"{' '.join(words)} : [{outputs}] += k[{inputs}]"
     if levels:
-        text += f" levels [{', '.join(map(str, cast('list[int]', tile.levels.reshape(-1).tolist())))}]"
+        text += f" levels [{', '.join(map(str, tile.levels.reshape(-1).tolist()))}]"
     return text
 
 

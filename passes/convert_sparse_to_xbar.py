@@ -17,6 +17,7 @@ from typing import ClassVar
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.rewriter import Rewriter
+from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc.crossbar.assign import Shape
 from sparsecc.crossbar.choose import cheapest_blocks, dense_blocks, dense_cost
@@ -45,7 +46,10 @@ class ConvertSparseToXbarPass(SparsePass):
     pack: str = "auto"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        target = crossbar_target(self.target)
+        try:
+            target = crossbar_target(self.target)
+        except UserError as e:
+            raise PassFailedException(str(e)) from e
         for product in [found for found in op.walk() if isinstance(found, ProductOp)]:
             if not isinstance(product, SpmmOp):
                 refuse(

@@ -40,7 +40,9 @@ class XbarFitAdcPass(XbarPass):
 
     def rewrite(self, op: SpmmOp, target: CrossbarTarget) -> SpmmOp | None:
         if not self.clip:
-            return op.with_tiles(exact(list(op.tiles), target) if op.is_dense else fitted(op.tiles, target))
+            return op.with_tiles(
+                exact(list(op.tiles), target) if op.is_dense else fitted(list(op.tiles), target)
+            )
         tiles = list(op.tiles)
         new = op.with_tiles(tiles if op.is_dense else [_whole(t, target) for t in tiles])
         if clipping := sum(bits_needed(t, target) > target.adc.bits for t in new.tiles):

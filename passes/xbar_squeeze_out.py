@@ -10,12 +10,14 @@ no zeros to win, and dense plans are left alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from sparsecc.crossbar.choose import judge
 from sparsecc.crossbar.encode import Encoding
 from sparsecc.crossbar.squeeze import squeezed
+from sparsecc.crossbar.tiles import Tile
 from sparsecc.dialects.xbar import SpmmOp
 from sparsecc.passes.xbar_pass import XbarPass
 from sparsecc.target.crossbar import CrossbarTarget
@@ -35,6 +37,10 @@ class XbarSqueezeOutPass(XbarPass):
     always: bool = False
 
     def rewrite(self, op: SpmmOp, target: CrossbarTarget) -> SpmmOp | None:
-        better = (lambda before, after: True) if self.always else judge(target)
+        better = _always if self.always else judge(target)
         found = squeezed(list(op.tiles), Encoding.of(target), op.shape[0], better, self.lossy)
         return op.with_tiles(found.tiles, found.lost) if found.slices else None
+
+
+def _always(before: Sequence[Tile], after: Sequence[Tile]) -> bool:
+    return True

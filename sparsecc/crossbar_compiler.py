@@ -20,7 +20,7 @@ from sparsecc.dialects import xbar
 from sparsecc.dialects.tu import BufferType
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
-from sparsecc.interpreters import xbar as _interpreter  # noqa: F401  # makes the interpreter know xbar.spmm
+from sparsecc.interpreters.xbar import register
 from sparsecc.model import model_module
 from sparsecc.operator import Spmm, operator_of
 from sparsecc.passes.xbar_fit_adc import MAY_CLIP
@@ -104,6 +104,7 @@ def compile_crossbar(
     progress: Progress,
 ) -> Artifact:
     """As `sparsecc.compile`, for a target with crossbars; `named` is what passes call it."""
+    register()
     progress("reading the matrix")
     operator = operator_of(source, n, chip, dtype, seed, name)
     given = operator.checked_inputs(_inputs(operator, chip, seed, x))

@@ -11,18 +11,11 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp
 from xdsl.ir import Block, Region, SSAValue
 
 from sparsecc.codegen.loops import Index, Loops
-from sparsecc.crossbar.program import CrossbarProgram
+from sparsecc.crossbar.program import BLOCKS, WRITES, CrossbarProgram
 from sparsecc.dialects import tu, xbar
 from sparsecc.target.crossbar import CrossbarTarget
 
 SPAD, ACC = tu.Memory.SPAD, tu.Memory.ACC
-WRITES = ("write_array", "write_row", "write_rows", "write_column", "write_columns", "write_cells")
-BLOCKS = (
-    "block_array", "block_row", "block_rows", "block_column", "block_columns", "block_in", "block_out",
-    "block_shift", "block_adc", "block_offset", "block_inputs", "block_outputs", "block_doubled",
-    "block_flipped",
-)  # fmt: skip
-TABLES = (*WRITES, *BLOCKS, "zero_first", "zero_rows", "round_block", "round_write")
 
 
 class CrossbarWriter:
@@ -35,10 +28,7 @@ class CrossbarWriter:
         name = function.sym_name.data
         self.prefix = "" if name == "main" else f"{name}_"
         self.tables = {
-            table: tu.ConstantOp(
-                f"{self.prefix}{table}", cast("NDArray[np.generic]", getattr(program, table)), i32
-            )
-            for table in TABLES
+            name: tu.ConstantOp(f"{self.prefix}{name}", table, i32) for name, table in program.tables.items()
         }
         self.cells = tu.ConstantOp(f"{self.prefix}cells", program.cells, i8)
         self.lists = tu.ConstantOp(f"{self.prefix}lists", self._or_one(program.lists), i32)
@@ -94,7 +84,7 @@ class CrossbarWriter:
             )
         if p.rounds == 1:
             cells = self._buffer(code, self.cells, "cells")
-            self._write(code, cells, 0, len(p.write_array))
+            self._write(code, cells, 0, p.writes)
         if p.blocks:
             lists = self._buffer(code, self.lists, "lists")
 
@@ -153,7 +143,7 @@ class CrossbarWriter:
 
                 code.loop(0, p.panel_blocks, "j", fill)
 
-            code.loop(0, len(p.zero_first), "z", zeros)
+            code.loop(0, len(p.tables["zero_first"]), "z", zeros)
 
             def multiply(b: Index) -> None:
                 code.instruction(

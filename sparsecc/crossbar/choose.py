@@ -25,7 +25,7 @@ from sparsecc.crossbar.cost import Cost, cost, fitted_bits, tile_cycles, tile_en
 from sparsecc.crossbar.encode import Encoding
 from sparsecc.crossbar.place import placed
 from sparsecc.crossbar.slices import flipped, sliced, without_empty
-from sparsecc.crossbar.squeeze import squeezed
+from sparsecc.crossbar.squeeze import Judge, squeezed
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.target.crossbar import CrossbarTarget
 
@@ -43,7 +43,7 @@ def exact(tiles: Sequence[Tile], target: CrossbarTarget) -> list[Tile]:
     return [part for t in tiles for part in unclipped(t, target)]
 
 
-def judge(target: CrossbarTarget):
+def judge(target: CrossbarTarget) -> Judge:
     """Whether the second of two sets of tiles needs less energy than the first, ADC bits fitted."""
 
     def better(before: Sequence[Tile], after: Sequence[Tile]) -> bool:

@@ -9,6 +9,7 @@ writing of its arrays, in every inference.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,23 @@ from sparsecc.crossbar.tiles import ARRAY, Int8, Int32, Tile, Tiles
 from sparsecc.errors import UserError
 from sparsecc.target.crossbar import CrossbarTarget
 
+# Of each tile with cells of its own: where they go, and where they are in `cells`.
+WRITES = ("write_array", "write_row", "write_rows", "write_column", "write_columns", "write_cells")
+# Of each block: its cells; the first rows of consecutive inputs and outputs (0 where these are listed);
+# shift, converter bits, and what is subtracted; places in `lists`, -1 for none.
+BLOCKS = (
+    "block_array", "block_row", "block_rows", "block_column", "block_columns", "block_in", "block_out",
+    "block_shift", "block_adc", "block_offset", "block_inputs", "block_outputs", "block_doubled",
+    "block_flipped",
+)  # fmt: skip
+# Runs of rows of Y that count from 0 before any block adds to them. First block and first write of each
+# round, and how many there are in all.
+OTHERS = ("zero_first", "zero_rows", "round_block", "round_write")
+
 
 @dataclass(frozen=True, eq=False)
 class CrossbarProgram:
-    """The tables. Those of tiles have one entry for each tile, in the order of blocks."""
+    """The tables. Those of blocks have one entry for each tile, in the order of blocks."""
 
     cells: Int8
     """Levels of all tiles that have cells of their own, one after another."""
@@ -33,38 +47,10 @@ class CrossbarProgram:
     """Rows of X that are loaded, in order; empty where all are."""
     x_rows: int
     """Rows of X in SPAD."""
-    zero_first: Int32
-    zero_rows: Int32
-    """Runs of rows of Y that count from 0 before any block adds to them."""
-    write_array: Int32
-    write_row: Int32
-    write_rows: Int32
-    write_column: Int32
-    write_columns: Int32
-    write_cells: Int32
-    """Of each tile with cells of its own: where they go, and where they are in `cells`."""
-    block_array: Int32
-    block_row: Int32
-    block_rows: Int32
-    block_column: Int32
-    block_columns: Int32
-    block_in: Int32
-    block_out: Int32
-    """First rows of consecutive inputs and outputs; 0 where these are listed."""
-    block_shift: Int32
-    block_adc: Int32
-    block_offset: Int32
-    block_inputs: Int32
-    block_outputs: Int32
-    block_doubled: Int32
-    block_flipped: Int32
-    """Places in `lists`, -1 for none."""
+    tables: Mapping[str, Int32]
+    """By the names in WRITES, BLOCKS and OTHERS."""
     at_once: bool
     """Whether all blocks are in different arrays."""
-    round_block: Int32
-    """First block of each round, and the number of blocks."""
-    round_write: Int32
-    """First write of each round, and the number of writes."""
     panel: int
     """Positions worked on at a time."""
     panels_ahead: int
@@ -74,11 +60,15 @@ class CrossbarProgram:
 
     @property
     def rounds(self) -> int:
-        return len(self.round_block) - 1
+        return len(self.tables["round_block"]) - 1
 
     @property
     def blocks(self) -> int:
-        return len(self.block_array)
+        return len(self.tables["block_array"])
+
+    @property
+    def writes(self) -> int:
+        return len(self.tables["write_array"])
 
 
 @dataclass
@@ -143,23 +133,24 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
             held = np.ascontiguousarray(tile.cells(target.level_max)).reshape(-1)
             cells.append(held)
             level += len(held)
-    block = np.array(blocks, np.int32).reshape(-1, 14).T
-    write = np.array(writes, np.int32).reshape(-1, 6).T
+    block = np.array(blocks, np.int32).reshape(-1, len(BLOCKS)).T
+    write = np.array(writes, np.int32).reshape(-1, len(WRITES)).T
     at_once = bool((when == 0).all())
     every = np.arange(int(rounds.max(initial=-1)) + 2)
     panel, ahead = _panel(target, len(gather) or k, m, n, len(every) > 2)
-    zero = _unwritten(tiles if at_once else Tiles.of([]), m)
+    others = (
+        *_unwritten(tiles if at_once else Tiles.of([]), m),
+        np.searchsorted(rounds[order], every).astype(np.int32),
+        np.searchsorted(write_round, every).astype(np.int32),
+    )
+    tables = zip((*WRITES, *BLOCKS, *OTHERS), (*write, *block, *others), strict=True)
     return CrossbarProgram(
         np.concatenate(cells) if cells else np.zeros(0, np.int8),
         np.concatenate(lists.pool) if lists.pool else np.zeros(0, np.int32),
         gather,
         len(gather) or k,
-        *zero,
-        *write,
-        *block,
+        dict(tables),
         at_once,
-        np.searchsorted(rounds[order], every).astype(np.int32),
-        np.searchsorted(write_round, every).astype(np.int32),
         panel,
         ahead,
         -(-min(panel, n) // target.row_elements),

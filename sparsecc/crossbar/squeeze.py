@@ -86,7 +86,8 @@ def _without_top(
             return None
         doubled[reaches] = np.sign(weights[reaches]) * (np.abs(weights[reaches]) >> 1)
         lost = int((2 * doubled[reaches] != weights[reaches]).sum())
-        single = np.where(reaches[:, None], 0, weights)
+        single = weights.copy()
+        single[reaches] = 0
         found = _cut(block, inputs, outputs, single, doubled, encoding)
     return None if found is None else (found, lost)
 

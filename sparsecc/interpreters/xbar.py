@@ -1,7 +1,4 @@
-"""Runs `xbar.spmm` on numpy: exactly as the arrays do, with converters that clip where they may.
-
-Importing this module makes `sparsecc.interpreters.sparse` know the operator.
-"""
+"""Runs `xbar.spmm` on numpy: exactly as the arrays do, with converters that clip where they may."""
 
 from __future__ import annotations
 
@@ -69,4 +66,6 @@ def bit_serial(tile: Tile, x: NDArray[np.int8], target: CrossbarTarget, bits: in
     return (sums - tile.zero * total) << tile.shift
 
 
-HANDLERS[SpmmOp] = _spmm
+def register() -> None:
+    """Let `sparsecc.interpreters.sparse` run the operator."""
+    HANDLERS[SpmmOp] = _spmm

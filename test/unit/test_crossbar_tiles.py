@@ -44,8 +44,8 @@ def matrix(seed: int, m: int, k: int, density: float, largest: int = 127) -> np.
 
 def pattern_of(w: np.ndarray) -> tuple[Pattern, np.ndarray]:
     rows, columns = np.nonzero(w)
-    indptr = np.searchsorted(rows, np.arange(w.shape[0] + 1)).astype(np.int64)
-    return Pattern(*w.shape, indptr, columns.astype(np.int32)), w[rows, columns]
+    indptr = np.concatenate([[0], np.cumsum((w != 0).sum(axis=1))]).astype(np.int64)
+    return Pattern(w.shape[0], w.shape[1], indptr, columns.astype(np.int32)), w[rows, columns]
 
 
 def blocks(w: np.ndarray, shape: tuple[int, int], cover: str = "window-1") -> list[Tile]:

@@ -1,0 +1,69 @@
+// RUN: DIAGNOSTICS
+
+// CHECK: the tiles do not hold the weight at row 2, column 5 as it is
+func.func @missing(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 5), (2, 5, -3)]> on "sme128" array <128, 128> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 : [0] += k[1] levels [5]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: tile 0 is 3 x 1; an array is 2 x 2
+func.func @large(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 5)]> on "sme128" array <2, 2> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 : [0] += k[0:3] levels [0, 5, 0]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: tiles 0 and 1 both use cells of array 3
+func.func @overlap(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1), (1, 1, 1)]> on "sme128" array <2, 2> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 slice 0 at 3[0, 0] : [0] += k[1] levels [1]
+    block 1 slice 0 at 3[0, 0] : [1] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: tile 1 uses the cells of 1, which has none of its own
+func.func @image(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1), (1, 1, 1)]> on "sme128" array <2, 2> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 slice 0 : [0] += k[1] levels [1]
+    block 1 slice 0 as 1 : [1] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: tile 0 has an output outside 0..3
+func.func @outside(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, []> on "sme128" array <2, 2> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 : [4] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: W is 4x6xi8, X tensor<6x8xi8>, the result tensor<4x8xf32>; needed: W 4x6xi8, X 6xNxi8 and result 4xNxi32
+func.func @types(%x: tensor<6x8xi8>) -> tensor<4x8xf32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, []> on "sme128" array <2, 2> : tensor<6x8xi8> -> tensor<4x8xf32> { }
+  func.return %a : tensor<4x8xf32>
+}
+
+// -----
+
+// CHECK: a tile of 2 inputs and 1 outputs has 2 levels of int8, found 1
+func.func @levels(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, []> on "sme128" array <2, 2> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 : [0] += k[1:3] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
