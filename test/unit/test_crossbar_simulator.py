@@ -107,6 +107,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "pre": [_ROW, _N32, _N32],
     "fence": [],
     "xb_noise": [ctypes.POINTER(AxNoise)],
+    "xb_noise_text": [ctypes.c_char_p],
     "xb_fault": [_N32, _N32, _N32, _INT, _INT],
     "xb_shape": [_N32] * 4,
     "xb_prog": [*[_N32] * 5, _INT, _N64, _N64],
@@ -159,7 +160,10 @@ class Machine:
         assert handle >= 0, self.error()
         return cast(int, handle)
 
-    def noise(self, noise: Noise) -> None:
+    def noise(self, noise: Noise | str) -> None:
+        if isinstance(noise, str):
+            self.call("xb_noise_text", noise.encode())
+            return
         found = AxNoise(**dataclasses.asdict(noise))
         self.call("xb_noise", ctypes.byref(found))
 
@@ -418,8 +422,10 @@ def test_crosssim_semantics(library: ctypes.CDLL, bits: int) -> None:
         machine.call("xb_done")
         machine.call("xb_mvmg", 0, 4, spad(0), 128, acc(0), 128, 16, 0)
         assert np.array_equal(machine.take(0, 128, 16), expected)
-        crossbar = machine.report()["crossbar"]
-    assert crossbar["adc_clipped"] == clipped
+        report = machine.report()
+    crossbar = report["crossbar"]
+    assert crossbar["adc_clipped"] == report["warnings"]["adc_clipped"] == clipped
+    assert any("clipped by the ADC" in note for note in report["notes"]) == (clipped > 0)
     assert sum(crossbar["clipped_by_array"].values()) == clipped
     assert crossbar["adc_bits"] == {str(bits): 4 * 7 * 128 * 16}
     assert (clipped > 0) == (bits <= 7)
@@ -574,7 +580,7 @@ def test_bit_serial_and_exact_agree(
 NOISE = Noise(7, program_sigma=0.05, read_sigma=0.02, stuck_low=0.01, stuck_high=0.01)
 
 
-def noisy_run(library: ctypes.CDLL, order: list[int], noise: Noise) -> list[Array]:
+def noisy_run(library: ctypes.CDLL, order: list[int], noise: Noise | str) -> list[Array]:
     rng = np.random.default_rng(0)
     x = rng.integers(-127, 128, (24, 8)).astype(np.int8)
     weights = [levels_for(rng, SMALL) for _ in order]
@@ -596,6 +602,21 @@ def test_noise_does_not_depend_on_order(library: ctypes.CDLL) -> None:
     other = noisy_run(library, [2, 0, 3, 1], NOISE)
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     assert not np.array_equal(one, noisy_run(library, [0, 1, 2, 3], dataclasses.replace(NOISE, seed=8)))
+
+
+def test_noise_in_words(library: ctypes.CDLL) -> None:
+    """What an emitted program takes as --noise is what ax_xb_noise takes; what it does not know is named."""
+    words = "seed=7,program=0.05,read=0.02,lognormal=0,stuck_low=0.01,stuck_high=0.01"
+    assert np.array_equal(noisy_run(library, [0, 1], NOISE), noisy_run(library, [0, 1], words))
+    for text, message in (
+        ("progam=1", r"noise 'progam=1': seed \(a whole number\), program, .* needed, found 'progam'"),
+        ("seed=0.5", r"needed, found 'seed'"),
+        ("read", r"key=number, \.\.\. needed at 'read'"),
+        ("read=0.1;seed=1", r"key=number, \.\.\. needed at 'read=0\.1;seed=1'"),
+        ("read=-1", r"read_sigma must be from 0 to 10, found -1"),
+    ):
+        with Machine(library, SMALL) as machine, pytest.raises(AxError, match=message):
+            machine.noise(text)
 
 
 def test_noise_has_the_size_it_should(library: ctypes.CDLL) -> None:

@@ -84,6 +84,14 @@ typedef struct {
     double device_cells; /* of the arrays in use */
 } totals;
 
+int64_t axi_xb_clipped(const ax_machine *m)
+{
+    int64_t clips = 0;
+    for (int bits = 0; bits <= AX_ADC_BITS; bits++)
+        clips += m->xb->clips[bits];
+    return clips;
+}
+
 static totals totals_of(const ax_machine *m)
 {
     const axi_crossbar *xb = m->xb;
@@ -113,10 +121,9 @@ static totals totals_of(const ax_machine *m)
     }
     if (!t.programmed_cells)
         t.fewest = 0;
-    for (int bits = 0; bits <= AX_ADC_BITS; bits++) {
+    for (int bits = 0; bits <= AX_ADC_BITS; bits++)
         t.conversions += xb->conversions[bits];
-        t.clips += xb->clips[bits];
-    }
+    t.clips = axi_xb_clipped(m);
     return t;
 }
 
@@ -128,8 +135,25 @@ static double mean_writes(const totals *t)
 /* Of the time of the arrays in use, the share they were at work. */
 double axi_xb_utilization(const ax_machine *m)
 {
+    int64_t used = 0, busy = 0;
+    for (int i = 0; i < m->xb->config.arrays; i++) {
+        used += m->xb->arrays[i].used;
+        busy += m->xb->arrays[i].busy;
+    }
+    return used && m->last ? (double)busy / ((double)used * (double)m->last) : 0;
+}
+
+int axi_xb_notes(const ax_machine *m, const char **notes)
+{
     const totals t = totals_of(m);
-    return t.used && m->last ? (double)t.busy / ((double)t.used * (double)m->last) : 0;
+    int n = 0;
+    if (t.clips)
+        notes[n++] = "sums were clipped by the ADC: the results are those of the hardware, not of exact arithmetic";
+    if (m->xb->noisy || m->xb->faulty)
+        notes[n++] = "devices differ from their levels, by noise or faults that were asked for";
+    if (t.worn_cells)
+        notes[n++] = "cells were written more often than they endure";
+    return n;
 }
 
 static void put_by_bits(FILE *out, const char *name, const int64_t *counts)

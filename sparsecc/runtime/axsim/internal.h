@@ -201,6 +201,8 @@ double axi_energy_total(const ax_machine *m);
 void axi_xb_close(struct axi_crossbar *xb);
 void axi_xb_describe(const ax_machine *m, const axi_insn *insn, char *text, size_t size);
 double axi_xb_energy(const ax_machine *m);
+int64_t axi_xb_clipped(const ax_machine *m);
+int axi_xb_notes(const ax_machine *m, const char **notes); /* at most 3; returns how many */
 double axi_xb_utilization(const ax_machine *m);
 void axi_xb_energy_json(const ax_machine *m, FILE *out);
 void axi_xb_report_json(const ax_machine *m, FILE *out);

@@ -73,8 +73,10 @@ static void bytes_of(const ax_machine *m, counter bytes[BYTES])
     memcpy(bytes, all, sizeof all);
 }
 
+enum { NOTES = 6 };
+
 /* What a reader must know to read the numbers rightly. */
-static int notes_of(const ax_machine *m, const char *notes[3])
+static int notes_of(const ax_machine *m, const char *notes[NOTES])
 {
     int n = 0;
     if (m->config.report_last_index)
@@ -83,6 +85,8 @@ static int notes_of(const ax_machine *m, const char *notes[3])
         notes[n++] = "only time was simulated: no values, so no overflows or saturations could be seen";
     if (m->int32_overflow)
         notes[n++] = "int32 sums wrapped around: the results are those of the hardware, not of exact arithmetic";
+    if (m->xb)
+        n += axi_xb_notes(m, notes + n);
     return n;
 }
 
@@ -101,7 +105,7 @@ void ax_report_json(const ax_machine *m, FILE *out)
 {
     const energy e = energy_of(m);
     counter bytes[BYTES], counts[AXI_OPS];
-    const char *notes[3];
+    const char *notes[NOTES];
     bytes_of(m, bytes);
     for (int i = 0; i < AXI_OPS; i++)
         counts[i] = (counter){m->count[i] ? axi_op_name[i] : NULL, m->count[i]};
@@ -144,8 +148,10 @@ void ax_report_json(const ax_machine *m, FILE *out)
                              {"l0a", m->memory[AXI_L0A].peak_rows},
                              {"l0b", m->memory[AXI_L0B].peak_rows}};
     put_counters(out, "peak_rows", peaks, AXI_MEMORIES);
-    const counter warnings[] = {{"int32_overflow", m->int32_overflow}, {"output_saturation", m->output_saturation}};
-    put_counters(out, "warnings", warnings, 2);
+    const counter warnings[] = {{"int32_overflow", m->int32_overflow},
+                                {"output_saturation", m->output_saturation},
+                                {m->xb ? "adc_clipped" : NULL, m->xb ? axi_xb_clipped(m) : 0}};
+    put_counters(out, "warnings", warnings, 3);
     fputs("  \"notes\": [", out);
     const int count = notes_of(m, notes);
     for (int i = 0; i < count; i++) {
@@ -167,7 +173,7 @@ void ax_report_text(const ax_machine *m, FILE *out)
 {
     const energy e = energy_of(m);
     counter bytes[BYTES];
-    const char *notes[3];
+    const char *notes[NOTES];
     bytes_of(m, bytes);
     fprintf(out, "target %s at %g GHz\n", m->name, m->config.clock_ghz);
     if (m->failed)

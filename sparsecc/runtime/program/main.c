@@ -16,11 +16,13 @@
 
 static const char usage[] =
     "usage: model [--input X.npy]... [--output Y.npy] [--report FILE.json] [--trace FILE.json] [--timing-only] [--quiet]\n"
+    "             [--noise seed=1,program=0.05,lognormal=0,read=0.01,stuck_low=0.001,stuck_high=0.001]\n"
     "  runs the product on the simulated accelerator; --input is given once for each input, in their order; without\n"
-    "  it the stored ones are taken, whose result is checked value by value\n";
+    "  it the stored ones are taken, whose result is checked value by value; --noise: what makes the devices of\n"
+    "  crossbars differ from their levels, any of these numbers; values may then be wrong, and are counted\n";
 
 typedef struct options {
-    const char *input[MODEL_INPUTS], *output, *report, *trace;
+    const char *input[MODEL_INPUTS], *output, *report, *trace, *noise;
     int inputs, timing_only, quiet;
 } options;
 
@@ -30,8 +32,9 @@ static int parse(int argc, char **argv, options *o) {
         const char **value;
         int *flag;
     } known[] = {
-        {"--input", NULL, NULL},      {"--output", &o->output, NULL},           {"--report", &o->report, NULL},
-        {"--trace", &o->trace, NULL}, {"--timing-only", NULL, &o->timing_only}, {"--quiet", NULL, &o->quiet},
+        {"--input", NULL, NULL},       {"--output", &o->output, NULL},           {"--report", &o->report, NULL},
+        {"--trace", &o->trace, NULL},  {"--timing-only", NULL, &o->timing_only}, {"--quiet", NULL, &o->quiet},
+        {"--noise", &o->noise, NULL},
     };
     const int count = (int)(sizeof known / sizeof known[0]);
     for (int i = 1; i < argc; i++) {
@@ -63,12 +66,13 @@ typedef struct verdict {
     double max_error, bound_there; /* the largest error, and the bound at the value nearest to its bound */
     int64_t wrong, first_wrong;
     double worst; /* largest error / bound; 0 where the error is 0 */
+    double squared_error, squared; /* sums, of the errors and of what was expected */
 } verdict;
 
 /* Integers must be equal; floats within the forward error bound of each value, gamma_K times the product of the
  * factors' magnitudes. */
 static verdict check(const void *y, ax_type type) {
-    verdict v = {0.0, 0.0, 0, -1, 0.0};
+    verdict v = {0.0, 0.0, 0, -1, 0.0, 0.0, 0.0};
     for (int64_t i = 0; i < MODEL_VALUES; i++) {
         const int64_t at = MODEL_PLACE(i);
         double found, expected, bound;
@@ -82,6 +86,8 @@ static verdict check(const void *y, ax_type type) {
             bound = ((const double *)(const void *)model_bound)[i];
         }
         const double error = fabs(found - expected);
+        v.squared_error += error * error;
+        v.squared += expected * expected;
         if (error > v.max_error || !(error == error)) v.max_error = error;
         if (!(error <= bound)) {
             if (v.wrong++ == 0) v.first_wrong = at;
@@ -104,8 +110,10 @@ static int write_report(const ax_machine *m, const verdict *v, const options *o)
     fprintf(out, "{\"simulation\": ");
     ax_report_json(m, out);
     if (v) {
-        fprintf(out, ", \"check\": {\"wrong\": %lld, \"max_error\": %.17g, \"error_bound\": %.17g, \"worst_share\": %.17g}",
-                (long long)v->wrong, v->max_error, v->bound_there, v->worst);
+        fprintf(out, ", \"check\": {\"wrong\": %lld, \"max_error\": %.17g, \"error_bound\": %.17g, \"worst_share\": %.17g, "
+                "\"rms_error\": %.17g, \"rms\": %.17g}",
+                (long long)v->wrong, v->max_error, v->bound_there, v->worst, sqrt(v->squared_error / (double)MODEL_VALUES),
+                sqrt(v->squared / (double)MODEL_VALUES));
     }
     fprintf(out, "}\n");
     if (fclose(out) != 0) {
@@ -129,9 +137,21 @@ static int write_output(const char *path, const uint32_t *y) {
     return status;
 }
 
+static int add_noise(ax_machine *m, const char *noise) {
+#ifdef AXSIM_CROSSBAR_H
+    if (ax_xb_noise_text(m, noise) == 0) return 0;
+    fprintf(stderr, "model: --noise: %s\n", ax_error(m));
+#else
+    (void)m;
+    fprintf(stderr, "model: --noise %s: only crossbars have noise, and target %s has none\n", noise, AX_TARGET_NAME);
+#endif
+    return -1;
+}
+
 static int run(ax_machine *m, const options *o, void *const *inputs, void *y) {
     int buffers[MODEL_INPUTS];
     ax_scope(m, MODEL_TITLE);
+    if (o->noise && add_noise(m, o->noise) != 0) return 1;
     if (model_program(m) != 0) {
         fprintf(stderr, "model: %s\n", ax_error(m));
         return 1;
@@ -146,7 +166,7 @@ static int run(ax_machine *m, const options *o, void *const *inputs, void *y) {
         return 1;
     }
     const int checked = !o->timing_only && !o->inputs;
-    verdict v = {0.0, 0.0, 0, -1, 0.0};
+    verdict v = {0.0, 0.0, 0, -1, 0.0, 0.0, 0.0};
     if (checked) v = check(y, MODEL_OUT);
     if (!o->quiet) {
         printf("%s\n", MODEL_TITLE);
@@ -162,7 +182,7 @@ static int run(ax_machine *m, const options *o, void *const *inputs, void *y) {
         return 1;
     }
     if (o->output && write_output(o->output, y) != 0) return 1;
-    if (v.wrong > 0) {
+    if (v.wrong > 0 && !o->noise) {
         fprintf(stderr, "model: %lld values are wrong; the first is at row %lld, column %lld\n", (long long)v.wrong,
                 (long long)(v.first_wrong / MODEL_N), (long long)(v.first_wrong % MODEL_N));
         return 3;
@@ -171,7 +191,7 @@ static int run(ax_machine *m, const options *o, void *const *inputs, void *y) {
 }
 
 int main(int argc, char **argv) {
-    options o = {{NULL}, NULL, NULL, NULL, 0, 0, 0};
+    options o = {{NULL}, NULL, NULL, NULL, NULL, 0, 0, 0};
     const int wrong = parse(argc, argv, &o);
     if (wrong) return wrong;
     if (model_load(argv[0]) != 0) return 1;
