@@ -42,7 +42,7 @@ from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import tensor_unit
 from sparsecc.replay import replay
 from sparsecc.report import Report
-from sparsecc.target import Target
+from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 from sparsecc.toolchain import build_program, find_compiler
@@ -336,7 +336,7 @@ def _verify_cover(stage: Stage) -> None:
 
 
 @contextmanager
-def named_target(target: str | Target | CrossbarTarget) -> Generator[str]:
+def named_target(target: str | AnyTarget) -> Generator[str]:
     """What passes call the target: a name or a path; a target made in code is written to a file for them."""
     if isinstance(target, str):
         yield target
@@ -350,7 +350,7 @@ def named_target(target: str | Target | CrossbarTarget) -> Generator[str]:
 def compile(
     source: object,
     *,
-    target: str | Target | CrossbarTarget = "gemmini16",
+    target: str | AnyTarget = "gemmini16",
     op: str = "spmm",
     n: int = 64,
     k: int = 64,
@@ -379,21 +379,24 @@ def compile(
     among them, if there is a C compiler; else the cost model does.
     Raises UserError.
     """
+    found_target = load_target(target) if isinstance(target, str) else target
+    if isinstance(found_target, CpuTarget):
+        from sparsecc.cpu_compiler import compile_cpu
+
+        _check_multiplies(op, found_target.name, "a CPU")
+        return compile_cpu(
+            source, found_target, cast("str | CpuTarget", target), n=n, dtype=dtype, seed=seed, x=x,
+            plan=plan, pattern=pattern, passes=passes, name=name, check_stages=check_stages, progress=progress,
+        )  # fmt: skip
     if plan not in MODES and plan not in STRATEGIES:
         known = ", ".join(dict.fromkeys([*MODES, *STRATEGIES]))
         raise UserError(f"unknown plan {plan!r}; it is one of {known}", exit_code=2)
     if op not in OPERATIONS:
         raise UserError(f"unknown op {op!r}; it is one of {', '.join(OPERATIONS)}", exit_code=2)
-    found_target = load_target(target) if isinstance(target, str) else target
     if isinstance(found_target, CrossbarTarget):
         from sparsecc.crossbar_compiler import compile_crossbar
 
-        if op != "spmm":
-            raise UserError(
-                f"target {found_target.name} has crossbars, which multiply by constants; --op {op} has none: "
-                "use a target with a tensor unit",
-                exit_code=2,
-            )
+        _check_multiplies(op, found_target.name, "crossbars")
         return compile_crossbar(
             source, found_target, cast("str | CrossbarTarget", target), n=n, dtype=dtype, seed=seed,
             effort=effort, x=x, plan=plan, passes=passes, name=name, check_stages=check_stages,
@@ -432,6 +435,16 @@ def compile(
         f"the dense plan {found.dense.timing.cycles}"
     )
     return found.dense
+
+
+def _check_multiplies(op: str, target: str, what: str) -> None:
+    """Raises UserError for a product without a constant."""
+    if op == "sddmm":
+        raise UserError(
+            f"target {target} has {what}, which multiply by constants; --op {op} has none: use a target "
+            "with a tensor unit",
+            exit_code=2,
+        )
 
 
 def has_compiler() -> bool:

@@ -24,7 +24,7 @@ from xdsl.ir import Operation, SSAValue, TypeAttribute
 from sparsecc.dialects.sparse import ConstantOp, WeightAttr
 from sparsecc.importers.matrix import Csr
 from sparsecc.operator import Operator, Sddmm
-from sparsecc.target import CrossbarTarget, Target
+from sparsecc.target import AnyTarget
 from sparsecc.target.instructions import DTYPES
 
 ELEMENT_TYPES: dict[str, TypeAttribute] = {
@@ -32,7 +32,7 @@ ELEMENT_TYPES: dict[str, TypeAttribute] = {
 }  # fmt: skip
 
 
-def model_module(operator: Operator, target: Target | CrossbarTarget) -> ModuleOp:
+def model_module(operator: Operator, target: AnyTarget) -> ModuleOp:
     """`main` returns the product: of a constant and its argument, or of its arguments, times a mask."""
     m, n, _ = operator.shape
     element, result = ELEMENT_TYPES[operator.in_type], ELEMENT_TYPES[target.acc_type]

@@ -26,7 +26,7 @@ from sparsecc.importers.matrix import (
 )
 from sparsecc.quantize import FloatKind, quantize_rows
 from sparsecc.quantize import cast as cast_values
-from sparsecc.target import CrossbarTarget, Target
+from sparsecc.target import AnyTarget, Target
 from sparsecc.target.instructions import DTYPES, round_bf16
 
 Array = NDArray[Any]
@@ -240,7 +240,7 @@ def _with_values(csr: Csr, values: Array) -> Csr:
 def operator_of(
     source: object,
     n: int,
-    target: Target | CrossbarTarget,
+    target: AnyTarget,
     dtype: str | None = None,
     seed: int = 0,
     name: str | None = None,

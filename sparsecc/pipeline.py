@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from xdsl.passes import ModulePass
 
+from sparsecc.passes.convert_cpu_to_c import ConvertCpuToCPass
 from sparsecc.passes.convert_linalg_to_sddmm import ConvertLinalgToSddmmPass
 from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
+from sparsecc.passes.convert_sparse_to_cpu import ConvertSparseToCpuPass
 from sparsecc.passes.convert_sparse_to_tu import ConvertSparseToTuPass
 from sparsecc.passes.convert_sparse_to_xbar import ConvertSparseToXbarPass
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
@@ -65,4 +67,17 @@ def crossbar(target: str, plan: str = "auto", effort: int = 1, seed: int = 0) ->
         XbarPlacePass(),
         XbarSchedulePass(),
         ConvertXbarToCPass(),
+    ]
+
+
+def cpu(target: str = "cpu", kernel: str = "auto", seed: int = 0) -> list[ModulePass]:
+    """From a product with a constant to C calls, for CPUs.
+
+    target: "cpu" for this machine's, a preset's name or the path of a TOML file. kernel: "auto", "line",
+    "csr", "vector" or "dense". seed: of the values that are multiplied while times are taken.
+    """
+    return [
+        ConvertLinalgToSparsePass(target=target),
+        ConvertSparseToCpuPass(target=target, kernel=kernel, seed=seed),
+        ConvertCpuToCPass(),
     ]

@@ -11,6 +11,7 @@ from typing import Any
 from xdsl.universe import Universe
 
 DIALECTS = {
+    "cpu": ("sparsecc.dialects.cpu", "Cpu"),
     "nn": ("sparsecc.dialects.nn", "Nn"),
     "sparse": ("sparsecc.dialects.sparse", "Sparse"),
     "tu": ("sparsecc.dialects.tu", "Tu"),
@@ -28,6 +29,8 @@ PASSES = {
     "convert-sparse-to-tu": ("sparsecc.passes.convert_sparse_to_tu", "ConvertSparseToTuPass"),
     "tu-unroll": ("sparsecc.passes.tu_unroll", "TuUnrollPass"),
     "convert-tu-to-c": ("sparsecc.passes.convert_tu_to_c", "ConvertTuToCPass"),
+    "convert-sparse-to-cpu": ("sparsecc.passes.convert_sparse_to_cpu", "ConvertSparseToCpuPass"),
+    "convert-cpu-to-c": ("sparsecc.passes.convert_cpu_to_c", "ConvertCpuToCPass"),
     "convert-sparse-to-xbar": ("sparsecc.passes.convert_sparse_to_xbar", "ConvertSparseToXbarPass"),
     "xbar-slice-bits": ("sparsecc.passes.xbar_slice_bits", "XbarSliceBitsPass"),
     "xbar-drop-empty-slices": ("sparsecc.passes.xbar_drop_empty_slices", "XbarDropEmptySlicesPass"),

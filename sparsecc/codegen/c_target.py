@@ -50,6 +50,11 @@ class CTarget(Target):
     header: str = "target.h"
 
     def emit(self, ctx: Context, module: ModuleOp, output: IO[str]) -> None:
+        if any(op.name == "cpu.kernel" for op in module.ops):
+            from sparsecc.codegen.cpu import model_c  # with the kernels' layouts, which others do not need
+
+            output.write(model_c(module))
+            return
         functions = [op for op in module.ops if isinstance(op, func.FuncOp)]
         constants = [op for op in module.ops if isinstance(op, tu.ConstantOp)]
         for op in module.ops:

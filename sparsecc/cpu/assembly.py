@@ -83,6 +83,9 @@ class Epilogue:
     """Another matrix [M, N] is added."""
 
 
+PLAIN = Epilogue()
+
+
 def _array(texts: Sequence[str]) -> Text:
     out = np.empty(len(texts), object)
     out[:] = texts

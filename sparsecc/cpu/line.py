@@ -43,23 +43,21 @@ def registers_for(target: CpuTarget, n: int) -> Registers | None:
             return None
 
 
-def make_plan(w: Csr, registers: Registers, columns: int, rows: Indices) -> LinePlan:
-    """The plan with as many rows in a group as there are accumulators."""
+def make_plan(w: Csr, height: int, columns: int, rows: Indices) -> LinePlan:
+    """The plan with `height` rows in a group and at most `columns` columns in a block."""
     m, k = w.shape
-    height = min(registers.accumulators, m)
     return line_plan(
         (m, k), w.indptr.astype(np.int64), w.indices.astype(np.int64), rows, height, block_width(k, columns)
     )
 
 
-def schedules(plan: LinePlan, registers: Registers, n: int) -> Iterator[Schedule]:
-    """Those worth timing."""
-    panels = max(1, -(-n // registers.lanes))
-    batches = sorted({b for b in (1, 2, 4) if b < plan.groups} | {plan.groups})
+def schedules(groups: int, panels: int) -> Iterator[Schedule]:
+    """Those worth timing, for so many groups of rows and panels of X."""
+    batches = sorted({b for b in (1, 2, 4) if b < groups} | {groups})
     for pack in (False, True):
         if panels > 1:
-            # A few panels of a block of X in the first cache, and all code streams past them.
-            yield Schedule(1, plan.groups, pack)
+            # A panel's block of X in the first cache, and all code streams past it.
+            yield Schedule(1, groups, pack)
         for batch in batches:
             # A few groups' code in the first cache, and all panels stream past it.
             yield Schedule(min(panels, 32), batch, pack)
@@ -94,8 +92,8 @@ def line_kernel(
     return Kernel("line", struct, library.sc_line_run, library.sc_time, [code, arrays])
 
 
-def with_schedule(kernel: Kernel, schedule: Schedule) -> Kernel:
+def with_schedule(kernel: Kernel, panels: int, batch: int, pack: bool) -> Kernel:
     """The same code, called in another order."""
     struct = LineStruct.from_buffer_copy(kernel.struct)
-    struct.panels, struct.batch, struct.pack = schedule.panels, schedule.batch, int(schedule.pack)
+    struct.panels, struct.batch, struct.pack = panels, batch, int(pack)
     return Kernel("line", struct, kernel.run, kernel.time, kernel.kept)

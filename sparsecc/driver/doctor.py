@@ -9,7 +9,9 @@ import subprocess
 from importlib import metadata
 
 import sparsecc
+from sparsecc.cpu.machine import machine
 from sparsecc.errors import UserError
+from sparsecc.target import CpuTarget, load_target
 from sparsecc.toolchain import cache_folder, find_compiler
 
 PACKAGES = ("xdsl", "numpy", "scipy", "rich", "safetensors")
@@ -33,10 +35,21 @@ def findings() -> tuple[list[str], bool]:
         healthy = False
         lines.append(f"  MISSING  {e}")
     lines.append(f"  ok       built simulators are kept in {cache_folder()}")
+    lines.append(_native())
     for name, purpose in OPTIONAL.items():
         found = shutil.which(name)
         lines.append(f"  {'ok      ' if found else 'not here'} {name} (optional): {purpose}")
     return lines, healthy
+
+
+def _native() -> str:
+    """What the target `cpu` is on this machine."""
+    try:
+        target = load_target("cpu")
+    except UserError as e:
+        return f"  not here target cpu (optional): {e}"
+    assert isinstance(target, CpuTarget)
+    return f"  ok       target cpu: {target.name} on {machine().model}, with {target.simd.features}"
 
 
 def _version(command: list[str]) -> str:

@@ -86,13 +86,22 @@ def _run(block: Block, frame: Frame) -> tuple[Array, ...]:
     for op in block.ops:
         if isinstance(op, func.ReturnOp | linalg.YieldOp):
             return tuple(frame.all(op.operands))
-        if (handler := HANDLERS.get(type(op)) or _network_handler(op)) is None:
+        if (handler := HANDLERS.get(type(op)) or _network_handler(op) or _cpu_handler(op)) is None:
             raise UserError(
                 f"{op.name} cannot be interpreted; lower it to linalg, tensor, arith or sparse first"
             )
         results = handler(op, frame)
         frame.values.update(zip(op.results, results, strict=True))
     raise UserError("the function has no func.return; the module was not verified")
+
+
+def _cpu_handler(op: Operation) -> Handler | None:
+    """How to run a product of the `cpu` dialect."""
+    if op.name != "cpu.spmm":
+        return None
+    from sparsecc.interpreters.cpu import handle  # the kernels' layouts, which others do not need
+
+    return lambda op, frame: handle(op, *frame.all(op.operands))
 
 
 def _network_handler(op: Operation) -> Handler | None:

@@ -131,6 +131,26 @@ int sc_csr_run(const sc_csr *w, const sc_call *call, int threads);
 int sc_dense_run(const sc_dense *w, const sc_call *call, int threads);
 int sc_vector_run(const sc_vector *w, const sc_call *call, int threads);
 
+/* The same without a residual, on plain arguments; strides in elements. */
+#define SC_CALL(kind)                                                                                                \
+    static inline int sc_##kind##_call(const sc_##kind *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, \
+                                       int threads) {                                                                \
+        const sc_call call = {x, ldx, y, ldy, n, NULL, 0};                                                           \
+        return sc_##kind##_run(w, &call, threads);                                                                   \
+    }
+SC_CALL(line)
+SC_CALL(csr)
+SC_CALL(dense)
+/* One position has a kernel of its own; the others of a call are computed one by one. */
+static inline int sc_vector_call(const sc_vector *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n,
+                                 int threads) {
+    for (size_t i = 0; i < n; i++) {
+        const sc_call call = {x + i, ldx, y + i, ldy, 1, NULL, 0};
+        if (sc_vector_run(w, &call, threads) != 0) return -1;
+    }
+    return 0;
+}
+
 /* Rows that sc_dense packs together, which depends on the instructions this was compiled for. */
 int sc_dense_rows(void);
 /* Whether this CPU has the instructions this was compiled for. */

@@ -1,0 +1,154 @@
+"""The machine level of CPUs: which kernel computes a product, and how it is cut.
+
+`cpu.spmm` is a product whose kernel is chosen; `cpu.kernel` holds the matrix in that kernel's layout for the
+C functions of the module. Parameters name a variant (`sparsecc.cpu.variant`); from them and the pattern all
+tables and all code follow, so none of them is in the text.
+
+```mlir
+%y = cpu.spmm "line" {lanes = 16 : i64, height = 28 : i64, ...} for "x86-avx512" %x,
+    #sparse.weight<"9fb4fec942986d07bd144662926f9e26", 512x512xf32, nnz 26220>
+    reason "..." : tensor<512x128xf32> -> tensor<512x128xf32>
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xdsl.dialects.builtin import BoolAttr, DictionaryAttr, IntegerAttr, StringAttr, TensorType, f32, i64
+from xdsl.ir import Attribute, Dialect, SSAValue
+from xdsl.irdl import (
+    IRDLOperation,
+    irdl_op_definition,
+    operand_def,
+    opt_prop_def,
+    prop_def,
+    result_def,
+    traits_def,
+)
+from xdsl.traits import Pure, SymbolOpInterface
+from xdsl.utils.exceptions import VerifyException
+from xdsl.utils.hints import isa
+
+from sparsecc.cpu.variant import Variant
+from sparsecc.dialects.sparse_attributes import WeightAttr
+
+
+def parameters_attribute(variant: Variant) -> DictionaryAttr:
+    """The parameters of a variant as an attribute."""
+    found: dict[str, Attribute] = {}
+    for name, value in variant.parameters().items():
+        match value:
+            case bool():
+                found[name] = BoolAttr.from_bool(value)
+            case int():
+                found[name] = IntegerAttr(value, i64)
+            case str():
+                found[name] = StringAttr(value)
+    return DictionaryAttr(found)
+
+
+def _plain(parameters: Mapping[str, Attribute]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in parameters.items():
+        match value:
+            case IntegerAttr(type=kind) if str(kind) == "i1":
+                found[name] = bool(value.value.data)
+            case IntegerAttr():
+                found[name] = value.value.data
+            case StringAttr():
+                found[name] = value.data
+            case _:
+                raise VerifyException(
+                    f"parameter {name} is {value}, needed a number, a truth value or a string"
+                )
+    return found
+
+
+class _KernelHolder(IRDLOperation):
+    """What the operations have in common: a matrix, a kernel, its parameters."""
+
+    weight = prop_def(WeightAttr)
+    kernel = prop_def(StringAttr)
+    parameters = prop_def(DictionaryAttr)
+    target = prop_def(StringAttr)
+
+    @property
+    def variant(self) -> Variant:
+        """The kernel and its parameters. Raises VerifyException for what is none."""
+        try:
+            return Variant.of(self.kernel.data, _plain(self.parameters.data))
+        except (TypeError, ValueError) as e:
+            raise VerifyException(str(e)) from e
+
+    def verify_(self) -> None:
+        _ = self.variant
+        if self.weight.element_type != f32:
+            raise VerifyException(f"the weight is of {self.weight.element_type}; CPU kernels compute f32")
+
+
+@irdl_op_definition
+class SpmmOp(_KernelHolder):
+    """y = W x, by a kernel of the CPU."""
+
+    name = "cpu.spmm"
+    x = operand_def(TensorType)
+    reason = opt_prop_def(StringAttr)
+    res = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$kernel $parameters `for` $target $x `,` qualified($weight) (`reason` $reason^)? attr-dict "
+        "`:` type($x) `->` type($res)"
+    )
+
+    def __init__(
+        self, x: SSAValue, weight: WeightAttr, variant: Variant, target: str, reason: str, result: Attribute
+    ):
+        super().__init__(
+            operands=[x],
+            properties={
+                "weight": weight,
+                "kernel": StringAttr(variant.kind),
+                "parameters": parameters_attribute(variant),
+                "target": StringAttr(target),
+                "reason": StringAttr(reason),
+            },
+            result_types=[result],
+        )
+
+    def verify_(self) -> None:
+        super().verify_()
+        (m, k), x, y = self.weight.shape, self.x.type, self.res.type
+        assert isa(x, TensorType)
+        assert isa(y, TensorType)
+        if len(x.get_shape()) != 2 or tuple(y.get_shape()) != (m, x.get_shape()[1]) or x.get_shape()[0] != k:
+            raise VerifyException(f"a weight of {m}x{k} does not take {x} to {y}")
+
+
+@irdl_op_definition
+class KernelOp(_KernelHolder):
+    """A matrix in the layout of its kernel, and the kernel's code where it is made for the matrix."""
+
+    name = "cpu.kernel"
+    sym_name = prop_def(StringAttr)
+    title = prop_def(StringAttr)
+    traits = traits_def(SymbolOpInterface())
+    assembly_format = (
+        "$sym_name $kernel $parameters `for` $target qualified($weight) `title` $title attr-dict"
+    )
+
+    def __init__(self, name: str, op: SpmmOp, title: str):
+        super().__init__(
+            properties={
+                "sym_name": StringAttr(name),
+                "weight": op.weight,
+                "kernel": op.kernel,
+                "parameters": op.parameters,
+                "target": op.target,
+                "title": StringAttr(title),
+            }
+        )
+
+
+Cpu = Dialect("cpu", [SpmmOp, KernelOp])

@@ -1,0 +1,75 @@
+"""Turns products on a CPU to calls of the C kernels.
+
+A function that is one `cpu.spmm` of its argument becomes `model_run(x, ldx, y, ldy, n, threads)`, which takes
+any number of positions, and a `cpu.kernel` that holds the matrix. What comes out is printed by the target
+`c`; tables and code of the kernel are written beside it (`sparsecc compile`).
+
+Refuses functions with any other operation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects import emitc, func
+from xdsl.dialects.builtin import ArrayAttr, FunctionType, IndexType, IntegerAttr, ModuleOp, StringAttr, i32
+from xdsl.ir import Attribute, Block, Region
+from xdsl.utils.exceptions import PassFailedException
+
+from sparsecc.dialects import cpu, sparse
+from sparsecc.passes.base import SparsePass
+
+SIZE = emitc.EmitC_OpaqueType(StringAttr("size_t"))
+INPUT = emitc.EmitC_PointerType(emitc.EmitC_OpaqueType(StringAttr("const float")))
+OUTPUT = emitc.EmitC_PointerType(emitc.EmitC_OpaqueType(StringAttr("float")))
+ARGUMENTS: tuple[tuple[str, Attribute], ...] = (
+    ("x", INPUT), ("ldx", SIZE), ("y", OUTPUT), ("ldy", SIZE), ("n", SIZE), ("threads", i32),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ConvertCpuToCPass(SparsePass):
+    name = "convert-cpu-to-c"
+    summary: ClassVar = "makes products on a CPU C calls: cpu.spmm -> cpu.kernel, func, emitc.call_opaque"
+    refuses: ClassVar = "functions that are not one cpu.spmm of their argument"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
+            spmm = _only_product(function)
+            prefix = "model" if function.sym_name.data == "main" else function.sym_name.data
+            (m, k), n = spmm.weight.shape, spmm.res.type.get_shape()[1]
+            title = (
+                f"C[{m}, n] = W[{m}, {k}] X[{k}, n], {spmm.weight.nnz.data} nonzeros in W, "
+                f"{spmm.variant.name}, for {spmm.target.data} and n about {n}"
+            )
+            kernel = cpu.KernelOp(f"{prefix}_kernel", spmm, title)
+            op.body.block.insert_ops_before([kernel, _entry(f"{prefix}_run", kernel)], function)
+            function.detach()
+            function.erase()
+
+
+def _only_product(function: func.FuncOp) -> cpu.SpmmOp:
+    """The one operator of a function that does nothing else."""
+    ops = [o for o in function.body.block.ops if not isinstance(o, sparse.ConstantOp | func.ReturnOp)]
+    if len(ops) == 1 and isinstance(ops[0], cpu.SpmmOp) and list(ops[0].operands) == list(function.args):
+        return ops[0]
+    found = ", ".join(o.name for o in ops) or "nothing"
+    raise PassFailedException(
+        f"@{function.sym_name.data}: found {found}; this pipeline takes functions that are one cpu.spmm of "
+        "the function's argument; split the others off"
+    )
+
+
+def _entry(name: str, kernel: cpu.KernelOp) -> func.FuncOp:
+    block = Block(arg_types=[t for _, t in ARGUMENTS])
+    for argument, (hint, _) in zip(block.args, ARGUMENTS, strict=True):
+        argument.name_hint = hint
+    literal = emitc.EmitC_OpaqueAttr(StringAttr(f"&{kernel.sym_name.data}"))
+    places = [IntegerAttr(i, IndexType()) for i in range(len(ARGUMENTS))]
+    call = emitc.EmitC_CallOpaqueOp(
+        f"sc_{kernel.kernel.data}_call", list(block.args), [i32], args=ArrayAttr([literal, *places])
+    )
+    block.add_ops([call, func.ReturnOp(call.results[0])])
+    return func.FuncOp(name, FunctionType.from_lists(block.arg_types, [i32]), Region(block))

@@ -1,0 +1,102 @@
+"""Chooses the kernel of a sparse operator on a CPU.
+
+Turns each `sparse.spmm` of f32 into a `cpu.spmm`: straight-line code, CSR over panels, matrix times vector,
+or dense. With kernel `auto` the variants are timed on this machine, the dense plan among them, and what was
+found is kept; for a CPU that is not this one a rule decides. Covers are not looked at: an instruction of a
+CPU multiplies one weight, and every zero is refused.
+
+Refuses element types other than f32, `sparse.sddmm`, and targets that are no CPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.rewriter import Rewriter
+from xdsl.utils.exceptions import PassFailedException
+
+from sparsecc.cpu.tune import Choice, choose
+from sparsecc.cpu.variant import KINDS
+from sparsecc.dialects import cpu
+from sparsecc.dialects.sparse import ProductOp, SpmmOp
+from sparsecc.dialects.sparse_attributes import WeightAttr
+from sparsecc.errors import UserError
+from sparsecc.importers.matrix import Csr, make_csr
+from sparsecc.passes.base import SparsePass, refuse
+from sparsecc.target import CpuTarget, load_target
+
+KERNELS = ("auto", *KINDS)
+
+
+def weight_matrix(weight: WeightAttr) -> Csr:
+    """The matrix of an attribute as CSR."""
+    pattern = weight.pattern
+    return make_csr(weight.data, pattern.indices, pattern.indptr, weight.shape)
+
+
+def reason_of(choice: Choice, kernel: str) -> str:
+    """Why a variant was chosen, in a sentence."""
+    if kernel != "auto":
+        return f"kernel {kernel} was asked for"
+    if not choice.measured:
+        return "by rule: the target's CPU is not this one"
+    assert choice.seconds is not None
+    if choice.dense_seconds is None:
+        return "the fastest of those measured; dense is too large to try"
+    rival = "BLAS" if choice.dense_library == "blas" else "our own dense kernel"
+    if choice.variant.kind == "dense":
+        best = next((row for row in choice.tried if not row[0].startswith("dense")), None)
+        other = f", {best[1] / choice.dense_seconds:.2f} times the time for {best[0]}" if best else ""
+        return f"dense is faster by measurement ({rival}){other}"
+    return f"{choice.dense_seconds / choice.seconds:.2f}x faster than dense ({rival}) by measurement"
+
+
+@dataclass(frozen=True)
+class ConvertSparseToCpuPass(SparsePass):
+    name = "convert-sparse-to-cpu"
+    summary: ClassVar = "chooses the kernel of a product on a CPU: sparse.spmm -> cpu.spmm"
+    refuses: ClassVar = "element types other than f32, sparse.sddmm, targets that are no CPU"
+    option_help: ClassVar = {
+        "target": "preset or .toml file of a CPU; cpu is the best that this machine has",
+        "kernel": f"one of {', '.join(KERNELS)}; auto times them on this machine",
+        "seed": "of the values that are multiplied while times are taken",
+    }
+
+    target: str = "cpu"
+    kernel: str = "auto"
+    seed: int = 0
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        target = load_target(self.target)
+        if not isinstance(target, CpuTarget):
+            raise PassFailedException(f"{self.name}: target {target.name} is no CPU; name one, such as cpu")
+        if self.kernel not in KERNELS:
+            raise PassFailedException(
+                f"{self.name}: kernel {self.kernel!r} is not one of {', '.join(KERNELS)}"
+            )
+        for product in [found for found in op.walk() if isinstance(found, ProductOp)]:
+            if not isinstance(product, SpmmOp):
+                refuse(product, "has no kernel on a CPU; use a target with a tensor unit")
+            if product.element_type != f32:
+                refuse(product, f"is of {product.element_type}; CPU kernels compute f32")
+            self._convert(product, target)
+
+    def _convert(self, product: SpmmOp, target: CpuTarget) -> None:
+        w = weight_matrix(product.weight)
+        try:
+            choice = choose(w, target, product.positions, self.kernel, seed=self.seed)
+        except UserError as e:
+            refuse(product, str(e))
+        new = cpu.SpmmOp(
+            product.operands[0],
+            product.weight,
+            choice.variant,
+            target.name,
+            reason_of(choice, self.kernel),
+            product.res.type,
+        )
+        new.res.name_hint = product.res.name_hint
+        Rewriter.replace_op(product, new)

@@ -1,0 +1,258 @@
+"""Programs for CPUs: model.c, the tables and the code of its kernel, and the folder that stands alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ModuleOp
+
+from sparsecc.codegen.c_printer import CPrinter
+from sparsecc.codegen.folder import Check
+from sparsecc.cpu.arrays import csr_arrays, dense_array, line_arrays, vector_arrays
+from sparsecc.cpu.assembly import PLAIN, assembly
+from sparsecc.cpu.line import make_plan, registers_for
+from sparsecc.cpu.variant import row_order
+from sparsecc.dialects.cpu import KernelOp
+from sparsecc.errors import UserError
+from sparsecc.importers.matrix import Csr, make_csr
+from sparsecc.target.cpu import CpuTarget
+from sparsecc.toolchain import RUNTIME
+
+Array = NDArray[Any]
+
+HEADER = """\
+/* {title}
+ *
+ * Written by sparsecc. The tables of the kernel are in weights.bin{code}; what reads them is in sc/.
+ */
+#include "model.h"
+"""
+
+MAKEFILE = """\
+# make: build the program; make check: run it, which compares every value with the stored result.
+CC ?= cc
+CFLAGS ?= -O3
+ALL_CFLAGS = -std=gnu11 {flags} -ffp-contract=fast -I. -Isc $(CFLAGS)
+SOURCES = model.c data.c main.c $(wildcard *.s) $(wildcard sc/*.c)
+
+model: $(SOURCES) $(wildcard *.h sc/*.h) $(wildcard *.bin)
+\t$(CC) $(ALL_CFLAGS) $(SOURCES) -pthread -lm -o $@
+
+check: model
+\t./model
+
+clean:
+\trm -f model
+
+.PHONY: check clean
+"""
+
+OURS = {"model.c", "model.h", "data.c", "report.json", "weights.bin", "check.bin"}
+# Rows that one dense tile has, as SC_DENSE_ROWS of sc.h says for each instruction set.
+DENSE_ROWS = {"avx512": 14, "avx2": 6, "neon": 8}
+
+
+@dataclass
+class Parts:
+    """A kernel's tables by name: C type and array; its structure; and its code, if it has any."""
+
+    struct: str
+    tables: dict[str, tuple[str, Array]] = field(default_factory=dict[str, tuple[str, Array]])
+    code: str | None = None
+
+
+def _matrix(op: KernelOp) -> Csr:
+    pattern = op.weight.pattern
+    return make_csr(op.weight.data.astype(np.float32), pattern.indices, pattern.indptr, op.weight.shape)
+
+
+def kernel_parts(op: KernelOp, target: CpuTarget) -> Parts:
+    """What C needs of a kernel."""
+    w, variant, name = _matrix(op), op.variant, op.sym_name.data
+    m, k = w.shape
+    plain = "{0, 0}"
+    match variant.kind:
+        case "csr":
+            a = csr_arrays(w)
+            return Parts(
+                f"{m}, {k}, {a.width}, {a.blocks}, {name}_begin, {name}_entries, {name}_rows, {plain}",
+                {
+                    f"{name}_begin": ("int64_t", a.begin),
+                    f"{name}_entries": ("sc_entry", a.entries),
+                    f"{name}_rows": ("int32_t", a.rows),
+                },
+            )
+        case "vector":
+            a = vector_arrays(w)
+            return Parts(
+                f"{m}, {k}, {a.tiles}, {name}_begin, {name}_steps, {name}_masks, {name}_rows, {plain}",
+                {
+                    f"{name}_begin": ("int64_t", a.begin),
+                    f"{name}_steps": ("sc_step", a.steps),
+                    f"{name}_masks": ("uint16_t", a.masks),
+                    f"{name}_rows": ("int32_t", a.rows),
+                },
+            )
+        case "dense":
+            values = dense_array(w, DENSE_ROWS[target.simd.isa])
+            return Parts(f"{m}, {k}, {name}_values, {plain}", {f"{name}_values": ("float", values)})
+        case "line":
+            registers = registers_for(target, 1 if variant.lanes == 8 else variant.lanes)
+            assert registers is not None
+            plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
+            a = line_arrays(plan, w.data, None)
+            return Parts(
+                f"{m}, {k}, {registers.lanes}, {plan.width}, {plan.blocks}, {plan.groups}, {plan.height}, "
+                f"{name}_table, {name}_values, {2 * registers.window}, {plain}, {name}_rows, "
+                f"{variant.panels}, {variant.batch}, {int(variant.pack)}",
+                {f"{name}_values": ("float", a.values), f"{name}_rows": ("int32_t", a.rows)},
+                assembly(plan, registers, PLAIN, name),
+            )
+
+
+def model_c(module: ModuleOp) -> str:
+    """The text of model.c for a module that convert-cpu-to-c made: entry points, kernels declared."""
+    kernels = [op for op in module.ops if isinstance(op, KernelOp)]
+    functions = [op for op in module.ops if isinstance(op, func.FuncOp)]
+    text = StringIO()
+    title = kernels[0].title.data if kernels else "A program for a CPU."
+    code = " and its code in line.s" if any(op.kernel.data == "line" for op in kernels) else ""
+    text.write(HEADER.replace("{title}", title).replace("{code}", code))
+    names = [op.sym_name.data for op in kernels]
+    text.writelines(
+        f"\nextern const sc_{op.kernel.data} {op.sym_name.data}; /* {op.variant.name} */\n" for op in kernels
+    )
+    text.write("\nint model_init(void) {\n  return sc_supported() ? 0 : -1;\n}\n")
+    printer = CPrinter(text, names + [f.sym_name.data for f in functions])
+    for function in functions:
+        text.write("\n")
+        printer.function(function)
+    return text.getvalue()
+
+
+def _model_h(op: KernelOp, n: int, title: str, target: CpuTarget) -> str:
+    m, k = op.weight.shape
+    return f"""\
+/* {title} */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include "sc.h"
+
+#define MODEL_TITLE {json.dumps(title)}
+#define MODEL_TARGET {json.dumps(f"{target.name}: {target.simd.features}")}
+#define MODEL_M {m}
+#define MODEL_K {k}
+#define MODEL_N {n}
+#define MODEL_NNZ {op.weight.nnz.data}
+
+/* 0, or -1 when this CPU lacks instructions: then nothing else may be called. */
+int model_init(void);
+/* Y [M, n] = W X, X [K, n], ldx and ldy elements from row to row, any n; 0, or -1 without memory. */
+int model_run(const float *x, size_t ldx, float *y, size_t ldy, size_t n, int threads);
+
+/* A stored X of MODEL_N positions, its exact result, and how far each value may be off. */
+extern const float model_x[];
+extern const double model_expected[], model_bound[];
+
+#endif
+"""
+
+
+def _data_c(op: KernelOp, parts: Parts, files: Mapping[str, list[tuple[str, str, Array]]]) -> str:
+    lines: list[str] = []
+    for file, blobs in files.items():
+        offset = 0
+        for name, _, array in blobs:
+            lines.append(f'BLOB({name}, "{file}", {offset}, {array.nbytes})')
+            offset += array.nbytes + _padding(array)
+    declared = [f"extern const {kind} {name}[];" for name, (kind, _) in parts.tables.items()]
+    name = op.sym_name.data
+    if parts.code is not None:
+        declared.append(f"extern const sc_chunk {name}_table[];")
+    return f"""\
+/* The program's data, assembled into it from the files beside it. Written by sparsecc. */
+#include "model.h"
+
+#define BLOB(name, file, offset, size) \\
+    __asm__(".pushsection .rodata\\n.balign 64\\n.global " #name "\\n" #name ":\\n" \\
+            ".incbin \\"" file "\\", " #offset ", " #size "\\n.popsection\\n");
+{chr(10).join(lines)}
+
+{chr(10).join(declared)}
+
+extern const sc_{op.kernel.data} {name};
+const sc_{op.kernel.data} {name} = {{{parts.struct}}};
+"""
+
+
+def _padding(array: Array) -> int:
+    """Bytes after an array in its file, for the next one to begin at a multiple of 64; never 0."""
+    return 64 - array.nbytes % 64
+
+
+def write_cpu_folder(
+    folder: Path, module: ModuleOp, title: str, n: int, target: CpuTarget, check: Check,
+    report: Mapping[str, object],
+) -> None:  # fmt: skip
+    """Write everything a program needs. The folder appears whole or not at all; one made before is replaced.
+
+    Raises UserError when the folder cannot be written or holds something else.
+    """
+    (kernel,) = [op for op in module.ops if isinstance(op, KernelOp)]
+    parts = kernel_parts(kernel, target)
+    files = {
+        "weights.bin": [(name, kind, array) for name, (kind, array) in parts.tables.items()],
+        "check.bin": [
+            ("model_x", "float", np.ascontiguousarray(check.inputs["x"], np.float32)),
+            ("model_expected", "double", check.expected.astype(np.float64)),
+            ("model_bound", "double", check.bound.astype(np.float64)),
+        ],
+    }
+    texts = {
+        "model.c": model_c(module),
+        "model.h": _model_h(kernel, n, title, target),
+        "data.c": _data_c(kernel, parts, files),
+        "Makefile": MAKEFILE.replace("{flags}", target.simd.flags),
+        "report.json": json.dumps(report, indent=2) + "\n",
+    }
+    if parts.code is not None:
+        texts["line.s"] = parts.code
+    if folder.exists() and not (folder.is_dir() and _is_ours(folder)):
+        raise UserError(f"{folder}: exists and was not written by sparsecc; name another folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
+            new = Path(work) / "new"
+            (new / "sc").mkdir(parents=True)
+            for name, text in texts.items():
+                (new / name).write_text(text)
+            for name, blobs in files.items():
+                with (new / name).open("wb") as file:
+                    for _, _, array in blobs:
+                        file.write(np.ascontiguousarray(array).tobytes())
+                        file.write(bytes(_padding(array)))
+            for path in sorted((RUNTIME / "cpu").glob("*.[ch]")):
+                shutil.copyfile(path, new / "sc" / path.name)
+            shutil.copyfile(RUNTIME / "cpu_program" / "main.c", new / "main.c")
+            if folder.exists():
+                os.rename(folder, Path(work) / "old")
+            os.rename(new, folder)
+    except OSError as e:
+        raise UserError(f"{folder}: cannot be written: {e.strerror}; name a folder you may write to") from e
+
+
+def _is_ours(folder: Path) -> bool:
+    names = {path.name for path in folder.iterdir()}
+    return not names or names >= OURS

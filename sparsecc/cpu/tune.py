@@ -1,0 +1,274 @@
+"""Chooses how a matrix is multiplied: a few variants, and the dense plan, timed on this machine.
+
+What was found is kept with the pattern's digest, in a folder named after this CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecc.cpu.arrays import Floats, aligned
+from sparsecc.cpu.assembly import PLAIN, Epilogue
+from sparsecc.cpu.build import digest, keep_measured, own_version, read_measured, runtime_object
+from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, with_schedule
+from sparsecc.cpu.native import (
+    CallStruct,
+    Kernel,
+    call_struct,
+    csr_kernel,
+    dense_kernel,
+    load_runtime,
+    vector_kernel,
+)
+from sparsecc.cpu.rows import clustered, loads
+from sparsecc.cpu.variant import Variant, row_order
+from sparsecc.importers.matrix import Csr
+from sparsecc.target.cpu import CpuTarget
+
+# Seconds for each variant: in the first round, and for those that are still in it after that.
+FIRST, SECOND = 0.006, 0.02
+FINALISTS = 4
+# Matrices with more elements are not tried dense, nor are their rows compared with each other.
+DENSE_ELEMENTS = 1 << 27
+CLUSTERED_NNZ, CLUSTERED_DENSITY = 400_000, 0.2
+# An order of rows must save this share of loads, or the natural one is better: its rows are neighbours.
+WORTH = 0.97
+
+Library = Literal["own", "blas"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen and what was measured. Seconds are those of one call with n positions on one core."""
+
+    variant: Variant
+    measured: bool
+    """False: by rule, for a machine that is not this one."""
+    seconds: float | None = None
+    dense_seconds: float | None = None
+    dense_library: Library = "own"
+    """What the dense time is of, and what a dense plan calls in Python."""
+    tried: tuple[tuple[str, float], ...] = ()
+    """(variant, seconds), the fastest first."""
+
+
+@cache
+def runtime(target: CpuTarget) -> ctypes.CDLL:
+    """The kernels, compiled for the target and loaded. Raises UserError where they do not run here."""
+    target.check_runs_here()
+    return load_runtime(str(runtime_object(target)))
+
+
+@cache
+def peak(target: CpuTarget) -> float:
+    """f32 operations per second of one core that does nothing but multiply and add."""
+    kept = read_measured(f"peak-{target.simd.isa}")
+    if kept and isinstance(kept.get("peak"), float):
+        return kept["peak"]
+    found = float(runtime(target).sc_peak(0.1))
+    keep_measured(f"peak-{target.simd.isa}", {"peak": found})
+    return found
+
+
+def line_variants(w: Csr, target: CpuTarget, n: int, fast: bool = False) -> list[Variant]:
+    """Straight-line variants worth timing, of one order of rows; of one schedule where `fast`."""
+    registers = registers_for(target, n)
+    if registers is None or not 0 < w.nnz <= target.limits.line_nnz:
+        return []
+    m, k = w.shape
+    height = min(registers.accumulators, m)
+    base = Variant("line", registers.lanes, height, target.limits.line_columns, panels=1, batch=1)
+    small = w.nnz <= CLUSTERED_NNZ and w.nnz <= CLUSTERED_DENSITY * m * k and m > height
+    if small and not fast:
+        before = loads(w, np.arange(m), height)
+        if loads(w, clustered(w, height), height) < WORTH * before:
+            base = dataclasses.replace(base, rows="clustered")
+    groups, panels = -(-m // height), -(-n // registers.lanes)
+    if fast:
+        return [dataclasses.replace(base, panels=min(panels, 8), batch=min(2, groups))]
+    return [
+        dataclasses.replace(base, panels=s.panels, batch=s.batch, pack=s.pack)
+        for s in schedules(groups, panels)
+    ]
+
+
+def by_rule(w: Csr, target: CpuTarget, n: int) -> Variant:
+    """A good variant without a look at the machine."""
+    if w.nnz > 0.75 * w.shape[0] * w.shape[1]:
+        return Variant("dense")
+    if n == 1:
+        return Variant("vector")
+    return next(iter(line_variants(w, target, n, fast=True)), Variant("csr"))
+
+
+def build(w: Csr, target: CpuTarget, variant: Variant, epilogue: Epilogue, bias: Floats | None) -> Kernel:
+    """The variant for this matrix, loaded and ready. Raises UserError."""
+    library = runtime(target)
+    match variant.kind:
+        case "csr":
+            return csr_kernel(library, w, bias, epilogue.relu)
+        case "vector":
+            return vector_kernel(library, w, bias, epilogue.relu)
+        case "dense":
+            return dense_kernel(library, w, bias, epilogue.relu)
+        case "line":
+            registers = registers_for(target, 1 if variant.lanes == 8 else variant.lanes)
+            assert registers is not None
+            plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
+            kernel = line_kernel(library, w, plan, registers, epilogue, bias)
+            return with_schedule(kernel, variant.panels, variant.batch, variant.pack)
+
+
+def _candidates(w: Csr, target: CpuTarget, n: int, plan: str) -> list[Variant]:
+    dense = w.shape[0] * w.shape[1] <= DENSE_ELEMENTS
+    found: list[Variant] = []
+    if plan in ("auto", "line"):
+        found += line_variants(w, target, n)
+    if plan in ("auto", "csr"):
+        found.append(Variant("csr"))
+    if plan == "vector" or (plan == "auto" and n == 1):
+        found.append(Variant("vector"))
+    if dense or plan == "dense":
+        found.append(Variant("dense"))
+    return found
+
+
+# What this process knows, for where nothing can be kept.
+_chosen: dict[str, Choice] = {}
+
+
+def choose(
+    w: Csr,
+    target: CpuTarget,
+    n: int,
+    plan: str = "auto",
+    epilogue: Epilogue = PLAIN,
+    seed: int = 0,
+) -> Choice:
+    """The fastest variant for n positions; plan "auto", or the kind of kernel that is asked for.
+
+    The dense plan is timed, too: with our own kernel, and with the BLAS of numpy, which does no epilogue.
+    Raises UserError where code cannot be built.
+    """
+    if target.missing:
+        if plan in ("auto", "line"):
+            rule = (
+                by_rule(w, target, n) if plan == "auto" else (line_variants(w, target, n, True) or [None])[0]
+            )
+            return Choice(rule or Variant("csr"), False)
+        return Choice(Variant.of(plan, {}), False)
+    key = "choice-" + digest(
+        own_version(), target, w.shape, w.indptr.tobytes(), w.indices.tobytes(), n, plan, epilogue
+    )
+    if key not in _chosen:
+        kept = read_measured(key)
+        choice = _from_json(kept) if kept else None
+        if choice is None:
+            choice = _measure(w, target, n, plan, epilogue, seed)
+            keep_measured(key, _to_json(choice))
+        _chosen[key] = choice
+    return _chosen[key]
+
+
+def _measure(w: Csr, target: CpuTarget, n: int, plan: str, epilogue: Epilogue, seed: int) -> Choice:
+    (m, k), rng = w.shape, np.random.default_rng(seed)
+    x, y = aligned((k, n)), aligned((m, n))
+    x[:] = rng.standard_normal((k, n), np.float32)
+    residual = rng.standard_normal((m, n), np.float32) if epilogue.residual else None
+    bias = rng.standard_normal(m, np.float32) if epilogue.bias else None
+    call = call_struct(x, y, residual)
+    timers = _timers(w, target, _candidates(w, target, n, plan), epilogue, bias, call)
+    seconds = {variant: timer(FIRST) for variant, timer in timers.items()}
+    # Another process may have disturbed the first round: the best and the dense plan run again.
+    best = sorted(seconds, key=lambda v: seconds[v])[:FINALISTS]
+    dense = Variant("dense")
+    if dense in seconds and dense not in best:
+        best.append(dense)
+    for variant in best:
+        seconds[variant] = min(seconds[variant], timers[variant](SECOND))
+    dense_seconds, library = seconds.get(dense), "own"
+    if m * k <= DENSE_ELEMENTS:
+        blas = blas_seconds(w, x, SECOND)
+        if dense_seconds is None or blas < dense_seconds:
+            dense_seconds, library = blas, "blas"
+    wanted = {v: s for v, s in seconds.items() if v.kind == plan or plan == "auto"}
+    found = min(wanted or seconds, key=lambda v: seconds[v])
+    if plan == "auto" and dense_seconds is not None and dense_seconds < seconds[found]:
+        found = dense
+    took = dense_seconds if found == dense and dense_seconds is not None else seconds[found]
+    tried = [(v.name, s) for v, s in seconds.items()]
+    tried += [("dense (BLAS)", dense_seconds)] if library == "blas" and dense_seconds is not None else []
+    tried.sort(key=lambda row: row[1])
+    return Choice(found, True, took, dense_seconds, library, tuple(tried))
+
+
+def _timers(
+    w: Csr,
+    target: CpuTarget,
+    variants: Sequence[Variant],
+    epilogue: Epilogue,
+    bias: Floats | None,
+    call: CallStruct,
+) -> dict[Variant, Callable[[float], float]]:
+    """For each variant what measures it: seconds of the fastest run in a budget of seconds."""
+    timers: dict[Variant, Callable[[float], float]] = {}
+    code: dict[tuple[int, int, int, str], Kernel] = {}
+    for variant in variants:
+        if variant.kind == "line":
+            # Schedules of the same code are not assembled again.
+            cut = variant.lanes, variant.height, variant.columns, variant.rows
+            base = code.get(cut) or code.setdefault(cut, build(w, target, variant, epilogue, bias))
+            kernel = with_schedule(base, variant.panels, variant.batch, variant.pack)
+        else:
+            kernel = build(w, target, variant, epilogue, bias)
+        timers[variant] = lambda budget, kernel=kernel: kernel.seconds(call, 1, budget)
+    return timers
+
+
+def one_blas_thread() -> Any:
+    """A context in which numpy's BLAS uses one thread."""
+    try:
+        from threadpoolctl import threadpool_limits  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1, "blas")
+
+
+def blas_seconds(w: Csr, x: NDArray[Any], budget: float) -> float:
+    """Of the fastest dense product of numpy on one core in a budget of seconds."""
+    dense = aligned(w.shape)
+    dense[np.repeat(np.arange(w.shape[0]), np.diff(w.indptr)), w.indices] = w.data
+    y = aligned((w.shape[0], x.shape[1]))
+    best, start = float("inf"), time.perf_counter()
+    with one_blas_thread():
+        while True:
+            before = time.perf_counter()
+            np.matmul(dense, x, out=y)
+            after = time.perf_counter()
+            best = min(best, after - before)
+            if after - start > budget:
+                return best
+
+
+def _to_json(choice: Choice) -> dict[str, Any]:
+    return dataclasses.asdict(choice) | {"variant": [choice.variant.kind, choice.variant.parameters()]}
+
+
+def _from_json(kept: dict[str, Any]) -> Choice | None:
+    """A kept choice; None if it is not one."""
+    try:
+        kind, parameters = kept.pop("variant")
+        tried = tuple((str(name), float(seconds)) for name, seconds in kept.pop("tried"))
+        return Choice(Variant.of(kind, parameters), tried=tried, **kept)
+    except (KeyError, TypeError, ValueError):
+        return None

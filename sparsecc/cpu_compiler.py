@@ -1,0 +1,236 @@
+"""Compiles one operator for the CPU at hand, or another: what differs from `sparsecc.compiler`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import VerifyException
+
+from sparsecc.codegen.cpu import write_cpu_folder
+from sparsecc.codegen.folder import Check
+from sparsecc.compiler import Artifact, Progress, Stage, named_target, run_passes, save_stages
+from sparsecc.cpu.arrays import aligned
+from sparsecc.cpu.machine import machine
+from sparsecc.cpu.native import call_struct
+from sparsecc.cpu.spmm import CpuSpmm
+from sparsecc.cpu.tune import Choice, blas_seconds, build, choose, peak
+from sparsecc.cpu.variant import KINDS, Variant
+from sparsecc.cpu_report import CpuReport
+from sparsecc.dialects import cpu
+from sparsecc.errors import UserError
+from sparsecc.importers.matrix import make_csr
+from sparsecc.interpreters import sparse as sparse_interpreter
+from sparsecc.model import model_module
+from sparsecc.operator import operator_of
+from sparsecc.patterns import check_declared, recognise
+from sparsecc.pipeline import cpu as cpu_pipeline
+from sparsecc.target.cpu import CpuTarget
+
+Array = NDArray[Any]
+
+PLANS = ("auto", *KINDS)
+# Seconds for each of the turns in which this plan and the dense one are timed.
+TURN, TURNS = 0.02, 5
+UNMEASURED = Choice(Variant("csr"), False)
+
+
+@dataclass(eq=False)
+class CpuArtifact(Artifact):
+    """A compiled operator. Call it on numpy arrays: y = artifact(x, out=y, threads=2)."""
+
+    target: CpuTarget  # pyright: ignore[reportIncompatibleVariableOverride]
+    choice: Choice = UNMEASURED
+    """What was measured when the kernel was chosen."""
+
+    @cached_property
+    def product(self) -> cpu.SpmmOp:
+        """The operator with its kernel, as the last pass that knows it left it."""
+        found = [op for stage in self.stages for op in stage.module.walk() if isinstance(op, cpu.SpmmOp)]
+        if not found:
+            raise UserError("the pipeline made no cpu.spmm; it needs convert-sparse-to-cpu")
+        return found[-1]
+
+    @property
+    def is_dense(self) -> bool:
+        return self.product.variant.kind == "dense"
+
+    @property
+    def reason(self) -> str:
+        return self.product.reason.data if self.product.reason else ""
+
+    @cached_property
+    def native(self) -> CpuSpmm:
+        """The kernel, loaded. Raises UserError where the target does not run on this machine."""
+        csr = self.operator.weight
+        w = make_csr(csr.data.astype(np.float32), csr.indices, csr.indptr, csr.shape)
+        self.progress("building the kernel")
+        return CpuSpmm(w, self.target, replace(self.choice, variant=self.product.variant))
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Array, out: Array | None = None, threads: int = 1
+    ) -> Array:
+        """W x [M, N] of x [K, N] in float32, any N, in `out` where it is given; see `CpuSpmm`."""
+        return self.native(x, out, threads)
+
+    @staticmethod
+    def empty(rows: int, n: int) -> Array:
+        """A float32 array [rows, n]; aligned rows, where n is a multiple of 16, are the fastest."""
+        return aligned((rows, n))
+
+    def save(self, folder: str | os.PathLike[str], ir: bool = False) -> None:
+        """Write the folder that stands alone (C, assembly, data, Makefile, report.json), and all IR."""
+        module, n = self.stages[-1].module, self.operator.shape[1]
+        report = self.predicted().to_json()
+        write_cpu_folder(Path(folder), module, self.title, n, self.target, self.check, report)
+        if ir:
+            save_stages(self.stages, Path(folder) / "ir")
+
+    def rerun(self, output: str | None, trace: str | None) -> None:
+        """Run on the stored input once more and write C [M, N] as .npy."""
+        if trace:
+            raise UserError(f"target {self.target.name} has no trace of instructions; leave --trace out", 2)
+        if output:
+            np.save(output, self(self.check.inputs["x"]))
+
+    def predicted(self) -> CpuReport:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The report as far as it is known without running."""
+        return self._report(1)
+
+    @cached_property
+    def report(self) -> CpuReport:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The report of runs on one core of this machine, in turns with the dense plan."""
+        return self.measured(1)
+
+    def measured(self, threads: int) -> CpuReport:
+        """The report of runs in so many threads; the dense plan's time is only taken for one."""
+        native, (m, n, k) = self.native, self.operator.shape
+        x, y = aligned((k, n)), aligned((m, n))
+        x[:] = self.check.inputs["x"]
+        y.fill(np.nan)
+        self.progress("timing")
+        native(x, y, threads)
+        error = np.abs(y - self.check.expected)
+        bound = np.broadcast_to(self.check.bound, error.shape)
+        share = np.divide(error, bound, out=np.zeros_like(error), where=bound > 0)
+        nearest = np.unravel_index(int(np.argmax(share)), share.shape)
+        call = call_struct(x, y, None)
+        kernel, best, dense = native.kernel, float("inf"), float("inf")
+        blas = self.choice.dense_library == "blas"
+        rival = None if blas else build(native.w, self.target, Variant("dense"), native.epilogue, None)
+        compared = threads == 1 and self.choice.dense_seconds is not None
+        for _ in range(TURNS):
+            best = min(best, kernel.seconds(call, threads, TURN))
+            if compared:
+                took = blas_seconds(native.w, x, TURN) if rival is None else rival.seconds(call, 1, TURN)
+                dense = min(dense, took)
+        if self.is_dense and compared:
+            best = dense = min(best, dense)
+        return replace(
+            self._report(threads),
+            wall_ms=1e3 * best,
+            gflops=1e-9 * self._operations / best,
+            peak_gflops=1e-9 * peak(self.target) * threads,
+            peak_fraction=self._operations / best / (peak(self.target) * threads),
+            dense_ms=1e3 * dense if compared else None,
+            dense_library=self.choice.dense_library if compared else None,
+            speedup=dense / best if compared else None,
+            max_error=float(error.max()) if error.size else 0.0,
+            error_bound=float(bound[nearest]),
+            exact=bool((error <= bound).all()),
+        )
+
+    @property
+    def _operations(self) -> float:
+        return 2.0 * self.operator.weight.nnz * self.operator.shape[1]
+
+    def _report(self, threads: int) -> CpuReport:
+        operator = self.operator
+        m, n, k = operator.shape
+        pattern = self.product.weight.pattern
+        return CpuReport(
+            name=operator.name, op=operator.op, formula=operator.formula, target=self.target.name,
+            shape=(m, k, n), nnz=operator.weight.nnz, density=operator.weight.nnz / (m * k),
+            pattern=str(recognise(pattern)), dtype=operator.in_type, plan=self.plan,
+            kernel=self.product.variant.name, reason=self.reason,
+            tried=[(name, 1e3 * seconds) for name, seconds in self.choice.tried],
+            cpu="not this machine's" if self.target.missing else machine().model, threads=threads,
+            wall_ms=None, gflops=None, peak_gflops=None, peak_fraction=None, dense_ms=None,
+            dense_library=None, speedup=None, max_error=None, error_bound=None, exact=None,
+            zeroed=operator.zeroed, stored_zeros=operator.stored_zeros,
+            pattern_only=operator.pattern_only, assumed=self.target.assumed,
+        )  # fmt: skip
+
+
+def compile_cpu(
+    source: object,
+    target: CpuTarget,
+    named: str | CpuTarget,
+    *,
+    n: int,
+    dtype: str | None,
+    seed: int,
+    x: Array | tuple[Array, ...] | None,
+    plan: str,
+    pattern: str | None,
+    passes: Sequence[ModulePass] | None,
+    name: str | None,
+    check_stages: bool,
+    progress: Progress,
+) -> CpuArtifact:
+    """As `sparsecc.compile`, for a CPU; `named` is what passes call the target."""
+    if plan not in PLANS:
+        raise UserError(f"unknown plan {plan!r}; on a CPU it is one of {', '.join(PLANS)}", exit_code=2)
+    progress("reading the matrix")
+    operator = operator_of(source, n, target, dtype, seed, name)
+    if pattern is not None:
+        check_declared(operator.pattern, pattern, operator.name)
+    given = operator.random_inputs(seed) if x is None else x if isinstance(x, tuple) else (x,)
+    check = operator.reference(operator.checked_inputs(given))
+    after = _checked_stage(check) if check_stages else _unchecked
+
+    def compiled(plan: str, passes: Sequence[ModulePass] | None = None) -> CpuArtifact:
+        with named_target(named) as path:
+            chosen = passes if passes is not None else cpu_pipeline(path, plan, seed)
+            stages = run_passes(model_module(operator, target), chosen, after, progress)
+        artifact = CpuArtifact(operator, target, tuple(stages), check, progress, lambda: compiled("dense"))
+        w = operator.weight
+        w = make_csr(w.data.astype(np.float32), w.indices, w.indptr, w.shape)
+        artifact.choice = choose(w, target, n, plan, seed=seed)
+        return artifact
+
+    return compiled(plan, passes)
+
+
+def _unchecked(_: Stage) -> None:
+    """Stages are not interpreted unless it is asked for."""
+
+
+def _checked_stage(check: Check) -> Callable[[Stage], None]:
+    """Interprets a stage and compares every value; raises UserError at the first difference."""
+
+    def compare(stage: Stage) -> None:
+        try:
+            stage.module.verify()
+        except VerifyException as e:
+            raise UserError(f"after {stage.name} the module does not verify: {e}", exit_code=3) from e
+        if stage.name == "convert-cpu-to-c":
+            return  # the C program checks itself
+        (y,) = sparse_interpreter.run_module(stage.module, *check.inputs.values())
+        wrong = ~(np.abs(y.astype(np.float64) - check.expected) <= check.bound)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise UserError(
+                f"after {stage.name} the value at row {row}, column {column} is {y[row, column]}, needed "
+                f"{check.expected[row, column]}: this is a bug of the pass; report it with --dump-ir",
+                exit_code=3,
+            )
+
+    return compare

@@ -1,0 +1,82 @@
+"""Runs products of the CPU's machine level in numpy, from the arrays that the kernels read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecc.cpu.arrays import (
+    VECTOR_COLUMNS,
+    VECTOR_ROWS,
+    csr_arrays,
+    dense_array,
+    line_arrays,
+    vector_arrays,
+)
+from sparsecc.cpu.line import make_plan
+from sparsecc.cpu.variant import Variant, row_order
+from sparsecc.dialects.cpu import SpmmOp
+from sparsecc.importers.matrix import Csr, make_csr
+
+Array = NDArray[Any]
+# Rows of any whole number: the layout is the same for each.
+DENSE_ROWS = 6
+
+
+def handle(op: SpmmOp, x: Array) -> tuple[Array]:
+    """What a `cpu.spmm` returns."""
+    pattern = op.weight.pattern
+    w = make_csr(op.weight.data, pattern.indices, pattern.indptr, op.weight.shape)
+    return (spmm(w, op.variant, x),)
+
+
+def spmm(w: Csr, variant: Variant, x: Array) -> Array:
+    """W x [M, N], in float32, where each nonzero is taken from where the variant puts it."""
+    match variant.kind:
+        case "line":
+            return _line(w, variant) @ x
+        case "csr":
+            return _csr(w) @ x
+        case "vector":
+            return _vector(w) @ x
+        case "dense":
+            panels = dense_array(w, DENSE_ROWS)
+            rows = panels.transpose(0, 2, 1).reshape(-1, w.shape[1])
+            return rows[: w.shape[0]] @ x
+
+
+def _matrix(w: Csr, rows: Array, columns: Array, values: Array) -> Csr:
+    """The matrix of these entries, in any order."""
+    order = np.lexsort((columns, rows))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=w.shape[0]))])
+    return make_csr(values[order], columns[order], indptr, w.shape)
+
+
+def _line(w: Csr, variant: Variant) -> Csr:
+    plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
+    arrays = line_arrays(plan, w.data, None)
+    chunk = np.repeat(np.arange(len(plan.ends) - 1), np.diff(plan.ends))
+    block, group = chunk // plan.groups, chunk % plan.groups
+    rows = arrays.rows[group * plan.height + plan.slot]
+    return _matrix(w, rows, block * plan.width + plan.column, arrays.values[: plan.nnz])
+
+
+def _csr(w: Csr) -> Csr:
+    a = csr_arrays(w)
+    sizes = np.diff(a.begin, axis=1)
+    rows = np.repeat(a.rows.reshape(-1), sizes.reshape(-1))
+    block = np.repeat(np.arange(a.blocks), sizes.sum(1))
+    columns = block * a.width + a.entries["column"].astype(np.int64)
+    return _matrix(w, rows, columns, a.entries["value"])
+
+
+def _vector(w: Csr) -> Csr:
+    a = vector_arrays(w)
+    counts = np.diff(a.begin, axis=1).reshape(-1)
+    tile = np.repeat(np.arange(len(counts)), counts)
+    step, lane = np.nonzero(a.masks[:, None] >> np.arange(VECTOR_ROWS) & 1)
+    rows = a.rows[tile[step] // a.tiles * VECTOR_ROWS + lane]
+    columns = tile[step] % a.tiles * VECTOR_COLUMNS + a.steps["column"][step, lane]
+    return _matrix(w, rows, columns, a.steps["value"][step, lane])
