@@ -30,7 +30,8 @@ from sparsecc.importers.matrix import make_csr
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.model import model_module
 from sparsecc.operator import operator_of
-from sparsecc.patterns import check_declared, recognise
+from sparsecc.patterns import recognise
+from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import cpu as cpu_pipeline
 from sparsecc.target.cpu import CpuTarget
 
