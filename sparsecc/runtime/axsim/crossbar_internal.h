@@ -24,7 +24,7 @@ typedef struct {
     int32_t rows, cols;
     bool shaped;
     int8_t *levels;        /* NULL until it is programmed, and without data */
-    uint32_t *writes;      /* of each cell; NULL until it is programmed */
+    uint16_t *writes;      /* of each cell; NULL until it is programmed */
     unsigned char *faults; /* of each cell, two bits for each device; NULL: none */
     int64_t version;       /* of its cells */
     int64_t free, busy, stalls[AXI_XB_STALLS];

@@ -106,6 +106,12 @@ int ax_xb_prog(ax_machine *m, int32_t array, int32_t row0, int32_t rows, int32_t
     if (!a->writes || (axi_with_data(m) && !a->levels) || (xb->faulty && axi_with_data(m) && !axi_xb_faults(m, array)))
         return axi_fail(m, &insn, "out of memory for the cells of array %d", (int)array);
 
+    for (int32_t r = 0; r < rows; r++)
+        for (int32_t c = 0; c < cols; c++)
+            if (a->writes[(size_t)(row0 + r) * (size_t)a->cols + (size_t)(col0 + c)] == UINT16_MAX)
+                return axi_fail(m, &insn, "row %d, column %d was written %d times, and more are not counted",
+                                (int)(row0 + r), (int)(col0 + c), UINT16_MAX);
+
     axi_xb_program(m, &insn, a, (int64_t)rows * cols);
     m->dram_read += (int64_t)rows * cols;
     xb->cell_writes += (int64_t)rows * cols;
