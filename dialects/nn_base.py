@@ -74,7 +74,7 @@ def type_of(value: SSAValue) -> Tensor:
 def shape_of(value: SSAValue) -> tuple[int, ...]:
     """Extents of a value; raises ShapeError when some are not known."""
     shape = type_of(value).get_shape()
-    if -1 in shape:
+    if min(shape, default=0) < 0:
         raise ShapeError(f"operand {value.type} has a dynamic extent; only static shapes are supported")
     return shape
 

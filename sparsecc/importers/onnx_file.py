@@ -49,7 +49,12 @@ def import_onnx(
     Raises UserError, and nothing else, for whatever is wrong with the file or not supported.
     """
     path = Path(path)
-    return import_model(read_model(path), str(path), path.parent, batch=batch, dims=dims)
+    try:
+        return import_model(read_model(path), str(path), path.parent, batch=batch, dims=dims)
+    except MemoryError:
+        raise UserError(
+            f"{path}: does not fit into memory; use a smaller model or a larger machine"
+        ) from None
 
 
 def import_model(

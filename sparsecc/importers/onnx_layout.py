@@ -373,7 +373,11 @@ def resize(node: Node) -> Results:
         node.fail(f"mode {mode!r} is not supported; only 'nearest' is", "resize with mode nearest")
     old = node.opset < 11
     given = node.optional(1 if old else 2)
-    scales = [] if given is None or given.shape == (0,) else [float(s) for s in node.known(1 if old else 2)]
+    scales = (
+        []
+        if given is None or given.shape == (0,)
+        else [float(s) for s in node.known(1 if old else 2).ravel()]
+    )
     if node.has("scales"):
         scales = node.reals("scales")
     sizes = [] if old or node.optional(3) is None else node.known_ints(3)
@@ -381,7 +385,8 @@ def resize(node: Node) -> Results:
     if node.has("axes"):
         axes = list(node.integers("axes"))
         _axes(node, axes, x.rank)
-    if len(scales or sizes) != len(axes) or min([*scales, *sizes], default=1) <= 0:
+    numbers = [*scales, *sizes]
+    if len(scales or sizes) != len(axes) or not all(0 < n < math.inf for n in numbers):
         node.fail(f"scales {scales} and sizes {sizes} do not fit the shape {list(x.shape)}")
     policy = node.text("keep_aspect_ratio_policy", "stretch")
     extents = [x.shape[a] for a in axes]

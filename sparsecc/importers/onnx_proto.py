@@ -81,12 +81,31 @@ def read_model(path: Path) -> onnx.ModelProto:
             str(path), f"a damaged or truncated ONNX file ({error})", "a complete one is needed",
             "copy, download or export it again",
         ) from None  # fmt: skip
+    if _has_bad_text(model):
+        raise fault(
+            str(path), "a name that is not UTF-8 text", "an undamaged file is needed",
+            "copy, download or export it again",
+        )  # fmt: skip
     if not model.HasField("graph") or not model.opset_import:
         raise fault(
             str(path), "no graph, or no operator set", "an ONNX model has both",
             "check that the file is an ONNX model, and export it again",
         )  # fmt: skip
     return model
+
+
+def _has_bad_text(message: Any) -> bool:
+    """Whether a text anywhere in the message is none: the parser leaves such as bytes."""
+    for descriptor, value in message.ListFields():
+        if descriptor.type == descriptor.TYPE_MESSAGE:
+            inner = [value] if hasattr(value, "ListFields") else value
+            if any(map(_has_bad_text, inner)):
+                return True
+        elif descriptor.type == descriptor.TYPE_STRING:
+            texts = [value] if isinstance(value, str | bytes) else value
+            if any(isinstance(text, bytes) for text in texts):
+                return True
+    return False
 
 
 class TensorReader:
