@@ -266,6 +266,13 @@ class CrossbarTarget:
         return 0 if self.differential else 2 ** (self.numbers.weight_bits - 1)
 
     @property
+    def most_arrays(self) -> int:
+        """Arrays that the cells of the chip make, all of the smallest shape."""
+        array = self.array
+        cells = array.count * array.rows * array.cols
+        return max(cells // (rows * cols) for rows, cols in array.shapes)
+
+    @property
     def unit(self) -> tuple[int, int, int]:
         """(m, n, k) of the dense block that one array, or its operation unit, multiplies in one step."""
         array = self.array

@@ -92,8 +92,8 @@ class CrossbarState:
 
     def shape(self, array: int) -> tuple[int, int]:
         """Rows and columns of an array."""
-        if not 0 <= array < self.target.array.count:
-            raise UserError(f"array {array} is not there, needed 0 to {self.target.array.count - 1}")
+        if not 0 <= array < self.target.most_arrays:
+            raise UserError(f"array {array} is not there, needed 0 to {self.target.most_arrays - 1}")
         return self.shapes.get(array, (self.target.array.rows, self.target.array.cols))
 
     def devices(self, block: Block) -> list[NDArray[np.float64]]:

@@ -790,20 +790,25 @@ def test_shapes_come_from_one_pool(library: ctypes.CDLL) -> None:
         machine.call("xb_shape", 4, 2, 64, 64)
         machine.program(3, None, shape=(32, 128))
         machine.configure(0, Block(3, 0, 32, 0, 128))
+        machine.call("xb_shape", 6, 16, 32, 32)
+        machine.program(21, None, shape=(32, 32))
+        machine.program(100, None, shape=(128, 128))
+        assert machine.report()["crossbar"]["cells_used"] == 32 * 128 + 32 * 32 + 128 * 128
         with pytest.raises(AxError, match=r"inside the 64 x 64 of the array needed"):
             machine.program(4, None, shape=(32, 128))
     for change, message in (
         ((0, 1, 48, 48), r"48 x 48 is no shape of an array of target 're2pim'"),
-        ((6, 3, 32, 32), r"at least 1 of the arrays 0 to 7 needed"),
+        ((120, 9, 32, 32), r"at least 1 of the arrays 0 to 127 needed"),
+        ((0, 9, 128, 128), r"the arrays in use would have 147456 cells, and the chip has 131072"),
     ):
         with Machine(library, target, NO_DATA, arrays=8) as machine, pytest.raises(AxError, match=message):
             machine.call("xb_shape", *change)
-    small = changed(target, array={"shapes": ((128, 128), (256, 128)), "count": 3})
-    with (
-        Machine(library, small, NO_DATA) as machine,
-        pytest.raises(AxError, match=r"would have 98304 cells, and the chip has 49152"),
-    ):
-        machine.call("xb_shape", 0, 3, 256, 128)
+    with Machine(library, target, NO_DATA, arrays=1) as machine:
+        machine.call("xb_shape", 0, 15, 32, 32)
+        with pytest.raises(
+            AxError, match=r"the arrays in use would have 31744 cells, and the chip has 16384"
+        ):
+            machine.program(15, None, shape=(32, 32))
 
 
 # Messages. --------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@
 
 #include "crossbar_internal.h"
 
+enum { AXI_MAX_ARRAYS = 1 << 24 };
+
 static int check_config(ax_machine *m, const ax_crossbar *c)
 {
     const struct {
@@ -11,7 +13,7 @@ static int check_config(ax_machine *m, const ax_crossbar *c)
         double value, least, most;
     } numbers[] = {
         {"row_elements", c->row_elements, 1, 65535},
-        {"arrays", c->arrays, 1, 1 << 24},
+        {"arrays", c->arrays, 1, AXI_MAX_ARRAYS},
         {"shapes", c->shapes, 0, AX_SHAPES},
         {"cell_bits", c->cell_bits, 1, 6},
         {"in_bits", c->in_bits, 2, axi_with_data(m) ? 8 : 32},
@@ -65,6 +67,16 @@ static int check_config(ax_machine *m, const ax_crossbar *c)
     return 0;
 }
 
+/* Arrays that the cells of the chip make, all of the smallest shape. */
+static int32_t most_arrays(const ax_crossbar *c)
+{
+    const int64_t cells = (int64_t)c->arrays * c->base.rows * c->base.cols;
+    int64_t most = c->arrays;
+    for (int i = 0; i < c->shapes; i++)
+        most = axi_max(most, cells / ((int64_t)c->shape_rows[i] * c->shape_cols[i]));
+    return (int32_t)(most < AXI_MAX_ARRAYS ? most : AXI_MAX_ARRAYS);
+}
+
 ax_machine *ax_open_crossbar(const ax_crossbar *config, unsigned flags)
 {
     ax_config base = config->base;
@@ -80,14 +92,15 @@ ax_machine *ax_open_crossbar(const ax_crossbar *config, unsigned flags)
     m->xb = xb;
     xb->config = *config;
     xb->bit_serial = flags & AX_BIT_SERIAL;
-    const int64_t pools = axi_ceil_div(config->arrays, config->adc_arrays);
-    xb->arrays = calloc((size_t)config->arrays, sizeof *xb->arrays);
+    xb->array_count = most_arrays(config);
+    const int64_t pools = axi_ceil_div(xb->array_count, config->adc_arrays);
+    xb->arrays = calloc((size_t)xb->array_count, sizeof *xb->arrays);
     xb->pools = calloc((size_t)pools, sizeof *xb->pools);
     if (!xb->arrays || !xb->pools) {
         ax_close(m);
         return NULL;
     }
-    for (int i = 0; i < config->arrays; i++) {
+    for (int32_t i = 0; i < xb->array_count; i++) {
         xb->arrays[i].rows = config->base.rows;
         xb->arrays[i].cols = config->base.cols;
         xb->arrays[i].version = 1;
@@ -99,7 +112,7 @@ void axi_xb_close(axi_crossbar *xb)
 {
     if (!xb)
         return;
-    for (int i = 0; xb->arrays && i < xb->config.arrays; i++) {
+    for (int32_t i = 0; xb->arrays && i < xb->array_count; i++) {
         free(xb->arrays[i].levels);
         free(xb->arrays[i].writes);
         free(xb->arrays[i].faults);

@@ -35,7 +35,7 @@ typedef struct ax_crossbar {
     ax_config base;
     int row_elements; /* of a row of SPAD and ACC */
     /* arrays */
-    int arrays;
+    int arrays; /* of the shape of base */
     int shapes, shape_rows[AX_SHAPES], shape_cols[AX_SHAPES]; /* XB.SHAPE takes one of these; 0: base's only */
     int cell_bits, in_bits;
     ax_encoding encoding;
@@ -83,8 +83,9 @@ int ax_xb_noise_text(ax_machine *m, const char *text);
  * 0. Before the first XB.PROG of its array. */
 int ax_xb_fault(ax_machine *m, int32_t array, int32_t row, int32_t col, int negative, int high);
 
-/* XB.SHAPE: arrays first .. first + count - 1 have this shape, which is one of the target's. All shaped arrays
- * together have at most the cells of the chip. Before they are used; arrays not named have the shape of `base`. */
+/* XB.SHAPE: arrays first .. first + count - 1 have this shape, which is one of the target's, before they are used;
+ * arrays not named have the shape of `base`. There are as many arrays as the chip's cells make of the smallest shape;
+ * those with a shape and those programmed together have at most the cells of the chip. */
 int ax_xb_shape(ax_machine *m, int32_t first, int32_t count, int32_t rows, int32_t cols);
 /* XB.PROG: cells [row0, row0 + rows) x [col0, col0 + cols) get the levels at `offset` of an AX_I8 buffer, rows
  * `stride` apart. */

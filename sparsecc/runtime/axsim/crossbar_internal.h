@@ -22,7 +22,7 @@ enum { AXI_STUCK_LOW = 1, AXI_STUCK_HIGH = 2 };
 
 typedef struct {
     int32_t rows, cols;
-    bool shaped;
+    bool claimed; /* its share of the cells of the chip */
     int8_t *levels;        /* NULL until it is programmed, and without data */
     uint16_t *writes;      /* of each cell; NULL until it is programmed */
     unsigned char *faults; /* of each cell, two bits for each device; NULL: none */
@@ -71,8 +71,10 @@ typedef struct axi_crossbar {
     ax_noise noise;
     bool noisy, faulty, bit_serial;
     axi_array *arrays;
+    int32_t array_count; /* more than the chip's, where it has smaller shapes */
     axi_block *blocks;
-    int64_t block_count, block_room, shaped_cells;
+    int64_t block_count, block_room;
+    int64_t claimed_cells; /* of the chip's: by arrays with a shape of their own, or programmed */
     axi_pool *pools;
     int64_t groups_started;
     int64_t program_free, program_busy, program_idle, program_waits;

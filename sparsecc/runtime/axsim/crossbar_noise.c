@@ -155,9 +155,9 @@ int ax_xb_fault(ax_machine *m, int32_t array, int32_t row, int32_t col, int nega
         return -1;
     if (!m->xb)
         return axi_fail_config(m, "a fault needs a target with crossbars");
-    if (array < 0 || array >= m->xb->config.arrays)
+    if (array < 0 || array >= m->xb->array_count)
         return axi_fail_config(m, "a fault is in array %d, and the target has arrays 0 to %d", (int)array,
-                               m->xb->config.arrays - 1);
+                               (int)m->xb->array_count - 1);
     const axi_array *a = &m->xb->arrays[array];
     if (row < 0 || row >= a->rows || col < 0 || col >= a->cols)
         return axi_fail_config(m, "a fault is beyond array %d of %d x %d cells: found row %d, column %d", (int)array,

@@ -12,9 +12,10 @@ static int need_crossbar(ax_machine *m, const axi_insn *insn)
 
 static axi_array *find_array(ax_machine *m, const axi_insn *insn, int32_t number)
 {
-    if (number >= 0 && number < m->xb->config.arrays)
+    if (number >= 0 && number < m->xb->array_count)
         return &m->xb->arrays[number];
-    axi_fail(m, insn, "array %d is not there: the target has arrays 0 to %d", (int)number, m->xb->config.arrays - 1);
+    axi_fail(m, insn, "array %d is not there: the target has arrays 0 to %d", (int)number,
+             (int)m->xb->array_count - 1);
     return NULL;
 }
 
@@ -29,6 +30,22 @@ static int check_rectangle(ax_machine *m, const axi_insn *insn, const axi_array 
                     (long long)(row0 + insn->rows - 1), (long long)col0, (long long)(col0 + insn->cols - 1));
 }
 
+/* An array takes its share of the cells of the chip, once. */
+static int claim(ax_machine *m, const axi_insn *insn, axi_array *array)
+{
+    axi_crossbar *xb = m->xb;
+    const ax_crossbar *c = &xb->config;
+    const int64_t all = (int64_t)c->arrays * c->base.rows * c->base.cols;
+    if (array->claimed)
+        return 0;
+    xb->claimed_cells += (int64_t)array->rows * array->cols;
+    array->claimed = true;
+    if (xb->claimed_cells > all)
+        return axi_fail(m, insn, "the arrays in use would have %lld cells, and the chip has %lld",
+                        (long long)xb->claimed_cells, (long long)all);
+    return 0;
+}
+
 int ax_xb_shape(ax_machine *m, int32_t first, int32_t count, int32_t rows, int32_t cols)
 {
     const axi_insn insn = {.op = AXI_OP_XB_SHAPE, .index = first, .depth = count, .rows = rows, .cols = cols};
@@ -36,30 +53,25 @@ int ax_xb_shape(ax_machine *m, int32_t first, int32_t count, int32_t rows, int32
         return -1;
     axi_crossbar *xb = m->xb;
     const ax_crossbar *c = &xb->config;
-    if (first < 0 || count < 1 || count > c->arrays - first)
-        return axi_fail(m, &insn, "at least 1 of the arrays 0 to %d needed", c->arrays - 1);
+    if (first < 0 || count < 1 || count > xb->array_count - first)
+        return axi_fail(m, &insn, "at least 1 of the arrays 0 to %d needed", (int)xb->array_count - 1);
     bool known = rows == c->base.rows && cols == c->base.cols;
     for (int i = 0; i < c->shapes; i++)
         known |= rows == c->shape_rows[i] && cols == c->shape_cols[i];
     if (!known)
         return axi_fail(m, &insn, "%d x %d is no shape of an array of target '%s'", (int)rows, (int)cols, m->name);
-    const int64_t all = (int64_t)c->arrays * c->base.rows * c->base.cols;
-    int64_t cells = xb->shaped_cells;
     for (int32_t i = first; i < first + count; i++) {
-        const axi_array *array = &xb->arrays[i];
+        axi_array *array = &xb->arrays[i];
         if (array->writes || array->faults)
             return axi_fail(m, &insn, "array %d is in use: a shape before its first fault or XB.PROG needed", (int)i);
-        cells += (int64_t)rows * cols - (array->shaped ? (int64_t)array->rows * array->cols : 0);
+        if (array->claimed)
+            xb->claimed_cells -= (int64_t)array->rows * array->cols;
+        array->rows = rows;
+        array->cols = cols;
+        array->claimed = false;
+        if (claim(m, &insn, array))
+            return -1;
     }
-    if (cells > all)
-        return axi_fail(m, &insn, "shaped arrays would have %lld cells, and the chip has %lld", (long long)cells,
-                        (long long)all);
-    for (int32_t i = first; i < first + count; i++) {
-        xb->arrays[i].rows = rows;
-        xb->arrays[i].cols = cols;
-        xb->arrays[i].shaped = true;
-    }
-    xb->shaped_cells = cells;
     axi_count(m, &insn);
     return 0;
 }
@@ -99,6 +111,8 @@ int ax_xb_prog(ax_machine *m, int32_t array, int32_t row0, int32_t rows, int32_t
     if (axi_with_data(m) && check_levels(m, &insn, (const int8_t *)source->data))
         return -1;
     const size_t cells = (size_t)a->rows * (size_t)a->cols;
+    if (claim(m, &insn, a))
+        return -1;
     if (!a->writes)
         a->writes = calloc(cells, sizeof *a->writes);
     if (!a->levels && axi_with_data(m))

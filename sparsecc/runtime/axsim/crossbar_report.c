@@ -38,7 +38,7 @@ void axi_xb_trace_names(const ax_machine *m, FILE *out)
     const char *const form = ",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":%d,\"args\":{\"name\":";
     fprintf(out, form, AXI_ENGINES + 1);
     fputs("\"XPROG\"}}", out);
-    for (int i = 0; i < m->xb->config.arrays; i++)
+    for (int32_t i = 0; i < m->xb->array_count; i++)
         if (m->xb->arrays[i].used) {
             fprintf(out, form, AXI_ENGINES + 2 + i);
             fprintf(out, "\"XB %d\"}}", i);
@@ -96,7 +96,7 @@ static totals totals_of(const ax_machine *m)
 {
     const axi_crossbar *xb = m->xb;
     totals t = {.fewest = UINT32_MAX};
-    for (int i = 0; i < xb->config.arrays; i++) {
+    for (int32_t i = 0; i < xb->array_count; i++) {
         const axi_array *a = &xb->arrays[i];
         if (!a->used)
             continue;
@@ -136,7 +136,7 @@ static double mean_writes(const totals *t)
 double axi_xb_utilization(const ax_machine *m)
 {
     int64_t used = 0, busy = 0;
-    for (int i = 0; i < m->xb->config.arrays; i++) {
+    for (int32_t i = 0; i < m->xb->array_count; i++) {
         used += m->xb->arrays[i].used;
         busy += m->xb->arrays[i].busy;
     }
@@ -190,7 +190,7 @@ void axi_xb_report_json(const ax_machine *m, FILE *out)
             (long long)t.clipped_arrays);
     put_by_bits(out, "clipped_bits", xb->clips);
     fprintf(out, ",\n    \"clipped_by_array\": {");
-    for (int i = 0, first = 1; i < xb->config.arrays; i++)
+    for (int32_t i = 0, first = 1; i < xb->array_count; i++)
         if (xb->arrays[i].clipped) {
             fprintf(out, "%s\"%d\": %lld", first ? "" : ", ", i, (long long)xb->arrays[i].clipped);
             first = 0;
