@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +19,9 @@ RUNTIME = Path(__file__).parent / "runtime"
 SIMULATOR = RUNTIME / "axsim"
 PROGRAM = RUNTIME / "program"
 SEARCH = RUNTIME / "search"
+HOST = RUNTIME / "host"
+# With contraction products and sums would be rounded together on some processors, and not on others.
+HOST_OPTIONS = ("-std=c11", "-O2", "-fPIC", "-ffp-contract=off")
 CANDIDATES = ("cc", "gcc", "clang")
 
 
@@ -62,37 +65,59 @@ def call(command: list[str], folder: Path, what: str) -> None:
         raise UserError(f"{what}: {shlex.join(command[:1])} failed with status {done.returncode}: {first}")
 
 
-@cache
-def simulator_library() -> Path:
-    """libaxsim.a for the compiler found, built once for each version of compiler and sources."""
-    compiler = find_compiler()
-    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
+def host_sources() -> list[Path]:
+    """The C files of the host operators."""
+    return sorted(HOST.glob("*.c"))
+
+
+def host_headers() -> list[Path]:
+    """The headers of the host operators."""
+    return sorted(HOST.glob("*.h"))
+
+
+def _archive(name: str, what: str, options: Sequence[str], sources: list[Path], headers: list[Path]) -> Path:
+    """lib{name}.a for the compiler found, built once for each version of compiler and sources."""
+    compiler = [*find_compiler(), *options]
+    version = subprocess.run(
+        [*find_compiler(), "--version"], capture_output=True, text=True, check=False
+    ).stdout
     state = hashlib.blake2b(" ".join([*compiler, version]).encode(), digest_size=12)
-    for path in simulator_sources() + simulator_headers():
+    for path in sources + headers:
         state.update(path.read_bytes())
-    folder = cache_folder() / f"axsim-{state.hexdigest()}"
-    library = folder / "libaxsim.a"
+    folder, stage = cache_folder() / f"{name}-{state.hexdigest()}", f"building the {what}"
+    library = folder / f"lib{name}.a"
     if library.is_file():
         return library
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            sources = [str(path) for path in simulator_sources()]
-            call([*compiler, "-std=c11", "-O2", "-c", *sources], Path(work), "building the simulator")
+            call([*compiler, "-c", *map(str, sources)], Path(work), stage)
             objects = sorted(path.name for path in Path(work).glob("*.o"))
             call(
-                [os.environ.get("AR", "ar"), "rcs", "libaxsim.a", *objects],
+                [os.environ.get("AR", "ar"), "rcs", library.name, *objects],
                 Path(work),
-                "building the simulator",
+                f"building the {what}",
             )
             # Renaming is atomic: of several processes building at once, each leaves a whole library.
-            os.replace(Path(work) / "libaxsim.a", library)
+            os.replace(Path(work) / library.name, library)
     except OSError as e:
         raise UserError(
-            f"cannot keep the built simulator in {folder}: {e.strerror}; "
-            "name another folder in SPARSECC_CACHE"
+            f"cannot keep the built {what} in {folder}: {e.strerror}; name another folder in SPARSECC_CACHE"
         ) from e
     return library
+
+
+@cache
+def simulator_library() -> Path:
+    """libaxsim.a for the compiler found, built once for each version of compiler and sources."""
+    options = ("-std=c11", "-O2")
+    return _archive("axsim", "simulator", options, simulator_sources(), simulator_headers())
+
+
+@cache
+def host_library() -> Path:
+    """libhost.a, the operators of the host (`sparsecc.host.ops`), built once likewise."""
+    return _archive("host", "host operators", HOST_OPTIONS, host_sources(), host_headers())
 
 
 @cache
@@ -126,7 +151,7 @@ def _built(source: Path, headers: tuple[tuple[str, str], ...]) -> Path:
 
 
 def build_with_simulator(source: Path, headers: Mapping[str, str]) -> Path:
-    """A program of ours on the simulator's library, built once and kept beside it; headers are texts by name."""
+    """A program of ours on the simulator's library, built once and kept there; headers are texts by name."""
     return _built(source, tuple(headers.items()))
 
 

@@ -23,7 +23,8 @@ from sparsecc.host.operator import (
 )
 from sparsecc.host.walk import Walk
 
-Function = Callable[..., Array]
+Unary = Callable[[Array], Array]
+Binary = Callable[[Array, Array], Array]
 
 
 def _sigmoid(x: Array) -> Array:
@@ -31,14 +32,14 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _erf(x: Array) -> Array:
-    from scipy.special import erf  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+    from scipy.special import erf  # pyright: ignore[reportMissingTypeStubs]
 
     return cast(Array, erf(x))
 
 
 def _gelu(x: Array) -> Array:
     # 1 + erf(x) loses all its digits where x is far below 0; erfc does not.
-    from scipy.special import erfc  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+    from scipy.special import erfc  # pyright: ignore[reportMissingTypeStubs]
 
     return 0.5 * x * cast(Array, erfc(-x / np.sqrt(2)))
 
@@ -51,7 +52,23 @@ def _limited(x: Array, low: Any, high: Any) -> Array:
     return np.minimum(np.maximum(x, low), high)
 
 
-EXACT: dict[str, tuple[Function, int]] = {
+def _leaky_relu(x: Array, alpha: Any) -> Array:
+    return np.where(x < 0, alpha * x, x)
+
+
+def _elu(x: Array, alpha: Any) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(x.astype(np.float64)))
+
+
+def _hard_sigmoid(x: Array, alpha: Any, beta: Any) -> Array:
+    return _limited(alpha * x + beta, 0, 1)
+
+
+def _hard_swish(x: Array, alpha: Any, beta: Any) -> Array:
+    return x * _hard_sigmoid(x, alpha, beta)
+
+
+EXACT: dict[str, tuple[Unary, int]] = {
     "relu": (lambda x: np.maximum(x, 0), 1),
     "neg": (np.negative, 1),
     "abs": (np.abs, 1),
@@ -65,7 +82,7 @@ EXACT: dict[str, tuple[Function, int]] = {
 }
 """By name: the function in f32, its operations."""
 
-IN_F64: dict[str, tuple[Function, int]] = {
+IN_F64: dict[str, tuple[Unary, int]] = {
     "exp": (np.exp, 0),
     "log": (np.log, 0),
     "erf": (_erf, 0),
@@ -80,17 +97,12 @@ IN_F64: dict[str, tuple[Function, int]] = {
 }
 """By name: the function in f64, its operations beside one evaluation of exp, tanh, ..."""
 
-WITH_NUMBERS: dict[str, tuple[tuple[str, ...], Function, int, int]] = {
-    "leaky_relu": (("alpha",), lambda x, alpha: np.where(x < 0, alpha * x, x), 2, 0),
-    "elu": (
-        ("alpha",),
-        lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x.astype(np.float64))),
-        2,
-        1,
-    ),
+WITH_NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., Array], int, int]] = {
+    "leaky_relu": (("alpha",), _leaky_relu, 2, 0),
+    "elu": (("alpha",), _elu, 2, 1),
     "clip": (("low", "high"), _limited, 2, 0),
-    "hard_sigmoid": (("alpha", "beta"), lambda x, a, b: _limited(a * x + b, 0, 1), 4, 0),
-    "hard_swish": (("alpha", "beta"), lambda x, a, b: x * _limited(a * x + b, 0, 1), 5, 0),
+    "hard_sigmoid": (("alpha", "beta"), _hard_sigmoid, 4, 0),
+    "hard_swish": (("alpha", "beta"), _hard_swish, 5, 0),
 }
 """By name: numbers it takes, the function, its operations, its evaluations of functions."""
 
@@ -104,8 +116,14 @@ ABOUT = {
 
 
 def _unary(
-    name: str, kind: str, function: Function, about: str, flops: int, functions: int, numbers: Sequence[str] = ()
-) -> HostOperator:
+    name: str,
+    kind: str,
+    function: Callable[..., Array],
+    about: str,
+    flops: int,
+    functions: int,
+    numbers: Sequence[str] = (),
+) -> HostOperator:  # fmt: skip
     def reference(y: Array, x: Array, n: int, *values: float) -> None:
         with np.errstate(all="ignore"):
             y[:n] = function(x[:n], *map(np.float32, values))
@@ -118,7 +136,7 @@ def _unary(
     return HostOperator(f"host_{name}_{kind}", arguments, reference, cost, about, in_place=("x",))
 
 
-def _in_f64(function: Function) -> Function:
+def _in_f64(function: Unary) -> Unary:
     return lambda x: function(x.astype(np.float64))
 
 
@@ -146,7 +164,7 @@ def _divide(p: Array, q: Array) -> Array:
     return np.where(q == 0, 0, floor + ((floor < 0) & (floor * safe != p)))
 
 
-def _rest(function: Function) -> Function:
+def _rest(function: Binary) -> Binary:
     def of(p: Array, q: Array) -> Array:
         if p.dtype.kind == "f":
             return function(p, q)
@@ -162,7 +180,7 @@ def _power(p: Array, q: Array) -> Array:
 
 
 _NUMBERS = ("f32", "i32", "i64")
-BINARY: dict[str, tuple[Function, tuple[str, ...], int, int]] = {
+BINARY: dict[str, tuple[Binary, tuple[str, ...], int, int]] = {
     "add": (np.add, _NUMBERS, 1, 0),
     "sub": (np.subtract, _NUMBERS, 1, 0),
     "mul": (np.multiply, _NUMBERS, 1, 0),
@@ -178,10 +196,10 @@ BINARY: dict[str, tuple[Function, tuple[str, ...], int, int]] = {
 }
 """By name: the function, its element types, its operations, its evaluations of functions."""
 
-COMPARISONS: dict[str, Function] = {"equal": np.equal, "greater": np.greater, "less": np.less}
+COMPARISONS: dict[str, Binary] = {"equal": np.equal, "greater": np.greater, "less": np.less}
 
 
-def _binary(name: str, kind: str, result: str, function: Function, flops: int, functions: int) -> HostOperator:
+def _binary(name: str, kind: str, result: str, function: Binary, flops: int, functions: int) -> HostOperator:
     def reference(y: Array, a: Array, b: Array, walk: Sequence[int]) -> None:
         w = Walk.from_table(walk)
         with np.errstate(all="ignore"):
@@ -194,8 +212,8 @@ def _binary(name: str, kind: str, result: str, function: Function, flops: int, f
 
     about = (
         "y = a op b over a walk (operands y, a, b). max and min keep NaN. Integers wrap around; integer "
-        "division is towards zero, a / 0 = 0 and the rest of a / 0 = 0; the rest of fmod has the sign of a, "
-        "that of mod the sign of b; comparisons give 0 or 1"
+        "division is towards zero, a / 0 = 0 and the rest of a / 0 = 0; the rest of fmod has the sign of "
+        "a, that of mod the sign of b; comparisons give 0 or 1"
     )
     arguments = (output("y", result), source("a", kind), source("b", kind), WALK)
     in_place = ("a", "b") if result == kind else ()
@@ -245,7 +263,7 @@ def _round_bf16(x: Array) -> Array:
     return (round_bf16(x).view(np.uint32) >> 16).astype(np.uint16)
 
 
-def _cast_of(start: str, end: str) -> Function:
+def _cast_of(start: str, end: str) -> Unary:
     if start == "bf16":
         return lambda x: (x.astype(np.uint32) << 16).view(np.float32)
     if end == "bf16":
@@ -275,9 +293,9 @@ def _cast(start: str, end: str) -> HostOperator:
         return Cost(n * ELEMENT_BYTES[start], n * ELEMENT_BYTES[end], n)
 
     about = (
-        "x as elements of another type. Floats to integers towards zero by way of int64_t; what that does not "
-        "hold, NaN too, is its least value. Integers wrap around. f16 and bf16, given as their bits, are "
-        "rounded to nearest even. b8 is 1 where x is not 0, and is read as u8"
+        "x as elements of another type. Floats to integers towards zero by way of int64_t; what that does "
+        "not hold, NaN too, is its least value. Integers wrap around. f16 and bf16, given as their bits, "
+        "are rounded to nearest even. b8 is 1 where x is not 0, and is read as u8"
     )
     arguments = (output("y", end), source("x", start), number("n"))
     return HostOperator(f"host_cast_{start}_{end}", arguments, reference, cost, about)

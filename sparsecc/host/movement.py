@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -59,9 +58,9 @@ def _remap(size: int) -> HostOperator:
         return Cost(outer * r * c * inner * size + tables, outer * out_height * out_width * inner * size)
 
     about = (
-        "y[o, p, q, i] = x[o, rows[p], columns[q], i], `fill` (as bits) where either is negative: padding of "
-        "all modes, resizing to nearest, constant indices, [height, width] as one or two axes. NULL is the "
-        "identity: columns then needs out_width = width"
+        "y[o, p, q, i] = x[o, rows[p], columns[q], i], `fill` (as bits) where either is negative: padding "
+        "of all modes, resizing to nearest, constant indices, [height, width] as one or two axes. NULL is "
+        "the identity: columns then needs out_width = width"
     )
     kind = f"any{size}"
     extents = ("outer", "height", "width", "inner", "out_height", "out_width")
@@ -73,9 +72,7 @@ def _remap(size: int) -> HostOperator:
 
 
 def _gather(size: int, of_index: str) -> HostOperator:
-    def reference(
-        y: Array, x: Array, indices: Array, outer: int, axis: int, inner: int, count: int
-    ) -> int:
+    def reference(y: Array, x: Array, indices: Array, outer: int, axis: int, inner: int, count: int) -> int:
         chosen = indices[:count]
         bad = (chosen < -axis) | (chosen >= axis)
         if bad.any():
@@ -90,8 +87,8 @@ def _gather(size: int, of_index: str) -> HostOperator:
         return Cost(moved + count * ELEMENT_BYTES[of_index], moved)
 
     about = (
-        "y [outer, count, inner] = x [outer, axis, inner] at indices [count], which count from the end when "
-        "negative. If one is outside nothing is written, and 1 + its place is returned; otherwise 0"
+        "y [outer, count, inner] = x [outer, axis, inner] at indices [count], which count from the end "
+        "when negative. If one is outside nothing is written, and 1 + its place is returned; otherwise 0"
     )
     kind = f"any{size}"
     arguments = (
@@ -134,37 +131,60 @@ def pad_map(extent: int, low: int, high: int, mode: str) -> tuple[int, ...]:
     return tuple(int(i) for i in found)
 
 
-def _half_pixel(i: int, scale: float, extent: int, result: int) -> float:
-    return (i + 0.5) / scale - 0.5
+_HALF = np.float32(0.5)
 
 
-COORDINATES: dict[str, Callable[[int, float, int, int], float]] = {
+def _half_pixel(i: Array, scale: np.float32, extent: int, result: int) -> Array:
+    return (i + _HALF) / scale - _HALF
+
+
+def _pytorch_half_pixel(i: Array, scale: np.float32, extent: int, result: int) -> Array:
+    return _half_pixel(i, scale, extent, result) if result > 1 else 0 * i
+
+
+def _symmetric(i: Array, scale: np.float32, extent: int, result: int) -> Array:
+    """half_pixel about the middle, where result is not exactly extent * scale; in f64, rounded once."""
+    wide = np.float64(scale)
+    offset = extent / 2 * (1 - result / (wide * extent))
+    return (offset + (i + 0.5) / wide - 0.5).astype(np.float32)
+
+
+def _align_corners(i: Array, scale: np.float32, extent: int, result: int) -> Array:
+    return i * np.float32(extent - 1) / np.float32(max(1, result - 1))
+
+
+def _asymmetric(i: Array, scale: np.float32, extent: int, result: int) -> Array:
+    return i * (1 / scale)
+
+
+COORDINATES: dict[str, Callable[[Array, np.float32, int, int], Array]] = {
     "half_pixel": _half_pixel,
-    "pytorch_half_pixel": lambda i, s, n, m: _half_pixel(i, s, n, m) if m > 1 else 0.0,
-    "half_pixel_symmetric": lambda i, s, n, m: _symmetric(i, s, n, m),
-    "align_corners": lambda i, s, n, m: i * (n - 1) / (m - 1) if m > 1 else 0.0,
-    "asymmetric": lambda i, s, n, m: i / s,
+    "pytorch_half_pixel": _pytorch_half_pixel,
+    "half_pixel_symmetric": _symmetric,
+    "align_corners": _align_corners,
+    "asymmetric": _asymmetric,
 }
-"""coordinate_transformation_mode of ONNX Resize: of element i of m, at this scale, the coordinate in x of n."""
+"""coordinate_transformation_mode of ONNX Resize: of elements i of m, at this scale, the places in x of n.
 
-ROUNDINGS: dict[str, Callable[[float], int]] = {
-    "round_prefer_floor": lambda x: math.ceil(x - 0.5),
-    "round_prefer_ceil": lambda x: math.floor(x + 0.5),
-    "floor": math.floor,
-    "ceil": math.ceil,
+In f32, as onnxruntime has them, which decides at ties; those of half_pixel_symmetric may differ from its.
+"""
+
+ROUNDINGS: dict[str, Callable[[Array], Array]] = {
+    "round_prefer_floor": lambda x: np.ceil(x - _HALF),
+    "round_prefer_ceil": lambda x: np.floor(x + _HALF),
+    "floor": np.floor,
+    "ceil": np.ceil,
 }
 """nearest_mode of ONNX Resize."""
 
 
-def _symmetric(i: int, scale: float, extent: int, result: int) -> float:
-    """half_pixel about the middle, where result is not exactly extent * scale."""
-    adjusted = result / (scale * extent)
-    return extent / 2 * (1 - adjusted) + _half_pixel(i, scale, extent, result)
-
-
 def nearest_map(
-    extent: int, result: int, scale: float, coordinates: str = "half_pixel", rounding: str = "round_prefer_floor"
+    extent: int,
+    result: int,
+    scale: float,
+    coordinates: str = "half_pixel",
+    rounding: str = "round_prefer_floor",
 ) -> tuple[int, ...]:
     """ONNX Resize to nearest along one axis; scale is that of the node, or result / extent."""
-    of, whole = COORDINATES[coordinates], ROUNDINGS[rounding]
-    return tuple(min(max(whole(of(i, scale, extent, result)), 0), extent - 1) for i in range(result))
+    places = COORDINATES[coordinates](np.arange(result, dtype=np.float32), np.float32(scale), extent, result)
+    return tuple(int(i) for i in np.clip(ROUNDINGS[rounding](places), 0, extent - 1))

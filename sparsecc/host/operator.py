@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
@@ -75,7 +75,8 @@ class Argument:
             case Record():
                 return f"&(const {self.type}){{{value.text()}}}"
             case _:
-                assert self.kind is Kind.TABLE and not isinstance(value, int | float), self.name
+                assert self.kind is Kind.TABLE, self.name
+                assert not isinstance(value, int | float), self.name
                 # One element at least: C has no empty arrays.
                 return f"(const {C_TYPES[self.type]}[]){{{', '.join(map(str, value)) or 0}}}"
 
@@ -195,11 +196,6 @@ class HostOperator:
     """void; or int64_t: 0, or 1 + the place of the first index that is outside."""
     in_place: tuple[str, ...] = ()
     """Inputs that may be the first output itself: the same array, elements in the same places."""
-    _by_name: dict[str, Argument] = field(init=False, repr=False, compare=False, default_factory=dict[str, Argument])
-
-    def __post_init__(self) -> None:
-        self._by_name.update({a.name: a for a in self.arguments})
-        assert set(self.in_place) <= self._by_name.keys(), self.name
 
     @property
     def prototype(self) -> str:
@@ -208,8 +204,7 @@ class HostOperator:
 
     def call(self, **values: str | float | Sequence[int] | Record | None) -> str:
         """The call as an expression of C; arrays by their C expressions."""
-        missing = self._by_name.keys() ^ values.keys()
-        assert not missing, f"{self.name}: {missing}"
+        assert values.keys() == {a.name for a in self.arguments}, f"{self.name}: {', '.join(values)}"
         return f"{self.name}({', '.join(a.text(values[a.name]) for a in self.arguments)})"
 
 

@@ -37,7 +37,7 @@ OPERATORS: Mapping[str, HostOperator] = {op.name: op for op in _all()}
 """By the name of the C function."""
 
 _HEAD = """\
-/* Operators of the host: what the accelerator does not do. C11 and libm; no memory is allocated, no state kept.
+/* Operators of the host: what the accelerator does not do. C11 and libm; no memory is allocated.
  * Written by `python -m sparsecc.host.ops`; change the declarations there.
  *
  * Arrays are flat and do not overlap, except where an operand may be the result itself, which the declaration
@@ -53,6 +53,11 @@ _HEAD = """\
 extern "C" {
 #endif
 """
+_WINDOW = (
+    "Windows over x [outer, height, width, inner]; results are [outer, out_height, out_width, inner]. The "
+    "lower and right pads matter only for averages that count them"
+)
+_PRODUCT = "y [m, n] = a [m, k] b [k, n], and how far rows and columns lie apart"
 _TAIL = """
 #ifdef __cplusplus
 }
@@ -83,9 +88,7 @@ def host_header() -> str:
     activations = ", ".join(f"HOST_{a.name} = {a.value}" for a in Activation)
     parts = [
         _HEAD,
-        _struct(Window, "host_window", "Windows over x [outer, height, width, inner]; results are "
-                "[outer, out_height, out_width, inner]. The lower and right pads matter only for averages that count them"),
-        _struct(Product, "host_product", "y [m, n] = a [m, k] b [k, n], and how far rows and columns lie apart"),
+        _struct(Window, "host_window", _WINDOW), _struct(Product, "host_product", _PRODUCT),
         f"{_comment('Activations of recurrent steps')}enum {{ {activations} }};\n",
     ]  # fmt: skip
     for title, family in _FAMILIES.items():

@@ -55,8 +55,8 @@ def _matmul() -> HostOperator:
 
     about = (
         "y = a b for each place of the walk `batch` (operands y, a, b; one axis of extent 1 for a single "
-        "product); sums in ascending order of k from 0. Batch last, where the last axis of the walk has stride "
-        "1 in y, is computed side by side"
+        "product); sums in ascending order of k from 0. Batch last, where the last axis of the walk has "
+        "stride 1 in y, is computed side by side"
     )
     arguments = (output("y", "f32"), source("a", "f32"), source("b", "f32"), PRODUCT, table("batch"))
     return HostOperator("host_matmul_f32", arguments, reference, cost, about)
@@ -75,14 +75,12 @@ def _matmul_integer(left: str, right: str) -> HostOperator:
             m_b = _matrix(b[at_b:], p.k, p.n, p.b_row, p.b_col) - of_b
             _matrix(y[at_y:], p.m, p.n, p.y_row, p.y_col)[...] = (m_a @ m_b).astype(np.int32)
 
-    def cost(
-        y: None, a: None, b: None, a_zero: None, b_zero: None, p: Product, batch: Sequence[int]
-    ) -> Cost:
+    def cost(y: None, a: None, b: None, a_zero: None, b_zero: None, p: Product, batch: Sequence[int]) -> Cost:
         return _matmul_cost(p, batch, 1, 1)
 
     about = (
-        "y = (a - a_zero) (b - b_zero) as matmul, in i32, wrapping around; a_zero is NULL, one number or [m], "
-        "b_zero NULL, one number or [n], as the steps in the product say"
+        "y = (a - a_zero) (b - b_zero) as matmul, in i32, wrapping around; a_zero is NULL, one number or "
+        "[m], b_zero NULL, one number or [n], as the steps in the product say"
     )
     arguments = (
         output("y", "i32"), source("a", left), source("b", right), source("a_zero", left, True),
@@ -95,8 +93,8 @@ def _spmm(kind: str) -> HostOperator:
     exact = kind != "f32"
 
     def reference(
-        y: Array, values: Array, x: Array, bias: Array | None, row_first: Sequence[int], column: Sequence[int],
-        m: int, n: int, y_pitch: int, x_pitch: int, x_zero: int = 0,
+        y: Array, values: Array, x: Array, bias: Array | None, row_first: Sequence[int],
+        column: Sequence[int], m: int, n: int, y_pitch: int, x_pitch: int, x_zero: int = 0,
     ) -> None:  # fmt: skip
         for i in range(m):
             total = np.zeros(n, np.int64 if exact else np.float32)
@@ -116,10 +114,10 @@ def _spmm(kind: str) -> HostOperator:
         return Cost(matrix + rows * n * ELEMENT_BYTES[kind], 4 * m * n, 2 * points * n)
 
     about = (
-        "y [m, n] = W x + bias [m] (or NULL), W sparse: points row_first[i] to row_first[i + 1] - 1 are row i, "
-        "in columns `column`, with these values; rows of x and y are a pitch apart. Sums in the order of the "
-        "points from 0, then the bias. Integers: x less x_zero times values in 16 bits (their zero point "
-        "already taken off), wrapping around"
+        "y [m, n] = W x + bias [m] (or NULL), W sparse: points row_first[i] to row_first[i + 1] - 1 are "
+        "row i, in columns `column`, with these values; rows of x and y are a pitch apart. Sums in the "
+        "order of the points from 0, then the bias. Integers: x less x_zero times values in 16 bits (their "
+        "zero point already taken off), wrapping around"
     )
     of_values, of_y = ("i16", "i32") if exact else ("f32", "f32")
     arguments = (

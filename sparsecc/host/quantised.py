@@ -57,7 +57,8 @@ def _dequantize(kind: str) -> HostOperator:
     ) -> None:
         count = outer * axis * inner
         cube = x[:count].reshape(outer, axis, inner)
-        y[:count] = dequantize(cube, scale[:axis], _zeros(zero, axis, kind), 1).reshape(-1)
+        with np.errstate(all="ignore"):
+            y[:count] = dequantize(cube, scale[:axis], _zeros(zero, axis, kind), 1).reshape(-1)
 
     def cost(y: None, x: None, scale: None, zero: None, outer: int, axis: int, inner: int) -> Cost:
         count, size = outer * axis * inner, ELEMENT_BYTES[kind]
@@ -131,9 +132,7 @@ def _lookup(size: int) -> HostOperator:
     def cost(y: None, x: None, n: int, table: None) -> Cost:
         return Cost(n + 256 * size, n * size)
 
-    about = (
-        "y[i] = table[x[i] as uint8_t], 256 elements: an activation between bytes, or from bytes to f32 or i32"
-    )
+    about = "y[i] = table[x[i] as uint8_t], 256 elements: an activation between bytes, or from bytes to words"
     arguments = (
         output("y", f"any{size}"), source("x", "any1"), number("n"), source("table", f"any{size}"),
     )  # fmt: skip
@@ -154,8 +153,8 @@ def _dynamic_quantize() -> HostOperator:
         return Cost(8 * n, n + 5, 6 * n)
 
     about = (
-        "DynamicQuantizeLinear: scale [1] and zero [1] so that 0 and all of the (finite) x fit, and x quantised; "
-        "a scale of 1 where all x are 0"
+        "DynamicQuantizeLinear: scale [1] and zero [1] so that 0 and all of the (finite) x fit, and x "
+        "quantised; a scale of 1 where all x are 0"
     )
     arguments = (
         output("y", "u8"), output("scale", "f32"), output("zero", "u8"), source("x", "f32"), number("n"),

@@ -64,8 +64,8 @@ def _lstm() -> HostOperator:
 
     about = (
         "One step of an LSTM: gates x + r, each [outer, 4 hidden, inner]; cells and states [outer, hidden, "
-        "inner]; peephole [3 hidden] of i, o, f, or NULL. Activations f of the gates, g of the cell's input, "
-        "final of the cell; limit > 0 limits what f and g see. c may be c_before"
+        "inner]; peephole [3 hidden] of i, o, f, or NULL. Activations f of the gates, g of the cell's "
+        "input, final of the cell; limit > 0 limits what f and g see. c may be c_before"
     )
     arguments = (
         output("h", "f32"), output("c", "f32"), source("x", "f32"), source("r", "f32"),
@@ -96,8 +96,8 @@ def _gru() -> HostOperator:
         return Cost(28 * size, 4 * size, 8 * size, 3 * size)
 
     about = (
-        "One step of a GRU with linear_before_reset: x and r [outer, 3 hidden, inner], states [outer, hidden, "
-        "inner]. h may be h_before"
+        "One step of a GRU with linear_before_reset: x and r [outer, 3 hidden, inner], states [outer, "
+        "hidden, inner]. h may be h_before"
     )
     arguments = (
         output("h", "f32"), source("x", "f32"), source("r", "f32"), source("h_before", "f32"), *EXTENTS,
@@ -126,9 +126,9 @@ def _gru_reset() -> HostOperator:
         return Cost(20 * size, 8 * size, 5 * size, 2 * size)
 
     about = (
-        "First half of a step of a GRU without linear_before_reset: the update gate, and the state times the "
-        "reset gate, which the recurrent weight of h multiplies next; x [outer, 3 hidden, inner], r [outer, "
-        "2 hidden, inner] of z and r"
+        "First half of a step of a GRU without linear_before_reset: the update gate, and the state times "
+        "the reset gate, which the recurrent weight of h multiplies next; x [outer, 3 hidden, inner], r "
+        "[outer, 2 hidden, inner] of z and r"
     )
     arguments = (
         output("update", "f32"), output("kept", "f32"), source("x", "f32"), source("r", "f32"),
@@ -155,8 +155,8 @@ def _gru_update() -> HostOperator:
         return Cost(16 * size, 4 * size, 5 * size, size)
 
     about = (
-        "Second half: the next state from x [outer, 3 hidden, inner], the product r [outer, hidden, inner] of "
-        "what gru_reset kept, and its update gate. h may be h_before"
+        "Second half: the next state from x [outer, 3 hidden, inner], the product r [outer, hidden, inner] "
+        "of what gru_reset kept, and its update gate. h may be h_before"
     )
     arguments = (
         output("h", "f32"), source("x", "f32"), source("r", "f32"), source("update", "f32"),

@@ -51,9 +51,9 @@ def _reduce(name: str, kind: str, function: Callable[[Array], Array]) -> HostOpe
         return Cost(outer * axis * inner * size, outer * inner * size, outer * axis * inner)
 
     about = (
-        "y [outer, inner] from x [outer, axis, inner]. Sums and products go in ascending order; integers wrap "
-        "around, but the mean of i32 is exact; means of integers are rounded down. max and min keep NaN; they "
-        "need axis > 0"
+        "y [outer, inner] from x [outer, axis, inner]. Sums and products go in ascending order; integers "
+        "wrap around, but the mean of i32 is exact; means of integers are rounded down. max and min keep "
+        "NaN; they need axis > 0"
     )
     arguments = (output("y", kind), source("x", kind), *AXES)
     return HostOperator(f"host_reduce_{name}_{kind}", arguments, reference, cost, about)
@@ -72,8 +72,8 @@ def _argument(name: str, kind: str) -> HostOperator:
         return Cost(count * ELEMENT_BYTES[kind], outer * inner * 8, count)
 
     about = (
-        "Where the extreme along axis > 0 lies: the first place, or the last if `last` is not 0; a NaN comes "
-        "before all numbers"
+        "Where the extreme along axis > 0 lies: the first place, or the last if `last` is not 0; a NaN "
+        "comes before all numbers"
     )
     arguments = (output("y", "i64"), source("x", kind), *AXES, number("last", "i32"))
     return HostOperator(f"host_{name}_{kind}", arguments, reference, cost, about)
@@ -90,8 +90,8 @@ def _softmax(name: str, logarithm: bool) -> HostOperator:
         return Cost(4 * count, 4 * count, 4 * count, count + (outer * inner if logarithm else 0))
 
     about = (
-        "exp(x - max) / sum along the axis, or x - max - log(sum): exp and log in f64 and rounded, the sum in "
-        "ascending order in f32"
+        "exp(x - max) / sum along the axis, or x - max - log(sum): exp and log in f64 and rounded, the sum "
+        "in ascending order in f32"
     )
     return HostOperator(
         f"host_{name}_f32", (output("y", "f32"), source("x", "f32"), *AXES), reference, cost, about,
@@ -120,8 +120,8 @@ def _layer_norm() -> HostOperator:
         return Cost(4 * (count + 2 * axis), 4 * count, 8 * count)
 
     about = (
-        "(x - mean) / sqrt(variance + epsilon) along the axis, times scale [axis], plus bias [axis]; either "
-        "may be NULL"
+        "(x - mean) / sqrt(variance + epsilon) along the axis, times scale [axis], plus bias [axis]; "
+        "either may be NULL"
     )
     arguments = (
         output("y", "f32"), source("x", "f32"), source("scale", "f32", True), source("bias", "f32", True),

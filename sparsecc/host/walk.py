@@ -76,7 +76,7 @@ class Walk:
         return math.prod(e for e, s in pairs if s != 0 or e == 0)
 
     def view(self, operand: int, array: Array) -> Array:
-        """The operand as an array of the walk's extents; a view, to be written too. array[0] is where it begins."""
+        """The operand as a view of the walk's extents, to be written too. array[0] is where it begins."""
         steps = [s * array.itemsize for s in self.strides[operand]]
         return np.lib.stride_tricks.as_strided(array, self.extents, steps)
 
@@ -101,13 +101,13 @@ def transpose(shape: Sequence[int], perm: Sequence[int]) -> Walk:
 def take_slice(
     shape: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], strides: Sequence[int]
 ) -> tuple[Walk, int]:
-    """A copy of part of x [shape] to a contiguous result, and the element of x it begins at; flips have stride -1."""
+    """A copy of part of x [shape] to a contiguous result, and the element of x it begins at."""
     steps = contiguous(shape)
     walk = Walk.of(sizes, contiguous(sizes), [n * s for n, s in zip(strides, steps, strict=True)])
     return walk, sum(o * s for o, s in zip(offsets, steps, strict=True))
 
 
 def put_slice(part: Sequence[int], whole: Sequence[int], offsets: Sequence[int]) -> tuple[Walk, int]:
-    """A copy of contiguous x [part] into y [whole], and the element of y it begins at: concat, constant padding."""
+    """A copy of contiguous x [part] into y [whole], and the element of y it begins at."""
     steps = contiguous(whole)
     return Walk.of(part, steps, contiguous(part)), sum(o * s for o, s in zip(offsets, steps, strict=True))

@@ -32,7 +32,7 @@ def _places(
 
 
 def seen(w: W, x: Array, fill: Any) -> Iterator[Array]:
-    """For each element of the kernel, row by row: what the windows see there, [outer, out_h, out_w, inner]."""
+    """For each element of the kernel, row by row: what windows see there, [outer, out_h, out_w, inner]."""
     cube = x[: w.elements].reshape(w.outer, w.height, w.width, w.inner)
     for i in range(w.kernel_h):
         rows, in_rows = _places(w.out_height, w.stride_h, i * w.dilation_h - w.pad_top, w.height)
@@ -89,8 +89,8 @@ def _average_pool() -> HostOperator:
         return Cost(4 * w.elements, 4 * w.results, w.results * (w.kernel + 1))
 
     about = (
-        "The sum of each window, row by row, / its elements: of x, or with count_padding of its padding too, "
-        "but never of what lies beyond it"
+        "The sum of each window, row by row, / its elements: of x, or with count_padding of its padding "
+        "too, but never of what lies beyond it"
     )
     arguments = (output("y", "f32"), source("x", "f32"), WINDOW, number("count_padding", "i32"))
     return HostOperator("host_average_pool_f32", arguments, reference, cost, about)
@@ -131,10 +131,10 @@ def _im2col(size: int) -> HostOperator:
         return Cost(min(w.elements * size, written), written)
 
     about = (
-        "Patches: y [count, out_height * out_width * inner], where row (channel, i, j) = channel * kernel + "
-        "i * kernel_w + j is what element (i, j) of the kernel sees of that channel (`outer`); all such rows "
-        "from 0 on, or those listed. Convolution is then a product with weights [M, rows]; the rows of a group "
-        "of channels are adjacent. Beyond x lies `fill`, as bits"
+        "Patches: y [count, out_height * out_width * inner], where row (channel, i, j) = channel * kernel "
+        "+ i * kernel_w + j is what element (i, j) of the kernel sees of that channel (`outer`); all such "
+        "rows from 0 on, or those listed. Convolution is then a product with weights [M, rows]; the rows "
+        "of a group of channels are adjacent. Beyond x lies `fill`, as bits"
     )
     kind = f"any{size}"
     arguments = (
@@ -171,10 +171,11 @@ def _depthwise(kind: str) -> HostOperator:
         return Cost(w.elements // multiplier * size + weights, 4 * w.results, 2 * w.results * w.kernel)
 
     about = (
-        "Depthwise convolution: `outer` counts the channels of y (times images); `multiplier` of them see one "
-        "channel of x, and the weights [channels, kernel] and bias [channels] (or NULL) repeat every `channels`. "
-        "Sums row by row, from 0, zeros of the weight left out, then the bias. Integers: x less x_zero times "
-        "weights (their zero point already taken off), wrapping around; padding counts as x_zero"
+        "Depthwise convolution: `outer` counts the channels of y (times images); `multiplier` of them see "
+        "one channel of x, and the weights [channels, kernel] and bias [channels] (or NULL) repeat every "
+        "`channels`. Sums row by row, from 0, zeros of the weight left out, then the bias. Integers: x "
+        "less x_zero times weights (their zero point already taken off), wrapping around; padding counts "
+        "as x_zero"
     )
     of_weight, of_y = ("i16", "i32") if exact else ("f32", "f32")
     arguments = (

@@ -1,4 +1,4 @@
-/* Operators of the host: what the accelerator does not do. C11 and libm; no memory is allocated, no state kept.
+/* Operators of the host: what the accelerator does not do. C11 and libm; no memory is allocated.
  * Written by `python -m sparsecc.host.ops`; change the declarations there.
  *
  * Arrays are flat and do not overlap, except where an operand may be the result itself, which the declaration
@@ -369,7 +369,7 @@ void host_add_q_u8(uint8_t *y, const uint8_t *a, const uint8_t *b, const int64_t
 void host_mul_q_u8(uint8_t *y, const uint8_t *a, const uint8_t *b, const int64_t *walk, float a_scale, int32_t
                    a_zero, float b_scale, int32_t b_zero, float y_scale, int32_t y_zero);
 
-/* y[i] = table[x[i] as uint8_t], 256 elements: an activation between bytes, or from bytes to f32 or i32. */
+/* y[i] = table[x[i] as uint8_t], 256 elements: an activation between bytes, or from bytes to words. */
 void host_lookup_1(void *y, const void *x, int64_t n, const void *table);
 void host_lookup_4(void *y, const void *x, int64_t n, const void *table);
 
