@@ -783,6 +783,34 @@ def test_a_better_machine_is_never_slower(library: ctypes.CDLL, target: Crossbar
         assert run(better) <= usual
 
 
+@settings(max_examples=30)
+@given(targets, st.integers(0, 2**32), st.integers(1, 20))
+def test_time_does_not_depend_on_values(
+    library: ctypes.CDLL, target: CrossbarTarget, seed: int, n: int
+) -> None:
+    """With values, bit by bit, with noise, and without any values: the same cycles and energy."""
+    found: list[tuple[int, float]] = []
+    for flags, noise in (
+        (0, Noise()),
+        (BIT_SERIAL, Noise()),
+        (0, Noise(1, 0.1, False, 0.1)),
+        (NO_DATA, Noise()),
+    ):
+        rng = np.random.default_rng(seed)
+        with Machine(library, target, flags) as machine:
+            machine.noise(noise)
+            for array in range(2):
+                levels = levels_for(rng, target)
+                machine.program(array, None if flags == NO_DATA else levels, shape=levels.shape)
+                machine.configure(array, random_block(rng, target, array, 6))
+            x = rng.integers(-127, 128, (40, n)).astype(np.int8)
+            machine.load(0, x)
+            machine.call("xb_mvmg", 0, 2, spad(0), 40, acc(0), 40, n, 0)
+            machine.call("xb_mvm", 1, spad(0), 40, acc(0), 40, n, 1)
+            found.append((machine.cycles(), machine.report()["energy_pj"]["total"]))
+    assert len(set(found)) == 1
+
+
 def test_shapes_come_from_one_pool(library: ctypes.CDLL) -> None:
     target = cast(CrossbarTarget, load_target("re2pim"))
     with Machine(library, target, NO_DATA, arrays=8) as machine:
