@@ -10,16 +10,19 @@ over tables. For `sparse.spmm`:
   the groups is thereby dissolved: partial results never leave the accumulators;
 - X is stationary: a tile of rows of X is preloaded, the rows of W stream through it (`ws`), or both go to
   fragments (`mma`);
+- where the target takes N:M weights (TU.SPMMA), tiles whose rows obey the pattern are packed as the values
+  kept and their metadata, other tiles as they are; those of a dense plan always are;
 - where meta-ops own any rows they like (bicliques), the unit must read and accumulate by index: all of X lies
-  in the scratchpad, each meta-op names its rows of X and its accumulators.
+  in the scratchpad, each meta-op names its rows of X and its accumulators. Where the target adds in memory
+  instead, C begins as zeros, and each set of rows is added to it by index.
 
 For `sparse.sddmm`, blocks of rows of A and panels of columns of B stay in the scratchpad while there is room;
 tiles of B are stationary and the needed rows of A stream through them (`ws`), or both go to fragments
 (`mma`); k is summed up in the accumulators; computed blocks are stored, others are not touched in memory. A
 dense plan computes every point: the mask is not applied.
 
-Refuses functions with any other operation, types the target does not have, bicliques on a target without
-indexed addressing, and memories too small for two blocks.
+Refuses functions with any other operation, types the target does not have, bicliques on a target with neither
+indexed addressing nor additions in memory, and memories too small for two blocks.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Turns the whole-space cover of each `sparse.spmm` into one without empty rows and columns (`global`), into one
 meta-op for each window of live rows that holds just the columns the window uses (`window`), or keeps it
 whole, to be split to unit cells (`none`) or to stay one dense operator (`dense`). `auto` asks the
-scheduler, which weighs these, orders of rows and columns, and, where the target has indexed addressing,
-bicliques against each other and against the dense plan. Any strategy can be asked for by its name, those of
+scheduler, which weighs these, orders of rows and columns, where the target takes N:M weights windows whose
+columns are ordered to obey that (`fitted`), and where it has indexed addressing or adds in memory, bicliques
+against each other and against the dense plan. Any strategy can be asked for by its name, those of
 published systems too. Only maps change; nothing moves in memory.
 
 An operator without nonzeros gets a cover without meta-ops, whatever the mode but `dense`. An operator that
@@ -26,7 +27,9 @@ from xdsl.utils.hints import isa
 
 from sparsecc.cover.biclique import bicliques
 from sparsecc.cover.compact import global_compaction, window_compaction
+from sparsecc.cover.fitted import MOST_ROWS, fitted_panels
 from sparsecc.cover.metaops import MetaOps
+from sparsecc.cover.orders import natural
 from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.dialects.sparse import CoverOp, ProductOp, SddmmOp, SpmmOp
 from sparsecc.passes.base import ProductPass, refuse
@@ -34,7 +37,7 @@ from sparsecc.target import Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 
-MODES = ("auto", "none", "global", "window", "dense", "biclique")
+MODES = ("auto", "none", "global", "window", "dense", "biclique", "fitted")
 
 
 # A discardable attribute of an operator that the scheduler chose for: what each candidate would cost.
@@ -66,7 +69,7 @@ class SparseCompactPass(ProductPass):
     refuses: ClassVar = "unknown modes, windows below one row, efforts beyond 3, gathering for sparse.sddmm"
     option_help: ClassVar = {
         "mode": f"one of {', '.join(MODES)}, or a strategy: {', '.join(STRATEGIES)}; auto asks the scheduler",
-        "window": "rows of a window, for mode window; the unit's rows when left out",
+        "window": "rows of a window, for modes window and fitted; the unit's rows when left out",
         "target": "preset or .toml file the scheduler costs for, for mode auto",
         "effort": "0 to 3: how hard mode auto searches for orders and bicliques",
         "seed": "of that search",
@@ -141,6 +144,8 @@ class SparseCompactPass(ProductPass):
                 limit = target.acc_rows // 2 if target.indexed is not None else None
                 found = bicliques(pattern, n, unit, effort=self.effort, max_rows=limit, seed=self.seed)
                 return found.metaops, "sparse", asked
+            case "fitted":
+                return self._fitted(op), "sparse", f"{asked}, {self.window or unit[0]} rows each"
             case mode if mode in STRATEGIES:
                 return STRATEGIES[mode](pattern, n, unit, self.effort, self.seed), "sparse", asked
             case _ if isinstance(crossbars := load_target(self.target), CrossbarTarget):
@@ -160,6 +165,18 @@ class SparseCompactPass(ProductPass):
                     (c.name, c.plan.estimate.cycles, c.cells) for c in (choice.dense, *choice.candidates)
                 )
                 return choice.compacted, choice.plan, choice.reason
+
+    def _fitted(self, op: ProductOp) -> MetaOps:
+        """Windows whose columns are ordered to obey the first N:M pattern that the target takes."""
+        target, height = Target.load(self.target), self.window or op.unit.shape[0]
+        if not target.kept_patterns:
+            refuse(
+                op, f"mode fitted needs a target that takes N:M weights, {target.name} does not; use window"
+            )
+        if height > MOST_ROWS:
+            refuse(op, f"mode fitted takes windows of at most {MOST_ROWS} rows, found {height}")
+        pattern, kept = op.weight.pattern, target.kept_patterns[0]
+        return fitted_panels(pattern, op.positions, op.unit.shape, natural(pattern), height, *kept)
 
     def _choose_for_crossbars(self, op: ProductOp, target: CrossbarTarget) -> tuple[MetaOps, str, str]:
         """The cover, the plan, and why, by what arrays, converters and drivers take."""

@@ -252,6 +252,7 @@ class TiledWriter(SpmmWriter):
             adds = accumulate(tile)
             b = code.address(L0B, code.mul(code.rem(tile, 2), self.target.l0b_rows // 2))
             height, acc, left = self.x_rows, code.address(ACC, out), code.address(L0A, a)
+            acc.name_hint, left.name_hint = "sums", "left"
             code.instruction(
                 tu.MvOp, b, height, code.address(SPAD, x), height, x_rows, column_tiles, comment="a tile of X"
             )

@@ -22,7 +22,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 
 import sparsecc
-from sparsecc import compiler
+from sparsecc import compiler, patterns
 from sparsecc.codegen.folder import model_c
 from sparsecc.compiler import Artifact, save_stages
 from sparsecc.cover.metaops import MetaOps
@@ -475,6 +475,7 @@ GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
         ("looped", "gemmini16", (64, 64, 40), "none", 0),
         ("gathered", "gemmini16", (70, 200, 40), "window", 0),
         ("fragments", "ascend910", (40, 60, 20), "global", 0),
+        ("kept", "nvidia-tc", (40, 100, 20), "none", 0),
     ],
 )
 def test_c_is_what_it_was(
@@ -488,6 +489,9 @@ def test_c_is_what_it_was(
     """The C of small programs, to be read in review: after an intended change run pytest --update-goldens."""
     m, k, n = extents
     w = int8(matrix(17, m, k, "columns" if plan != "none" else "blocks"))
+    if name == "kept":
+        w = patterns.nm((m, k), 2, 4).astype(np.float32)
+        w[20, :4] = 1
     passes = [TuUnrollPass(unroll) if p.name == "tu-unroll" else p for p in tensor_unit(target, plan)]
     found = model_c(sparsecc.compile(w, target=target, n=n, passes=passes).stages[-1].module)
     path = GOLDENS / f"{name}.c"
