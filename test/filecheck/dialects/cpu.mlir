@@ -1,0 +1,33 @@
+// RUN: sparsecc-opt %s --split-input-file --verify-diagnostics | sparsecc-opt --split-input-file --verify-diagnostics | filecheck %s
+
+// CHECK: %y = cpu.spmm "line" {lanes = 16 : i64, height = 4 : i64, columns = 512 : i64, rows = "clustered",
+// CHECK-SAME: panels = 1 : i64, batch = 2 : i64, pack = true} for "x86-avx512" %x,
+// CHECK-SAME: #sparse.weight<4x6xf32, [(0, 1, 0.5), (1, 3, -2.0), (3, 0, 1.0)]> reason "measured"
+func.func @main(%x: tensor<6x8xf32>) -> tensor<4x8xf32> {
+  %y = cpu.spmm "line" {lanes = 16 : i64, height = 4 : i64, columns = 512 : i64, rows = "clustered", panels = 1 : i64, batch = 2 : i64, pack = true} for "x86-avx512" %x, #sparse.weight<4x6xf32, [(0, 1, 0.5), (1, 3, -2.0), (3, 0, 1.0)]> reason "measured" : tensor<6x8xf32> -> tensor<4x8xf32>
+  func.return %y : tensor<4x8xf32>
+}
+
+// -----
+
+// CHECK: kernel 'lime' is not one of line, csr, vector, dense
+func.func @main(%x: tensor<6x8xf32>) -> tensor<4x8xf32> {
+  %y = cpu.spmm "lime" {} for "x86-avx512" %x, #sparse.weight<4x6xf32, [(0, 1, 0.5)]> : tensor<6x8xf32> -> tensor<4x8xf32>
+  func.return %y : tensor<4x8xf32>
+}
+
+// -----
+
+// CHECK: a weight of 4x6 does not take tensor<5x8xf32> to tensor<4x8xf32>
+func.func @main(%x: tensor<5x8xf32>) -> tensor<4x8xf32> {
+  %y = cpu.spmm "csr" {} for "x86-avx512" %x, #sparse.weight<4x6xf32, [(0, 1, 0.5)]> : tensor<5x8xf32> -> tensor<4x8xf32>
+  func.return %y : tensor<4x8xf32>
+}
+
+// -----
+
+// CHECK: the weight is of i8; CPU kernels compute f32
+func.func @main(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %y = cpu.spmm "csr" {} for "x86-avx512" %x, #sparse.weight<4x6xi8, [(0, 1, 5)]> : tensor<6x8xi8> -> tensor<4x8xi32>
+  func.return %y : tensor<4x8xi32>
+}

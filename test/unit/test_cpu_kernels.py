@@ -1,0 +1,226 @@
+"""The kernels of CPUs against numpy: every layout, every schedule, every edge, on this machine."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp  # pyright: ignore[reportMissingTypeStubs]
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sparsecc.cpu.arrays import csr_arrays, vector_arrays
+from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
+from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, with_schedule
+from sparsecc.cpu.native import Kernel, call_struct, csr_kernel, dense_kernel, vector_kernel
+from sparsecc.cpu.plan import LinePlan, block_width, line_plan
+from sparsecc.cpu.rows import clustered, loads
+from sparsecc.cpu.tune import runtime
+from sparsecc.cpu.variant import KINDS, Variant
+from sparsecc.importers.matrix import Csr, make_csr
+from sparsecc.interpreters import cpu as interpreter
+from sparsecc.target import load_target
+from sparsecc.target.cpu import CpuTarget
+
+Array = NDArray[Any]
+
+PRESETS = ("x86-avx512", "x86-avx2", "arm-neon")
+
+
+def here(name: str) -> CpuTarget:
+    """The target, or a skip where this machine's CPU cannot run it."""
+    target = load_target(name)
+    assert isinstance(target, CpuTarget)
+    if target.missing:
+        pytest.skip(f"this CPU has no {', '.join(target.missing)}")
+    return target
+
+
+def random_matrix(seed: int, m: int, k: int, density: float) -> Csr:
+    rng = np.random.default_rng(seed)
+    dense = ((rng.random((m, k)) < density) * rng.standard_normal((m, k))).astype(np.float32)
+    found: Any = sp.csr_array(dense)
+    return make_csr(found.data, found.indices, found.indptr, (m, k))
+
+
+def plan_of(w: Csr, rows: Array, height: int, width: int) -> LinePlan:
+    return line_plan(w.shape, w.indptr.astype(np.int64), w.indices.astype(np.int64), rows, height, width)
+
+
+def gamma(k: int) -> float:
+    """The factor of the forward error bound of a sum of k products and two more terms."""
+    n = (k + 2) * 2.0**-24
+    return n / (1 - n)
+
+
+def kernels(
+    target: CpuTarget, w: Csr, n: int, epilogue: Epilogue, bias: Array | None, rows: Array, columns: int
+) -> list[Kernel]:
+    """Every kernel and every schedule for n positions."""
+    library = runtime(target)
+    found = [csr_kernel(library, w, bias, epilogue.relu), dense_kernel(library, w, bias, epilogue.relu)]
+    if n == 1:
+        found.append(vector_kernel(library, w, bias, epilogue.relu))
+    registers = registers_for(target, n)
+    if registers is not None and w.nnz:
+        plan = make_plan(w, min(registers.accumulators, w.shape[0]), columns, rows)
+        line = line_kernel(library, w, plan, registers, epilogue, bias)
+        panels = -(-n // registers.lanes)
+        found += [with_schedule(line, s.panels, s.batch, s.pack) for s in schedules(plan.groups, panels)]
+    return found
+
+
+def inside(shape: tuple[int, int], offset: int, gap: int) -> tuple[Array, Array]:
+    """An array of NaN, and a view in it whose rows lie apart and begin anywhere."""
+    whole = np.full((shape[0], shape[1] + offset + gap), np.nan, np.float32)
+    return whole, whole[:, offset : offset + shape[1]]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("seed", range(14))
+def test_products_are_those_of_numpy(name: str, seed: int):
+    target = here(name)
+    rng = np.random.default_rng(seed)
+    m, k, n = (int(v) for v in rng.integers(1, 300, 3))
+    n = (1, 7, 8, 9, 16, 17, 31, 32, 64, 65, 128, 5, n, n)[seed]
+    k = 1200 if seed == 4 else k
+    density = float(rng.choice([0.0, 0.02, 0.1, 0.4, 1.0]))
+    w = random_matrix(seed, m, k, density)
+    epilogue = Epilogue(bias=seed % 2 == 1, relu=seed % 3 == 1, residual=seed % 4 == 2)
+    bias = rng.standard_normal(m).astype(np.float32) if epilogue.bias else None
+    _, x = inside((k, n), seed % 5, 3)
+    x[:] = rng.standard_normal((k, n))
+    residual = rng.standard_normal((m, n)).astype(np.float32) if epilogue.residual else None
+    dense = w.toarray().astype(np.float64)
+    exact, size = dense @ x, np.abs(dense) @ np.abs(x.astype(np.float64))
+    if bias is not None:
+        exact, size = exact + bias[:, None], size + np.abs(bias)[:, None]
+    if residual is not None:
+        exact, size = exact + residual, size + np.abs(residual)
+    exact = np.maximum(exact, 0) if epilogue.relu else exact
+    columns = (64, 512)[seed % 2]
+    for kernel in kernels(target, w, n, epilogue, bias, rng.permutation(m), columns):
+        for threads in (1, 2):
+            whole, y = inside((m, n), (seed + 1) % 4, 2)
+            kernel(call_struct(x, y, residual), threads)
+            assert (np.abs(y - exact) <= gamma(k) * size).all(), (kernel.kind, m, k, n, threads)
+            # Nothing was written beside the rows.
+            assert np.isnan(whole).sum() == whole.size - y.size
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_nan_and_infinity_reach_what_stored_nonzeros_reach_and_nothing_else(name: str):
+    target = here(name)
+    w = random_matrix(3, 70, 90, 0.1)
+    touched = w.toarray()[:, 40] != 0
+    assert 0 < touched.sum() < 70
+    for n in (1, 8, 40):
+        for value in (np.nan, np.inf):
+            x = np.ones((90, n), np.float32)
+            x[40, n // 2] = value
+            for kernel in kernels(target, w, n, Epilogue(relu=True), None, np.arange(70), 64):
+                if kernel.kind == "dense":
+                    continue  # multiplies zeros, too
+                y = np.zeros((70, n), np.float32)
+                kernel(call_struct(x, y, None), 1)
+                if np.isnan(value):
+                    assert (np.isnan(y[:, n // 2]) == touched).all()
+                else:
+                    assert np.isfinite(y[~touched]).all()
+                    positive = w.toarray()[:, 40] > 0
+                    assert (y[positive, n // 2] == np.inf).all()
+                assert np.isfinite(np.delete(y, n // 2, axis=1)).all()
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(1, 60), st.integers(1, 80), st.sampled_from([0.0, 0.03, 0.3, 1.0]), st.integers(1, 28),
+    st.integers(1, 90), st.integers(0, 99),
+)  # fmt: skip
+def test_a_plan_runs_every_nonzero_once(m: int, k: int, density: float, height: int, limit: int, seed: int):
+    w = random_matrix(seed, m, k, density)
+    rows = np.random.default_rng(seed).permutation(m)
+    width = block_width(k, limit)
+    assert 1 <= width <= max(limit, 8)
+    plan = plan_of(w, rows, height, width)
+    assert sorted(plan.order.tolist()) == list(range(w.nnz))
+    chunk = np.repeat(np.arange(len(plan.ends) - 1), np.diff(plan.ends))
+    row = plan.rows[chunk % plan.groups * height + plan.slot]
+    column = chunk // plan.groups * width + plan.column
+    assert (row == np.repeat(np.arange(m), np.diff(w.indptr))[plan.order]).all()
+    assert (column == w.indices[plan.order]).all()
+    # Columns ascend in a chunk, rows in a column: each vector of X is loaded once.
+    key = (chunk * width + plan.column) * height + plan.slot
+    assert (np.diff(key) > 0).all()
+    assert plan.loads() == len(set((chunk * width + plan.column).tolist()))
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 150), st.integers(1, 200), st.sampled_from([0.0, 0.02, 0.2, 1.0]), st.integers(0, 9))
+def test_the_interpreter_reads_the_layouts_of_the_kernels(m: int, k: int, density: float, seed: int):
+    w = random_matrix(seed, m, k, density)
+    x = np.random.default_rng(seed).standard_normal((k, 3)).astype(np.float32)
+    exact = w.toarray().astype(np.float64) @ x
+    bound = gamma(k) * (np.abs(w.toarray().astype(np.float64)) @ np.abs(x.astype(np.float64)))
+    for kind in KINDS:
+        variant = Variant(kind)
+        if kind == "line":
+            variant = Variant("line", 16, min(m, 28), 64, "clustered", 1, 1)
+        assert (np.abs(interpreter.spmm(w, variant, x) - exact) <= bound).all(), kind
+
+
+def test_rows_with_common_columns_are_grouped():
+    # Two families of rows, shuffled: only a clustering puts each into groups of its own.
+    rng = np.random.default_rng(0)
+    family = rng.permutation(np.repeat([0, 1], 56))
+    dense = np.zeros((112, 200), np.float32)
+    for row, which in enumerate(family):
+        dense[row, which * 100 + rng.choice(100, 20, replace=False)] = 1
+    found: Any = sp.csr_array(dense)
+    w = make_csr(found.data, found.indices, found.indptr, (112, 200))
+    order = clustered(w, 28)
+    assert sorted(order.tolist()) == list(range(112))
+    assert all(len(set(family[order[g : g + 28]])) == 1 for g in range(0, 112, 28))
+    assert loads(w, order, 28) < 0.6 * loads(w, np.arange(112), 28)
+    assert loads(w, order, 28) == plan_of(w, order, 28, 200).loads()
+
+
+def test_layouts_hold_each_value_once():
+    w = random_matrix(1, 100, 300, 0.1)
+    total = float(np.sort(w.data.astype(np.float64)).sum())
+    csr, vector = csr_arrays(w), vector_arrays(w)
+    assert len(csr.entries) == w.nnz
+    assert np.isclose(np.sort(csr.entries["value"].astype(np.float64)).sum(), total)
+    assert np.bitwise_count(vector.masks).sum() == w.nnz
+    assert 0 < vector.fill <= 1
+    # Inside a block, rows of a segment come by falling count.
+    counts = np.diff(csr.begin, axis=1)
+    assert (np.diff(counts[:, :64], axis=1) <= 0).all()
+
+
+def test_assembly_has_one_instruction_for_each_nonzero():
+    w = random_matrix(2, 60, 700, 0.05)
+    plan = plan_of(w, np.arange(60), 28, block_width(700, 512))
+    text = assembly(plan, Registers("avx512", 16), PLAIN, "f")
+    assert text.count("vfmadd231ps") == w.nnz
+    assert text.count("{1to16}") == w.nnz
+    loads_and_sums = text.count("vmovups (%rdi") + text.count("vmovups (%r8")
+    # Sums of the first of two blocks are stored and loaded again.
+    assert loads_and_sums == plan.loads() + 60
+    assert text.count("ret\n") == plan.groups * plan.blocks
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_peak_and_times_are_plausible(name: str):
+    library: ctypes.CDLL = runtime(here(name))
+    assert library.sc_supported() == 1
+    found = library.sc_peak(0.05)
+    assert 1e9 < found < 1e13
+    w = random_matrix(0, 64, 64, 0.5)
+    x, y = np.ones((64, 64), np.float32), np.empty((64, 64), np.float32)
+    seconds = csr_kernel(library, w, None, False).seconds(call_struct(x, y, None), 1, 0.01)
+    # No kernel is faster than the core.
+    assert 2 * w.nnz * 64 / seconds < 1.5 * found
