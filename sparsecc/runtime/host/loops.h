@@ -11,11 +11,12 @@
 #include "host.h"
 
 /* Products and sums are rounded one by one, so that every compiler gives the same bits. gcc knows the option
- * -ffp-contract=off only (implied by -std=c11), and vectorises loops of unknown length at -O2 only if asked. */
+ * -ffp-contract=off only (implied by -std=c11), and vectorises loops of unknown length at -O2 only if asked;
+ * nothing here looks at floating-point exceptions or errno. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__) && defined(__OPTIMIZE__)
-#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic")
+#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic", "no-trapping-math", "no-math-errno")
 #endif
 
 /* A loop that may run in place: element i of the result depends on elements i of the operands alone. */
@@ -89,8 +90,8 @@ static inline float host_whole(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 static inline int32_t host_saturate(float x, int32_t zero, int32_t low, int32_t high)
 {
     const float limit = 0x1p21f;
-    const float near = x > limit ? limit : x < -limit ? -limit : x == x ? x : 0.0f;
-    const int32_t value = x == x ? (int32_t)host_whole(near) + zero : 0;
+    const float real = x == x ? x : 0.0f, near = real > limit ? limit : real < -limit ? -limit : real;
+    const int32_t whole = (int32_t)host_whole(near), value = x == x ? whole + zero : 0;
     return value < low ? low : value > high ? high : value;
 }
 
