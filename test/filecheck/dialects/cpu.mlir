@@ -1,4 +1,4 @@
-// RUN: sparsecc-opt %s --split-input-file --verify-diagnostics | sparsecc-opt --split-input-file --verify-diagnostics | filecheck %s
+// RUN: sparsecc-opt %s --split-input-file --verify-diagnostics | filecheck %s
 
 // CHECK: %y = cpu.spmm "line" {lanes = 16 : i64, height = 4 : i64, columns = 512 : i64, rows = "clustered",
 // CHECK-SAME: panels = 1 : i64, batch = 2 : i64, pack = true} for "x86-avx512" %x,
