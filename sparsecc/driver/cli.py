@@ -1,4 +1,4 @@
-"""The command `sparsecc`: run, compile, analyze, diff, targets, passes, doctor."""
+"""The command `sparsecc`: run, compile, analyze, diff, convert, targets, passes, doctor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sparsecc.driver import pictures_cli
+from sparsecc.driver import convert, pictures_cli
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from sparsecc.compiler import Artifact
 
 EPILOG = """\
-FILE is a .smtx, .mtx, .npz (scipy), .npy or .safetensors matrix; .gz is understood where usual, one tensor of
-several is named FILE:TENSOR, one matrix of a pack PACK.tar.xz::NAME. Files without values get random ones.
+FILE is a .smtx, .mtx, .npz (scipy), .npy, .safetensors or .onnx matrix; .gz is understood where usual, one
+tensor of several is named FILE:TENSOR, one matrix of a pack PACK.tar.xz::NAME. Files without values get
+random ones.
 Exit status: 0 done, 1 the input cannot be compiled, 2 the command is wrong, 3 a check failed.
 """
 
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     targets.add_argument("--toml", action="store_true", help="print the description as a .toml file")
     passes = commands.add_parser("passes", help="list the passes, or describe one with its options")
     passes.add_argument("name", nargs="?", metavar="NAME")
+    convert.add_convert(commands)
     commands.add_parser("doctor", help="say which compilers and optional tools are found")
     for command in commands.choices.values():
         command.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -323,6 +325,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "analyze": _analyze,
     "targets": _targets,
     "passes": _passes,
+    "convert": convert.convert,
     "doctor": _doctor,
 }
 

@@ -12,9 +12,10 @@ from sparsecc.importers.matrix import Matrix, ValueKind, seeded_values
 __all__ = ["Matrix", "ValueKind", "load_matrix", "seeded_values"]
 
 _FORMS = (
-    "FILE.smtx, FILE.mtx (both also .gz), FILE.npz, FILE.npy, FILE.safetensors:TENSOR or PACK.tar.xz::NAME"
+    "FILE.smtx, FILE.mtx (both also .gz), FILE.npz, FILE.npy, FILE.safetensors:TENSOR, FILE.onnx:WEIGHT or "
+    "PACK.tar.xz::NAME"
 )
-_SAFETENSORS = re.compile(r"(.+\.safetensors):(.*)", re.IGNORECASE | re.DOTALL)
+_NAMED = re.compile(r"(.+\.(?:safetensors|onnx)):(.*)", re.IGNORECASE | re.DOTALL)
 _PACK = re.compile(r"(.+\.tar\.xz)::(.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -22,8 +23,8 @@ def load_matrix(source: str, *, values: ValueKind | None = None, seed: int = 0) 
     """The matrix that `source` names; which reader is used follows from its ending.
 
     source: `FILE.smtx`, `FILE.mtx` (each also with `.gz`), `FILE.npz` of scipy.sparse.save_npz, 2-D
-        `FILE.npy`, `FILE.safetensors:TENSOR` (TENSOR may be left out when the file has one 2-D tensor),
-        or `PACK.tar.xz::NAME`.
+        `FILE.npy`, `FILE.safetensors:TENSOR` or `FILE.onnx:WEIGHT` (the name may be left out when the file
+        has one matrix), or `PACK.tar.xz::NAME`.
     values, seed: when the file holds positions only and `values` is given, the ones that stand for its
         values are replaced as `seeded_values` does. Files with values are left as they are.
     Raises UserError, and nothing else, for whatever is wrong with the file.
@@ -47,7 +48,7 @@ def _read(source: str) -> Matrix:
         return read_smtx_pack(Path(pack[1]), pack[2], source=source)
     tensor = None
     path = Path(source)
-    if named := _SAFETENSORS.fullmatch(source):
+    if named := _NAMED.fullmatch(source):
         path, tensor = Path(named[1]), named[2]
     check_file(path)
 
@@ -73,6 +74,10 @@ def _read(source: str) -> Matrix:
         from sparsecc.importers.safetensors_file import read_safetensors
 
         return read_safetensors(path, tensor, source=source, stem=stem)
+    if lower.endswith(".onnx"):
+        from sparsecc.importers.onnx_matrix import read_onnx_matrix
+
+        return read_onnx_matrix(path, tensor, source=source, stem=stem)
     if lower.endswith(".tar.xz"):
         raise UserError(f"{path}: a pack holds several matrices; name one as {path}::NAME")
     raise UserError(f"{path}: no known matrix file by its ending; give {_FORMS}")
