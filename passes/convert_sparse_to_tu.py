@@ -44,7 +44,7 @@ from sparsecc.dialects.sparse import ConstantOp, ProductOp, SddmmOp, SpmmOp
 from sparsecc.errors import UserError
 from sparsecc.passes.base import SparsePass, refuse
 from sparsecc.schedule.indexed import IndexedPlan, build_indexed
-from sparsecc.schedule.measure import fastest
+from sparsecc.schedule.measure import TRIES, Tries, fastest
 from sparsecc.schedule.planning import plan_cover
 from sparsecc.schedule.sddmm import plan_mask
 from sparsecc.schedule.sddmm_tables import build_masked
@@ -59,18 +59,25 @@ class ConvertSparseToTuPass(SparsePass):
     refuses: ClassVar = "functions with other operations, types or sizes that the target cannot hold"
     option_help: ClassVar = {
         "target": "preset or .toml file to select instructions for",
-        "schedules": "how many of the best schedules the simulator decides between; needs a C compiler",
+        "simulate": "whether the simulator decides between the best schedules; needs a C compiler",
+        "effort": "0 to 3: how many it decides between",
     }
 
     target: str = "gemmini16"
-    schedules: int = 1
+    simulate: bool = False
+    effort: int = 1
+
+    def _tries(self) -> Tries | None:
+        if not 0 <= self.effort <= 3:
+            raise PassFailedException(f"{self.name}: effort {self.effort} is not one of 0 to 3")
+        return TRIES[self.effort] if self.simulate else None
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = Target.load(self.target)
         for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
             product = _only_product(function)
             try:
-                writer = _writer(function, product, target, self.schedules)
+                writer = _writer(function, product, target, self._tries())
             except UserError as e:
                 refuse(product, str(e))
             writer.emit(op)
@@ -105,7 +112,7 @@ def _typed(product: ProductOp, target: Target) -> Target:
     return target.with_type(found)
 
 
-def _writer(function: func.FuncOp, product: ProductOp, target: Target, schedules: int) -> ProgramWriter:
+def _writer(function: func.FuncOp, product: ProductOp, target: Target, tries: Tries | None) -> ProgramWriter:
     """The program of least cost for the cover. Raises UserError when there is none."""
     target = _typed(product, target)
     if isinstance(product, SddmmOp):
@@ -114,8 +121,8 @@ def _writer(function: func.FuncOp, product: ProductOp, target: Target, schedules
     assert isinstance(product, SpmmOp)
     weight, n = product.weight, product.positions
     plan = plan_cover(product.cover(), weight.pattern, n, target, compress=not product.is_dense)
-    if schedules > 1:
-        plan, _ = fastest(plan, weight.pattern.m, n, target, schedules, measure_of(product, target))
+    if tries is not None:
+        plan, _ = fastest(plan, weight.pattern.m, n, target, tries, measure_of(product, target))
     if isinstance(plan, IndexedPlan):
         program = build_indexed(plan, weight.pattern, weight.data, n, target)
         return IndexedWriter(function, product, target, program)

@@ -35,8 +35,9 @@ from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_larg
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.interpreters import tu as tu_interpreter
+from sparsecc.like import padded
 from sparsecc.model import model_module
-from sparsecc.operator import Operator, masked_operator_of, operator_of
+from sparsecc.operator import Operator, Spmm, masked_operator_of, operator_of
 from sparsecc.passes.sparse_compact import MODES, tried
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import tensor_unit
@@ -362,6 +363,7 @@ def compile(
     pattern: str | None = None,
     passes: Sequence[ModulePass] | None = None,
     name: str | None = None,
+    like: object = None,
     check_stages: bool = False,
     confirm: bool = True,
     progress: Progress = _silent,
@@ -374,9 +376,11 @@ def compile(
     target's first by default. seed: for values the file does not have, for inputs, and for the search.
     effort: how hard covers are searched for, 0 to 3. x: X [K, N], or (A [M, K], B [K, N]), to check with,
     random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact. pattern:
-    N:M or V:N:M, which W must have. passes: a pipeline of your own instead. check_stages: interpret every
-    stage and compare. confirm: the simulator decides between the best covers and schedules, the dense plan
-    among them, if there is a C compiler; else the cost model does.
+    N:M or V:N:M, which W must have. passes: a pipeline of your own instead. like: an earlier artifact, or a
+    matrix as source is, with a nonzero wherever W has one: the result is never slower than that, compiled
+    with the same options. check_stages: interpret every stage and compare. confirm: the simulator decides
+    between the best covers and schedules, the dense plan among them, if there is a C compiler; else the cost
+    model does.
     Raises UserError.
     """
     found_target = load_target(target) if isinstance(target, str) else target
@@ -394,6 +398,8 @@ def compile(
     if op not in OPERATIONS:
         raise UserError(f"unknown op {op!r}; it is one of {', '.join(OPERATIONS)}", exit_code=2)
     if isinstance(found_target, CrossbarTarget):
+        if like is not None:
+            raise UserError("like takes targets with a tensor unit; leave it out", exit_code=2)
         from sparsecc.crossbar_compiler import compile_crossbar
 
         _check_multiplies(op, found_target.name, "crossbars")
@@ -418,13 +424,23 @@ def compile(
 
     simulate = confirm and has_compiler()
 
-    def compiled(plan: str, passes: Sequence[ModulePass] | None = None) -> Artifact:
+    def compiled(
+        plan: str, passes: Sequence[ModulePass] | None = None, product: Operator = operator
+    ) -> Artifact:
         with named_target(target) as named:
             chosen = passes if passes is not None else tensor_unit(named, plan, effort, seed, simulate)
-            stages = run_passes(model_module(operator, chip), chosen, after, progress)
+            stages = run_passes(model_module(product, chip), chosen, after, progress)
         return Artifact(operator, chip, tuple(stages), check, progress, lambda: compiled("dense"))
 
+    def cycles(artifact: Artifact) -> int:
+        return artifact.timing.cycles if simulate else artifact.predicted().predicted_cycles
+
     found = compiled(plan, passes)
+    if like is not None:
+        if not isinstance(operator, Spmm):
+            raise UserError("like takes products with a constant; leave it out for op sddmm", exit_code=2)
+        earlier = like.spmm.weight if isinstance(like, Artifact) else operator_of(like, n, chip, dtype, seed)
+        found = min(found, compiled(plan, passes, padded(operator, earlier.pattern)), key=cycles)
     if plan != "auto" or passes is not None or found.is_dense or not simulate:
         return found
     if found.timing.cycles < found.dense.timing.cycles:

@@ -24,7 +24,6 @@ from sparsecc.passes.xbar_schedule import XbarSchedulePass
 from sparsecc.passes.xbar_share_blocks import XbarShareBlocksPass
 from sparsecc.passes.xbar_slice_bits import XbarSliceBitsPass
 from sparsecc.passes.xbar_squeeze_out import XbarSqueezeOutPass
-from sparsecc.schedule.measure import TRIES
 
 
 def tensor_unit(
@@ -43,7 +42,7 @@ def tensor_unit(
         SparseLowerPass(),
         SparseLiftPass(),
         SparseGroupPass(),
-        ConvertSparseToTuPass(target=target, schedules=TRIES[effort].schedules if simulate else 1),
+        ConvertSparseToTuPass(target=target, simulate=simulate, effort=effort),
         TuUnrollPass(),
         ConvertTuToCPass(),
     ]

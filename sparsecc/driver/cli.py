@@ -122,6 +122,11 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--pattern", metavar="N:M|V:N:M", help="refuse a matrix that does not have this pattern, such as 2:4"
     )
+    command.add_argument(
+        "--like",
+        metavar="FILE",
+        help="a matrix that FILE was pruned from: never slower than that",
+    )
     command.add_argument("--dump-ir", metavar="DIR", help="write the IR of every stage, numbered")
     command.add_argument(
         "--check-stages", action="store_true", help="interpret every stage and compare the values"
@@ -182,6 +187,7 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
         plan=arguments.plan,
         pattern=arguments.pattern,
         effort=arguments.effort,
+        like=arguments.like,
         check_stages=arguments.check_stages,
         progress=progress,
     )

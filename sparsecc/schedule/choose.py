@@ -22,7 +22,7 @@ from sparsecc.errors import UserError
 from sparsecc.schedule.bound import least_share, store_cycles
 from sparsecc.schedule.cost import Plan, best_plan
 from sparsecc.schedule.indexed import IndexedPlan, step_rows
-from sparsecc.schedule.measure import TRIES, Measure, fastest
+from sparsecc.schedule.measure import TRIES, Measure, Tries, fastest
 from sparsecc.schedule.planning import plan_cover
 from sparsecc.target import Target
 
@@ -60,8 +60,8 @@ class Candidate:
         """The best that is known of how long it takes."""
         return self.plan.estimate.cycles if self.measured is None else self.measured
 
-    def run(self, pattern: Pattern, n: int, target: Target, tries: int, measure: Measure) -> Candidate:
-        """The same cover with the fastest of so many schedules."""
+    def run(self, pattern: Pattern, n: int, target: Target, tries: Tries, measure: Measure) -> Candidate:
+        """The same cover with the fastest of its schedules."""
         plan, cycles = fastest(self.plan, pattern.m, n, target, tries, measure)
         return replace(self, plan=plan, measured=cycles)
 
@@ -248,10 +248,14 @@ def choose(
     least = dense.plan.estimate.cycles * (1 - MARGIN)
     if measure is not None:
         tries = TRIES[effort]
-        dense = dense.run(pattern, n, target, tries.schedules, measure)
+        dense = dense.run(pattern, n, target, tries, measure)
         ranked = sorted(found, key=lambda c: c.plan.estimate.cycles)
-        shortlist = [c.run(pattern, n, target, tries.schedules, measure) for c in ranked[: tries.covers]]
-        found = (*shortlist, *ranked[tries.covers :])
+        shortlist: list[Candidate] = []
+        for one in ranked[: tries.covers]:
+            least = min((c.cycles for c in shortlist), default=math.inf)
+            if tries.may_beat(one.plan.estimate.cycles, least):
+                shortlist.append(one.run(pattern, n, target, tries, measure))
+        found = (*shortlist, *ranked[len(shortlist) :])
         best, least = min(shortlist, key=lambda c: c.cycles), dense.cycles - 1
     else:
         best = min(found, key=lambda c: c.cycles)
