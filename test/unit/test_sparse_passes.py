@@ -182,11 +182,12 @@ def pipelines(draw: st.DrawFn, types: str) -> list[ModulePass]:
     ]
     # The scheduler costs for a target, and this one takes i8 only.
     mode = draw(st.sampled_from(MODES if types == "i8" else MODES[1:]))
-    window = draw(st.sampled_from([None, 1, 5, 16, 100]))
+    fitted = mode == "fitted"
+    window = draw(st.sampled_from([1, 5, 16] if fitted else [None, 1, 5, 16, 100]))
     order = draw(st.sampled_from(["k-first", "m-first", "square-first"]))
     gap = 0 if order == "square-first" else draw(st.integers(0, 3))
     optional: list[ModulePass] = [
-        SparseCompactPass(mode, window),
+        SparseCompactPass(mode, window, "nvidia-tc" if fitted else "gemmini16"),
         SparseLowerPass(),
         SparseLiftPass(order, gap, draw(st.floats(0, 1))),
         SparseGroupPass(),
