@@ -18,8 +18,9 @@ from sparsecc.dialects.nn_base import ELEMENTS, tensor_type
 from sparsecc.errors import UserError
 from sparsecc.importers import onnx_layout, onnx_math, onnx_products, onnx_quantized, onnx_recurrent
 from sparsecc.importers.files import fault, quote
-from sparsecc.importers.onnx_graph import Builder, Graph, Handler, Value
+from sparsecc.importers.onnx_graph import Graph, Handler
 from sparsecc.importers.onnx_proto import TensorReader, element_name, onnx_library, read_model
+from sparsecc.importers.onnx_values import Builder, Value
 from sparsecc.nn.shapes import MAX_ELEMENTS
 
 if TYPE_CHECKING:

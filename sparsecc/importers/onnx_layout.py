@@ -10,9 +10,10 @@ import numpy as np
 from sparsecc.dialects.nn_base import ELEMENTS
 from sparsecc.dialects.nn_elementwise import CastOp, WhereOp
 from sparsecc.dialects.nn_layout import ConcatOp, GatherOp, PadOp, SliceOp
-from sparsecc.importers.onnx_graph import Graph, Handler, Node, Results, Value
+from sparsecc.importers.onnx_graph import Graph, Handler, Node, Results
 from sparsecc.importers.onnx_products import broadcast, reshaped, transposed
 from sparsecc.importers.onnx_proto import element_name
+from sparsecc.importers.onnx_values import Value
 from sparsecc.nn import shapes
 
 

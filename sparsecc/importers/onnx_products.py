@@ -19,7 +19,8 @@ from sparsecc.dialects.nn_products import (
 )
 from sparsecc.dialects.nn_quantized import RequantizeOp
 from sparsecc.dialects.nn_reductions import AveragePoolOp, MaxPoolOp
-from sparsecc.importers.onnx_graph import Handler, Node, Results, Value, as_signed
+from sparsecc.importers.onnx_graph import Handler, Node, Results
+from sparsecc.importers.onnx_values import Value, as_signed
 
 
 def transposed(node: Node, value: Value, perm: Sequence[int] = (1, 0)) -> Value:
@@ -118,7 +119,7 @@ def average_pool(node: Node) -> Results:
 
 def product(node: Node, a: Value, b: Value) -> Value:
     """numpy's matmul; a constant matrix on the right makes it `nn.linear`."""
-    if b.constant is not None and b.rank == 2 and a.rank >= 1 and a.constant is None and b.element != "f64":
+    if b.constant is not None and b.rank == 2 and a.rank >= 1 and a.constant is None:
         return node.emit(LinearOp, a, transposed(node, b), weights=[1])
     weights = [i for i, v in enumerate((a, b)) if v.constant is not None and v.rank == 2]
     return node.emit(MatmulOp, a, b, weights=weights)

@@ -25,9 +25,10 @@ from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp
 from sparsecc.dialects.nn_reductions import ReduceOp
 from sparsecc.elements import stored
 from sparsecc.importers.onnx_constants import Quantized
-from sparsecc.importers.onnx_graph import Handler, Node, Results, Value
+from sparsecc.importers.onnx_graph import Handler, Node, Results
 from sparsecc.importers.onnx_products import reshaped
 from sparsecc.importers.onnx_proto import element_name
+from sparsecc.importers.onnx_values import Value
 
 
 def _parameters(node: Node, x: Value, scale: Value, zero: Value) -> tuple[Value, Value, int | None]:
