@@ -327,3 +327,10 @@ def test_adding_in_memory_pays_for_few_positions_only(n: int, wins: bool):
     artifact = sparsecc.compile(DATA / "dlmc" / "tf_mag98_enc0_ffn1.smtx", target="ascend910", n=n)
     assert any(name.startswith("bcr") for name, _, _ in artifact.tried) or not wins
     assert artifact.reason.startswith("biclique") == wins
+
+
+def test_mode_fitted_needs_a_unit_that_takes_n_of_m():
+    w = values_of(np.random.default_rng(0).random((96, 96)) < 0.2, 0)
+    assert sparsecc.compile(w, target="nvidia-tc", n=8, plan="fitted", confirm=False).plan == "sparse"
+    with pytest.raises(UserError, match="needs a target that takes N:M weights, gemmini16 does not"):
+        sparsecc.compile(w, target="gemmini16", n=8, plan="fitted")
