@@ -16,7 +16,14 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, ModuleOp, StringAttr
 
 from sparsecc.dialects.nn_base import ELEMENTS, tensor_type
 from sparsecc.errors import UserError
-from sparsecc.importers import onnx_layout, onnx_math, onnx_products, onnx_quantized, onnx_recurrent
+from sparsecc.importers import (
+    onnx_contrib,
+    onnx_layout,
+    onnx_math,
+    onnx_products,
+    onnx_quantized,
+    onnx_recurrent,
+)
 from sparsecc.importers.files import fault, quote
 from sparsecc.importers.onnx_graph import Graph, Handler
 from sparsecc.importers.onnx_proto import TensorReader, element_name, onnx_library, read_model
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 OLDEST_OPSET = 7
 
 HANDLERS: dict[str, Handler] = {
+    **onnx_contrib.HANDLERS,
     **onnx_layout.HANDLERS,
     **onnx_math.HANDLERS,
     **onnx_products.HANDLERS,

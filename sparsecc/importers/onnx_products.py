@@ -104,7 +104,11 @@ def max_pool(node: Node) -> Results:
 
 
 def average_pool(node: Node) -> Results:
-    x = node.value(0)
+    return average_pool_of(node, node.value(0))
+
+
+def average_pool_of(node: Node, x: Value) -> Value:
+    """The pooling that the attributes of the node describe, of x."""
     kernel = node.integers("kernel_shape")
     dilations = node.integers("dilations", [1] * len(kernel))
     return node.emit(
@@ -171,7 +175,7 @@ def _zero(node: Node, i: int, like: Value) -> Value:
     return reshaped(node, zero, ()) if zero.shape == (1,) else zero
 
 
-def _signed_weight(w: Value, zero: Value) -> tuple[Value, Value]:
+def signed_weight(w: Value, zero: Value) -> tuple[Value, Value]:
     """A constant weight as signed bytes, which `sparse.constant` holds."""
     if w.constant is None or zero.constant is None:
         return w, zero
@@ -181,13 +185,13 @@ def _signed_weight(w: Value, zero: Value) -> tuple[Value, Value]:
 
 def _integer_conv(node: Node, x: Value, w: Value, x_zero: Value, w_zero: Value, b: Value | None) -> Value:
     properties = _conv_properties(node, x, w)
-    w, w_zero = _signed_weight(_as_matrix(node, w), w_zero)
+    w, w_zero = signed_weight(_as_matrix(node, w), w_zero)
     return node.emit(ConvIntegerOp, x, w, x_zero, w_zero, b, weights=[1], **properties)
 
 
 def _integer_product(node: Node, a: Value, b: Value, a_zero: Value, b_zero: Value) -> Value:
     if b.constant is not None and b.rank == 2 and a_zero.rank == 0 and b_zero.rank <= 1:
-        w, w_zero = _signed_weight(transposed(node, b), b_zero)
+        w, w_zero = signed_weight(transposed(node, b), b_zero)
         return node.emit(LinearIntegerOp, a, w, a_zero, w_zero, weights=[1])
     if a_zero.rank == 1:
         a_zero = reshaped(node, a_zero, (*a_zero.shape, 1))

@@ -39,6 +39,9 @@ class Case:
     outputs: int = 1
     opset: int = 17
     relative: float = 2e-5
+    domain: str = ""
+    steps: int = 0
+    """By how much bytes may differ."""
 
 
 def model_of(case: Case) -> tuple[onnx.ModelProto, dict[str, Array]]:
@@ -46,7 +49,7 @@ def model_of(case: Case) -> tuple[onnx.ModelProto, dict[str, Array]]:
     while not names[-1]:
         names.pop()  # onnxruntime crashes on LayerNormalization with a last input that is left out by name
     outputs = [f"y{i}" for i in range(case.outputs)]
-    node = helper.make_node(case.kind, names, outputs, name="node", **case.attributes)
+    node = helper.make_node(case.kind, names, outputs, name="node", domain=case.domain, **case.attributes)
     feeds: dict[str, Array] = {}
     initializers: list[onnx.TensorProto] = []
     inputs: list[onnx.ValueInfoProto] = []
@@ -61,7 +64,8 @@ def model_of(case: Case) -> tuple[onnx.ModelProto, dict[str, Array]]:
             inputs.append(helper.make_tensor_value_info(names[i], kind, value.shape))
     results = [onnx.ValueInfoProto(name=name) for name in outputs]
     graph = helper.make_graph([node], "g", inputs, results, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=8)
+    opsets = [helper.make_opsetid("", case.opset), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     return model, feeds
 
 
@@ -77,7 +81,8 @@ def check(case: Case) -> None:
         assert result.dtype == reference.dtype
         assert result.shape == reference.shape
         if result.dtype.kind != "f":
-            np.testing.assert_array_equal(result, reference)
+            difference = np.abs(result.astype(np.int64) - reference.astype(np.int64))
+            assert difference.max(initial=0) <= case.steps
             continue
         size = float(np.abs(reference[np.isfinite(reference)]).max(initial=1))
         np.testing.assert_allclose(result, reference, rtol=case.relative, atol=case.relative * size)
@@ -500,6 +505,47 @@ def conv_integer(draw: Draw) -> Case:
     return Case("ConvInteger", inputs, attributes, constants=[1, 2, 3])
 
 
+def contrib(
+    kind: str, shapes: Callable[[Draw], Sequence[Sequence[int]]], **attributes: Any
+) -> Callable[[Draw], Case]:
+    """An operator of onnxruntime on bytes: operands with scale and zero point, then those of the result."""
+
+    def case(draw: Draw) -> Case:
+        dtype = byte(draw)
+        inputs: list[Array | None] = []
+        for shape in shapes(draw):
+            inputs += [random(draw, shape, dtype), scales(draw, None), random(draw, (), dtype)]
+        result = [scales(draw, None), random(draw, (), dtype)]
+        if kind == "QLinearSigmoid" or kind == "QLinearSoftmax":
+            result = [np.asarray(np.float32(1 / 256)), np.asarray(0 if dtype is np.uint8 else -128, dtype)]
+        if kind == "QLinearSoftmax":
+            inputs[1] = np.asarray(np.float32(0.01))  # onnxruntime's bytes wrap around where one is all
+        inputs = [*result, *inputs] if kind == "QLinearConcat" else [*inputs, *result]
+        if kind == "QGemm":
+            inputs.insert(6, random(draw, (inputs[3].shape[0],), np.int32))  # pyright: ignore[reportOptionalMemberAccess]
+        first = 2 if kind == "QLinearConcat" else 0
+        constants = [i for i in range(len(inputs)) if i != first and (i < 9 or first)]
+        if kind in ("QLinearAdd", "QLinearMul", "QLinearConcat"):
+            constants.remove(first + 3)
+        return Case(kind, inputs, attributes, constants, domain="com.microsoft", steps=1)
+
+    return case
+
+
+def two_of(draw: Draw) -> list[tuple[int, ...]]:
+    shape = shape_of(draw)
+    return [shape, shape]
+
+
+def matrices(draw: Draw) -> list[tuple[int, ...]]:
+    m, k, n = (draw(integers(1, 6)) for _ in range(3))
+    return [(m, k), (n, k)]
+
+
+def image(draw: Draw) -> list[tuple[int, ...]]:
+    return [(1, 2, draw(integers(3, 6)), draw(integers(3, 6)))]
+
+
 # ---- recurrent
 
 
@@ -614,6 +660,15 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
     "QuantizeLinear": quantize,
+    "QGemm": contrib("QGemm", matrices, transB=1),
+    "QLinearAdd": contrib("QLinearAdd", two_of),
+    "QLinearAveragePool": contrib("QLinearAveragePool", image, kernel_shape=[2, 2]),
+    "QLinearConcat": contrib("QLinearConcat", two_of, axis=0),
+    "QLinearGlobalAveragePool": contrib("QLinearGlobalAveragePool", image),
+    "QLinearLeakyRelu": contrib("QLinearLeakyRelu", lambda draw: [shape_of(draw)], alpha=0.1),
+    "QLinearMul": contrib("QLinearMul", two_of),
+    "QLinearSigmoid": contrib("QLinearSigmoid", lambda draw: [shape_of(draw)]),
+    "QLinearSoftmax": contrib("QLinearSoftmax", lambda draw: [(*shape_of(draw), 3)], axis=-1, opset=13),
     "RNN": recurrent("RNN", 1),
     "Reshape": reshape,
     "Resize": resize,
