@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sparsecc.cover.cells import blocks
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.metaops import MetaOps
-from sparsecc.crossbar.tiles import Int8, Int32, Tile
+from sparsecc.crossbar.tiles import Int8, Int32, Int64, Tile
 
 Shape = tuple[int, int]
 """Word lines R and bit lines C of an array."""
@@ -38,11 +38,23 @@ def blocks_of(
         for first_output in range(0, len(outputs), columns):
             of_output = slice(first_output, first_output + columns)
             panel, panel_outputs = levels[:, of_output], outputs[of_output]
-            kept = np.arange(len(inputs)) if keep_empty else np.flatnonzero(panel.any(axis=1))
+            kept = np.arange(len(inputs)) if keep_empty else _by_use(panel)
             for first_input in range(0, len(kept), rows):
                 lines = kept[first_input : first_input + rows]
                 found.append(_block(inputs[lines], panel_outputs, panel[lines], len(found), keep_empty))
     return found
+
+
+def _by_use(panel: Int8) -> Int64:
+    """The inputs that a panel [inputs, outputs] uses: those that most outputs share first, then by outputs.
+
+    Cut to arrays in this order, the last blocks hold inputs of few outputs: fewer bit lines, smaller sums.
+    """
+    used = panel != 0
+    count = used.sum(axis=1)
+    packed = np.packbits(used, axis=1)
+    order = np.lexsort((*packed.T[::-1], -count))
+    return order[: int((count > 0).sum())]
 
 
 def _block(inputs: Int32, outputs: Int32, levels: Int8, number: int, keep_empty: bool) -> Tile:

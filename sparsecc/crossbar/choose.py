@@ -18,6 +18,7 @@ from sparsecc.cover.laws import Pattern
 from sparsecc.cover.lists import gathered_panels
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.orders import natural
+from sparsecc.cover.panels import Order
 from sparsecc.cover.search import Search
 from sparsecc.crossbar.adc import unclipped
 from sparsecc.crossbar.assign import Shape, blocks_of, pack
@@ -135,6 +136,12 @@ def rank(found: Cost, limits: Cost | None) -> tuple[bool, float, float, int]:
     return above, found.energy_pj, found.cycles, found.arrays
 
 
+def _by_length(pattern: Pattern) -> Order:
+    """Rows with a nonzero, those with most first: groups of like rows need like converters."""
+    length = np.diff(pattern.indptr)
+    return np.argsort(-length, kind="stable")[: int((length > 0).sum())].astype(np.int32)
+
+
 def covers(
     pattern: Pattern, n: int, target: CrossbarTarget, effort: int, seed: int
 ) -> Iterator[tuple[str, MetaOps]]:
@@ -143,6 +150,8 @@ def covers(
     height = target.array.cols
     while height >= 1:
         orders = {f"groups-{height}": natural(pattern)}
+        if height > 1:
+            orders[f"sorted-{height}"] = _by_length(pattern)
         if effort > 0 and height > 1:
             search = Search(pattern, (height, 1, target.array.rows), effort, seed)
             orders[f"ordered-{height}"] = search.rows(height)

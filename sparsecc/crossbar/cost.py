@@ -91,8 +91,8 @@ def tile_cycles(tile: Tile, target: CrossbarTarget, n: int) -> float:
     return n * (steps_of(tile, target) * t + more)
 
 
-def tile_energy(tile: Tile, target: CrossbarTarget) -> float:
-    """Picojoules of one vector."""
+def tile_energy(tile: Tile, target: CrossbarTarget, adds: bool = True) -> float:
+    """Picojoules of one vector. adds: whether its sums are added to what ACC holds, not written there."""
     array, e = target.array, target.energy
     devices = 2 if target.differential else 1
     converted = conversions(tile, target)
@@ -101,7 +101,7 @@ def tile_energy(tile: Tile, target: CrossbarTarget) -> float:
         + devices * e.array_pj * tile.rows * tile.columns / (array.rows * array.cols)
         + converted * (target.adc_pj(adc_bits(tile, target)) + e.shift_add_pj)
     )
-    moved = tile.rows * e.spad_pj_per_byte + tile.columns * 8 * e.acc_pj_per_byte
+    moved = tile.rows * e.spad_pj_per_byte + tile.columns * (8 if adds else 4) * e.acc_pj_per_byte
     return steps_of(tile, target) * step + moved + (tile.rows + tile.columns) * e.index_pj
 
 
@@ -144,12 +144,13 @@ def cost(tiles: Sequence[Tile], target: CrossbarTarget, space: tuple[int, int, i
     )
     written = cells * devices * program.pulses * e.write_pj
     again = len(rounds) > 1
+    at_once = not again and len({t.array for t in tiles}) == len(tiles)
     return Cost(
         arrays=len({t.array for t in own}) if all(t.array >= 0 for t in own) else len(own),
         conversions=n * sum(steps_of(t, target) * conversions(t, target) for t in tiles),
         mvm_cycles=mvm,
         cycles=mvm + transfer + (writing if again else 0),
-        energy_pj=n * sum(tile_energy(t, target) for t in tiles)
+        energy_pj=n * sum(tile_energy(t, target, not at_once) for t in tiles)
         + off_chip * e.dram_pj_per_byte
         + on_chip
         + (written if again else 0),

