@@ -89,11 +89,11 @@ def line_kernel(
         address(arrays.values), 2 * registers.window, EpilogueStruct(None, int(epilogue.relu)),
         address(arrays.rows), 1, plan.groups, 1,
     )  # fmt: skip
-    return Kernel("line", struct, library.sc_line_run, library.sc_time, [code, arrays])
+    return Kernel("line", struct, library.sc_line_run, library.sc_line_at, library.sc_time, [code, arrays])
 
 
 def with_schedule(kernel: Kernel, panels: int, batch: int, pack: bool) -> Kernel:
     """The same code, called in another order."""
     struct = LineStruct.from_buffer_copy(kernel.struct)
     struct.panels, struct.batch, struct.pack = panels, batch, int(pack)
-    return Kernel("line", struct, kernel.run, kernel.time, kernel.kept)
+    return Kernel("line", struct, kernel.run, kernel.at, kernel.time, kernel.kept)

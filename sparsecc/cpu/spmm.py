@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sparsecc.cpu.arrays import Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.line import with_schedule
-from sparsecc.cpu.native import Kernel, call_struct
+from sparsecc.cpu.native import Kernel
 from sparsecc.cpu.tune import Choice, build
 from sparsecc.cpu.variant import Variant
 from sparsecc.errors import UserError
@@ -22,27 +22,42 @@ from sparsecc.target.cpu import CpuTarget
 Array = NDArray[Any]
 
 
-def _checked(array: object, what: str, shape: tuple[int, int | None]) -> Array:
-    """A float32 array with contiguous rows, as the kernels take it. Raises UserError."""
-    extents = f"[{shape[0]}, {shape[1] or 'N'}]"
-    if not isinstance(array, np.ndarray):
+FLOAT = np.dtype(np.float32)
+
+
+def _place(array: Array, what: str, rows: int, n: int | None) -> tuple[int, int]:
+    """Address and elements from row to row of a float32 array with contiguous rows. Raises UserError."""
+    # Calls may take less than ten microseconds: what is usual is found out first.
+    try:
+        if array.dtype == FLOAT and array.ndim == 2:
+            (height, width), (by_row, by_column) = array.shape, array.strides
+            if height == rows and (n is None or width == n):
+                if (
+                    (by_column == 4 or width <= 1)
+                    and by_row % 4 == 0
+                    and (by_row >= 4 * width or height <= 1)
+                ):
+                    return array.__array_interface__["data"][0], by_row // 4
+                raise UserError(
+                    f"{what} has strides {[by_row, by_column]} bytes; needed rows of contiguous float32, one "
+                    "after the other: copy it with numpy.ascontiguousarray"
+                )
+    except AttributeError:
+        pass
+    extents = f"[{rows}, {'N' if n is None else n}]"
+    if not hasattr(array, "__array_interface__"):
         raise UserError(f"{what} is a {type(array).__name__}; needed a numpy array {extents} of float32")
-    found = cast(Array, array)
-    if found.dtype != np.float32:
+    if array.dtype != FLOAT:
         raise UserError(
-            f"{what} has element type {found.dtype}; needed float32: convert it with astype, once, outside "
+            f"{what} has element type {array.dtype}; needed float32: convert it with astype, once, outside "
             "of the time that counts"
         )
-    if found.ndim != 2 or found.shape[0] != shape[0] or (shape[1] is not None and found.shape[1] != shape[1]):
-        raise UserError(f"{what} has shape {list(found.shape)}; needed {extents}")
-    by_row, by_column = found.strides
-    apart = by_row >= 4 * found.shape[1] and by_row % 4 == 0
-    if (found.shape[1] > 1 and by_column != 4) or (found.shape[0] > 1 and not apart):
-        raise UserError(
-            f"{what} has strides {list(found.strides)} bytes; needed rows of contiguous float32, one "
-            "after the other: copy it with numpy.ascontiguousarray"
-        )
-    return found
+    raise UserError(f"{what} has shape {list(array.shape)}; needed {extents}")
+
+
+def _meet(a: int, a_bytes: int, b: int, b_bytes: int) -> bool:
+    """Whether two stretches of memory overlap; then arrays in them may."""
+    return a < b + b_bytes and b < a + a_bytes
 
 
 @dataclass(eq=False)
@@ -107,51 +122,53 @@ class CpuSpmm:
         lie apart and anywhere. Raises UserError for other types, shapes and strides, for an out that shares
         memory with x, and for a residual where none was compiled, or the other way round.
         """
-        if np.ndim(x) == 1 and hasattr(x, "strides"):
+        if getattr(x, "ndim", 2) == 1:
             y = self(x[:, None], out[:, None] if out is not None else None, threads, residual)
             return out if out is not None else y[:, 0]
         m, k = self.w.shape
-        x = _checked(x, "x", (k, None))
+        x_at, ldx = _place(x, "x", k, None)
         n = x.shape[1]
         if out is None:
             out = aligned((m, n)) if n else np.empty((m, 0), np.float32)
-        else:
-            _checked(out, "out", (m, n))
-            if not out.flags.writeable:
-                raise UserError("out may not be written; give an array of your own")
-            if np.may_share_memory(x, out) and np.shares_memory(x, out):
-                raise UserError("out shares memory with x, which would change while it is read; give another")
-        if (residual is not None) != self.epilogue.residual:
-            there = "found one" if residual is not None else "found none"
-            raise UserError(
-                f"residual: {there}, but the operator was compiled "
-                f"{'with' if self.epilogue.residual else 'without'} one"
-            )
-        if residual is not None:
-            _checked(residual, "residual", (m, n))
-            if residual is not out and np.may_share_memory(residual, out) and np.shares_memory(residual, out):
-                raise UserError("out shares memory with residual but is not the same; give another")
+        elif not out.flags.writeable:
+            raise UserError("out may not be written; give an array of your own")
+        y_at, ldy = _place(out, "out", m, n)
+        if _meet(x_at, 4 * ((k - 1) * ldx + n), y_at, 4 * ((m - 1) * ldy + n)) and np.shares_memory(x, out):
+            raise UserError("out shares memory with x, which would change while it is read; give another")
         if threads < 1:
             raise UserError(f"threads is {threads}; needed at least 1")
-        if n:
-            self._run(x, out, threads, residual)
-        return out
-
-    def _run(self, x: Array, out: Array, threads: int, residual: Array | None) -> None:
-        n = x.shape[1]
+        r_at, ldr = self._residual_at(residual, out, n)
+        if not n:
+            return out
         kind = self.variant.kind
         if kind == "dense":
             if self.choice.dense_library == "blas" and self.epilogue == PLAIN and threads == 1:
-                np.matmul(self._dense, x, out=out)
-                return
+                return np.matmul(self._dense, x, out=out)
             kernel = self.kernel
         elif n == 1:
             kernel = self._vector
         elif kind == "vector":
             kernel = self._rows
         else:
-            call = call_struct(x, out, residual)
-            aligned_rows = ((call.x | x.strides[0]) & (4 * max(1, self.variant.lanes) - 1)) == 0
-            (self.kernel if aligned_rows else self._packing)(call, threads)
-            return
-        kernel(call_struct(x, out, residual), threads)
+            unaligned = (x_at | 4 * ldx) & self._alignment
+            kernel = self._packing if unaligned else self.kernel
+        if kernel.at(kernel.where, x_at, ldx, y_at, ldy, n, r_at, ldr, threads) != 0:
+            raise MemoryError("no memory for scratch panels")
+        return out
+
+    @cached_property
+    def _alignment(self) -> int:
+        """Bits of an address that are 0 where vectors of the code are aligned."""
+        return 4 * max(1, self.variant.lanes) - 1
+
+    def _residual_at(self, residual: Array | None, out: Array, n: int) -> tuple[int | None, int]:
+        """Where the residual lies. Raises UserError where there should be none, or it is in the way."""
+        if (residual is not None) != self.epilogue.residual:
+            there = "found one" if residual is not None else "found none"
+            compiled = "with" if self.epilogue.residual else "without"
+            raise UserError(f"residual: {there}, but the operator was compiled {compiled} one")
+        if residual is None:
+            return None, 0
+        if residual is not out and np.may_share_memory(residual, out) and np.shares_memory(residual, out):
+            raise UserError("out shares memory with residual but is not the same; give another")
+        return _place(residual, "residual", self.w.shape[0], n)

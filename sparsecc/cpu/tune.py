@@ -35,9 +35,9 @@ from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.importers.matrix import Csr
 from sparsecc.target.cpu import CpuTarget
 
-# Seconds for each variant: in the first round, and for those that are still in it after that.
-FIRST, SECOND = 0.006, 0.02
-FINALISTS = 4
+# Seconds for each variant: in the first round, and in each of those that the best run after that, in turns.
+FIRST, SECOND = 0.006, 0.008
+FINALISTS, ROUNDS = 4, 3
 # Matrices with more elements are not tried dense, nor are their rows compared with each other.
 DENSE_ELEMENTS = 1 << 27
 CLUSTERED_NNZ, CLUSTERED_DENSITY = 400_000, 0.2
@@ -194,11 +194,11 @@ def _measure(w: Csr, target: CpuTarget, n: int, plan: str, epilogue: Epilogue, s
     dense = Variant("dense")
     if dense in seconds and dense not in best:
         best.append(dense)
-    for variant in best:
+    for variant in best * ROUNDS:
         seconds[variant] = min(seconds[variant], timers[variant](SECOND))
     dense_seconds, library = seconds.get(dense), "own"
     if m * k <= DENSE_ELEMENTS:
-        blas = blas_seconds(w, x, SECOND)
+        blas = blas_seconds(w, x, ROUNDS * SECOND)
         if dense_seconds is None or blas < dense_seconds:
             dense_seconds, library = blas, "blas"
     wanted = {v: s for v, s in seconds.items() if v.kind == plan or plan == "auto"}

@@ -117,6 +117,11 @@ static int run_parts(split s, int threads) {
     }                                                                                      \
     int kernel##_run(const kernel *w, const sc_call *call, int threads) {                  \
         return run_parts((split){w, call, (size_t)(count), width, 1, 0, kernel##_any}, threads); \
+    }                                                                                      \
+    int kernel##_at(const kernel *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual, \
+                    size_t ldr, int threads) {                                             \
+        const sc_call call = {x, ldx, y, ldy, n, residual, ldr};                           \
+        return kernel##_run(w, &call, threads);                                            \
     }
 RUN(sc_line, w->groups, (size_t)w->lanes)
 RUN(sc_csr, (w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, 4 * SC_LANES)

@@ -131,12 +131,19 @@ int sc_csr_run(const sc_csr *w, const sc_call *call, int threads);
 int sc_dense_run(const sc_dense *w, const sc_call *call, int threads);
 int sc_vector_run(const sc_vector *w, const sc_call *call, int threads);
 
-/* The same without a residual, on plain arguments; strides in elements. */
+/* The same on plain arguments, strides in elements; sc_*_call has no residual. */
+#define SC_AT(kind)                                                                                                \
+    int sc_##kind##_at(const sc_##kind *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n,             \
+                       const float *residual, size_t ldr, int threads);
+SC_AT(line)
+SC_AT(csr)
+SC_AT(dense)
+SC_AT(vector)
+
 #define SC_CALL(kind)                                                                                                \
     static inline int sc_##kind##_call(const sc_##kind *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, \
                                        int threads) {                                                                \
-        const sc_call call = {x, ldx, y, ldy, n, NULL, 0};                                                           \
-        return sc_##kind##_run(w, &call, threads);                                                                   \
+        return sc_##kind##_at(w, x, ldx, y, ldy, n, NULL, 0, threads);                                               \
     }
 SC_CALL(line)
 SC_CALL(csr)
@@ -145,8 +152,7 @@ SC_CALL(dense)
 static inline int sc_vector_call(const sc_vector *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n,
                                  int threads) {
     for (size_t i = 0; i < n; i++) {
-        const sc_call call = {x + i, ldx, y + i, ldy, 1, NULL, 0};
-        if (sc_vector_run(w, &call, threads) != 0) return -1;
+        if (sc_vector_at(w, x + i, ldx, y + i, ldy, 1, NULL, 0, threads) != 0) return -1;
     }
     return 0;
 }
@@ -160,7 +166,7 @@ int sc_supported(void);
 typedef int sc_task(const void *context, int index);
 int sc_parallel(sc_task *task, const void *context, int count);
 
-/* Seconds of the fastest of several runs of a kernel, for at most `budget` seconds; below 0 when one failed. */
+/* Seconds of the fastest of at least three runs of a kernel, for some `budget` seconds; below 0 when one failed. */
 typedef int sc_run(const void *w, const sc_call *call, int threads);
 double sc_time(sc_run *run, const void *w, const sc_call *call, int threads, double budget);
 /* Multiply-adds of the widest vector that one core starts per second, times its lanes and 2. */

@@ -1,0 +1,214 @@
+"""Pruned matrices on one core: sparsecc and every library that is installed, as JSON and a plot.
+
+Run: python bench/cpu.py [--n 8,32,128] [--quick] [--data FOLDER] [--plot FILE.png] [--peers NAME,...]
+
+Effective GFLOP/s, 2 nnz N / time. All peers run in one process, pinned to one core, one thread each, warm, in
+turns: in each round every peer is called for some milliseconds, and its fastest call counts; the figure is
+the median of the rounds. Peers that are not there are listed with the reason. Every result is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cpu_peers import PEERS, Call, aligned
+from measure import DATA, machine, versions
+
+ROUNDS, TURN = 7, 0.004
+SHAPES = ((512, 512), (2048, 512))
+SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+
+
+def random_matrix(m: int, k: int, sparsity: float) -> Any:
+    import scipy.sparse as sp  # pyright: ignore[reportMissingTypeStubs]
+
+    rng = np.random.default_rng(0)
+    dense = (rng.random((m, k)) >= sparsity) * rng.standard_normal((m, k))
+    return sp.csr_array(dense.astype(np.float32))
+
+
+def cases(data: Path, quick: bool) -> list[tuple[str, Any]]:
+    """Names and matrices, float32."""
+    found = [
+        (f"unstructured {m}x{k} {100 * s:g}%", random_matrix(m, k, s))
+        for m, k in (SHAPES[:1] if quick else SHAPES)
+        for s in (SPARSITIES[1::2] if quick else SPARSITIES)
+    ]
+    if quick:
+        return found
+    found += [(f"unstructured 4096x4096 {100 * s:g}%", random_matrix(4096, 4096, s)) for s in (0.9, 0.95)]
+    folder = data / "matrices" / "dlmc"
+    if not folder.is_dir():
+        print(f"{folder} is not there: no DLMC layers", file=sys.stderr)
+        return found
+    from sparsecc.importers import load_matrix
+    from sparsecc.importers.matrix import seeded_values
+
+    for path in sorted(folder.glob("**/*.smtx*")):
+        csr: Any = seeded_values(load_matrix(str(path)), "f32", 0).csr
+        if csr.nnz:
+            found.append((path.name.partition(".")[0], csr.astype(np.float32)))
+    return found
+
+
+def measure(calls: dict[str, Call]) -> dict[str, float]:
+    """Seconds of each peer: the median over rounds of the fastest call of a turn."""
+    best: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            fastest, start = math.inf, time.perf_counter()
+            while True:
+                before = time.perf_counter()
+                call()
+                after = time.perf_counter()
+                fastest = min(fastest, after - before)
+                if after - start > TURN:
+                    break
+            best[name].append(fastest)
+    return {name: statistics.median(seconds) for name, seconds in best.items()}
+
+
+def prepared(w: Any, x: Any, peers: list[str], absent: dict[str, str]) -> dict[str, Call]:
+    """The calls of all peers that are there and right; the others' reasons are added to `absent`."""
+    exact = w.astype(np.float64) @ x.astype(np.float64)
+    size = abs(w).astype(np.float64) @ np.abs(x.astype(np.float64))
+    calls: dict[str, Call] = {}
+    for name in peers:
+        try:
+            call = PEERS[name](w, x)
+            y = call()
+        except (ImportError, OSError, RuntimeError, AttributeError) as e:
+            absent.setdefault(name, (str(e).splitlines() or [type(e).__name__])[0])
+            continue
+        if not (np.abs(y - exact) <= w.shape[1] * 2.0**-23 * size + 1e-30).all():
+            absent[name] = "wrong values"
+            continue
+        calls[name] = call
+    return calls
+
+
+def compare(name: str, w: Any, n: int, peers: list[str], absent: dict[str, str]) -> dict[str, Any]:
+    """One matrix with n positions."""
+    x = aligned((w.shape[1], n))
+    x[:] = np.random.default_rng(1).standard_normal(x.shape)
+    started = time.perf_counter()
+    calls = prepared(w, x, peers, absent)
+    seconds = measure(calls)
+    operations = 2e-9 * w.nnz * n
+    gflops = {peer: operations / s for peer, s in seconds.items()}
+    others = {peer: g for peer, g in gflops.items() if peer != "sparsecc"}
+    dense = {peer: g for peer, g in others.items() if peer.endswith("dense")}
+    mine = gflops.get("sparsecc", math.nan)
+    return {
+        "matrix": name, "shape": list(w.shape), "nnz": int(w.nnz), "n": n,
+        "sparsity": 1 - w.nnz / (w.shape[0] * w.shape[1]),
+        "gflops": {peer: round(g, 2) for peer, g in gflops.items()},
+        "best_peer": max(others, key=lambda p: others[p]) if others else None,
+        "over_best_peer": round(mine / max(others.values()), 3) if others else None,
+        "over_best_dense": round(mine / max(dense.values()), 3) if dense else None,
+        "prepared_s": round(time.perf_counter() - started, 2),
+    }  # fmt: skip
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Geometric means over matrices of like sparsity."""
+    found: list[dict[str, Any]] = []
+    bands = ((0, 0.6), (0.6, 0.75), (0.75, 0.85), (0.85, 0.925), (0.925, 0.965), (0.965, 1))
+    for n in sorted({row["n"] for row in rows}):
+        for low, high in bands:
+            band = [r for r in rows if r["n"] == n and low <= r["sparsity"] < high and r["over_best_peer"]]
+            if not band:
+                continue
+            means = {
+                key: round(math.exp(statistics.fmean(math.log(r[key]) for r in band)), 2)
+                for key in ("over_best_peer", "over_best_dense")
+            }
+            behind = [r["matrix"] for r in band if r["over_best_peer"] < 1]
+            found.append({"n": n, "sparsity": [low, high], "matrices": len(band), **means, "behind": behind})
+    return found
+
+
+def plot(rows: list[dict[str, Any]], path: Path, peak: float) -> None:
+    """GFLOP/s over sparsity, a panel for each N, a mark for each matrix and peer."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    positions = sorted({row["n"] for row in rows})
+    names = sorted({peer for row in rows for peer in row["gflops"]}, key=list(PEERS).index)
+    figure, axes = plt.subplots(
+        1, len(positions), figsize=(5 * len(positions), 4), squeeze=False, sharey=True
+    )
+    for axis, n in zip(axes[0], positions, strict=True):
+        band = sorted((r for r in rows if r["n"] == n), key=lambda r: r["sparsity"])
+        for i, name in enumerate(names):
+            points = [(100 * r["sparsity"], r["gflops"][name]) for r in band if name in r["gflops"]]
+            mark = "o" if name == "sparsecc" else "x"
+            axis.plot(*zip(*points, strict=True), mark, color=f"C{i}", label=name, markersize=5)
+        axis.axhline(peak, color="grey", linewidth=0.8)
+        axis.set_title(f"N = {n}")
+        axis.set_xlabel("zeros, %")
+    axes[0][0].set_ylabel("GFLOP/s of nonzeros; line: peak of the core")
+    axes[0][-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    picture: Any = figure
+    picture.savefig(path, bbox_inches="tight", dpi=120)
+
+
+def one_thread() -> None:
+    """Start again with one thread for each library: they read this when they are loaded."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    wanted = {**os.environ, **dict.fromkeys(names, "1")}
+    # A core type that was forced halves the speed of numpy's BLAS.
+    wanted.pop("OPENBLAS_CORETYPE", None)
+    if wanted != dict(os.environ):
+        os.execve(sys.executable, [sys.executable, *sys.argv], wanted)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--n", default="128", help="positions, several with commas (default: 128)")
+    parser.add_argument("--quick", action="store_true", help="three small random matrices")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with matrices/dlmc")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png")
+    parser.add_argument("--peers", default=",".join(PEERS), help="those to compare")
+    parser.add_argument("--match", default="", help="only matrices with this in their name")
+    arguments = parser.parse_args()
+    one_thread()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    warnings.filterwarnings("ignore")  # of peers, about layouts in beta
+    from sparsecc.cpu.tune import peak
+    from sparsecc.target.load import native_target
+
+    top = peak(native_target()) / 1e9
+    absent: dict[str, str] = {}
+    rows: list[dict[str, Any]] = []
+    for name, w in cases(arguments.data, arguments.quick):
+        if arguments.match not in name:
+            continue
+        for n in map(int, arguments.n.split(",")):
+            rows.append(compare(name, w, n, arguments.peers.split(","), absent))
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    found = {
+        "machine": machine(), "versions": versions(), "peak_gflops": round(top, 1), "absent": absent,
+        "summary": summary(rows), "rows": rows,
+    }  # fmt: skip
+    print(json.dumps(found, indent=2))
+    if arguments.plot:
+        plot(rows, arguments.plot, top)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
