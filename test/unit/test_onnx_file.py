@@ -88,6 +88,8 @@ def error_of(model: onnx.ModelProto, **options: Any) -> str:
     return str(caught.value)
 
 
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+
 # ---- sparse initializers
 
 PLACES = [1, 6, 8, 17, 22]
@@ -253,6 +255,17 @@ def test_modules_come_back_from_text(external: Path):
 def test_nodes_in_any_order():
     nodes = [node("Relu", ["a"], ["y"]), node("Neg", ["x"], ["a"])]
     assert operations(imported(model_of(nodes, {"x": [2]}, ["y"]))) == ["nn.neg", "nn.relu"]
+
+
+@pytest.mark.parametrize(
+    ("name", "products"), [("densenet121", 121), ("inception_v2", 70), ("shufflenet", 50), ("squeezenet", 26)]
+)
+def test_architectures_of_onnx(name: str, products: int):
+    """Models of the onnx package whose weights are computed constants."""
+    module = import_onnx(LIGHT / f"light_{name}.onnx", batch=1)
+    module.verify()
+    assert sum(op in ("nn.conv", "nn.linear") for op in operations(module)) == products
+    assert "-> tensor<1x1000" in str(module).split("\n")[1]
 
 
 # ---- bad input
