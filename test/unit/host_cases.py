@@ -34,22 +34,11 @@ NUMBERS = {
     "i64": ctypes.c_int64, "i32": ctypes.c_int32, "u32": ctypes.c_uint32, "u64": ctypes.c_uint64,
     "f32": ctypes.c_float,
 }  # fmt: skip
+# Ties of rounding to whole numbers (also by a scale of a quarter), f16 and bf16 among them.
 SPECIAL = [
-    0.0,
-    -0.0,
-    math.inf,
-    -math.inf,
-    math.nan,
-    0.5,
-    -0.5,
-    1.5,
-    2.5,
-    1e-40,
-    65519.0,
-    65520.0,
-    3e9,
-    -129.0,
-]
+    0.0, -0.0, math.inf, -math.inf, math.nan, 0.5, -0.5, 1.5, 2.5, 0.125, 0.375, -0.625, 1e-40, 257.0, 259.0,
+    2049.0, 2051.0, -2049.0, 2.0**-25, 3 * 2.0**-25, 65519.0, 65520.0, 3e9, -129.0,
+]  # fmt: skip
 
 
 def installed(folder: Path) -> ctypes.CDLL:
@@ -184,8 +173,13 @@ def _axis(op: HostOperator, d: Draw) -> Values:
     for name in ("variance", "multiplier", *(["scale"] if "quantize" in op.name else [])):
         if name in values:
             values[name] = np.abs(values[name]) + np.float32(0.01)
+    if "quantize" in op.name and "scale" in values:
+        values["scale"][:: d.pick(1, 3)] = 0.25
     if "requantize" in op.name:
         values |= {"multiplier": values["multiplier"] * np.float32(1e-7), "zero": d.zero(op.name[-2:])}
+        if d.pick(0, 1):  # ties
+            values["multiplier"][:] = 0.5
+            values["x"] = values["x"] % 300
     for a in op.arguments:
         if a.optional and d.pick(0, 2) == 0:
             values[a.name] = None
