@@ -20,7 +20,10 @@ from typing import Any, cast
 
 from measure import DATA, machine, versions
 
-TARGETS = ("gemmini16", "tpu128", "ascend910", "scalesim-ws16", "scalesim-ws32", "scalesim-ws128")
+TARGETS = (
+    "gemmini16", "gemmini16x", "tpu128", "ascend910", "nvidia-tc", "scalesim-ws16", "scalesim-ws32",
+    "scalesim-ws128",
+)  # fmt: skip
 QUICK_TARGETS = ("gemmini16", "ascend910")
 QUICK_MATRICES = 12
 

@@ -27,7 +27,7 @@ def pruned(seed: int, m: int, k: int, kind: str) -> tuple[np.ndarray, np.ndarray
     return dense, (dense * keep).astype(np.int8)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(
     st.integers(0, 1 << 20), st.integers(1, 90), st.integers(1, 120), st.sampled_from(KINDS),
     st.sampled_from(TARGETS), st.integers(1, 70), st.integers(0, 1),
