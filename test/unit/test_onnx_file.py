@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -322,6 +323,12 @@ def test_dimensions_by_name():
     model = model_of([RELU], {"x": ["N", "seq", None]}, ["y"])
     module = imported(model, batch=2, dims={"seq": 3, "x[2]": 4})
     assert "tensor<2x3x4xf32>" in str(module)
+
+
+def test_without_the_onnx_package(external: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match=r"pip install 'sparsecc\[onnx\]'"):
+        import_onnx(external)
 
 
 def test_files_that_are_no_models(tmp_path: Path):
