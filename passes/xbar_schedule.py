@@ -1,8 +1,8 @@
 """Selects instructions for a product on crossbars.
 
 Turns a function that is one placed `xbar.spmm` into two: `program` writes the cells (XB.PROG) and says what
-each block is (XB.CFG), once; the function itself loads X, multiplies (XB.MVMG, all blocks at once, where they
-are in different arrays; else an XB.MVM each, in turns over the arrays) and stores Y. Arrays that are
+each block is (XB.CFG), once; the function itself loads X, multiplies (XB.MVMG: the first block of each array
+at once; then an XB.MVM for every other, in turns over the arrays) and stores Y. Arrays that are
 multiplexed over time are written in every inference instead. Where the memories have room, one panel of
 positions loads while another is worked on.
 

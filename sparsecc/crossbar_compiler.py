@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from sparsecc.codegen.folder import Check
 from sparsecc.compiler import Artifact, Progress, Simulation, Stage, has_compiler, named_target, run_passes
+from sparsecc.crossbar.place import PLACE_COLUMNS, place_table
 from sparsecc.crossbar_report import CrossbarReport
 from sparsecc.dialects import xbar
 from sparsecc.dialects.tu import BufferType
@@ -72,6 +74,24 @@ class CrossbarArtifact(Artifact):
     def timing(self) -> CrossbarSimulation:
         """A run for its time only."""
         return self.simulate(values=False)
+
+    def save_places(self, path: str | os.PathLike[str]) -> None:
+        """Write where each weight lies, a line for each weight and slice, as .npy (int64) or .csv.
+
+        Columns: see `sparsecc.crossbar.place.PLACE_COLUMNS`. Raises UserError for another ending of the name,
+        or where the file cannot be written.
+        """
+        name, table = os.fspath(path), place_table(self.placed.tiles)
+        if not name.endswith((".npy", ".csv")):
+            problem = "a table of places is written as .npy or .csv; end the name so"
+            raise UserError(f"{name}: {problem}", exit_code=2)
+        try:
+            if name.endswith(".npy"):
+                np.save(name, table)
+            else:
+                np.savetxt(name, table, "%d", ",", header=",".join(PLACE_COLUMNS), comments="")
+        except OSError as e:
+            raise UserError(f"{name}: cannot be written: {e.strerror}; name another file") from e
 
     def predicted(self) -> CrossbarReport:
         """The report as far as it is known without running."""

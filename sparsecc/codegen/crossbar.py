@@ -158,11 +158,12 @@ class CrossbarWriter:
                 first, end = (code.lookup(t["round_block"], at) for at in (r, after))
                 code.loop(first, end, "b", multiply)
 
-            if p.at_once and p.blocks:
+            if p.at_once:
                 code.instruction(
-                    xbar.MvmgOp, 0, p.blocks, src, p.x_rows, dst, self.m, columns, 0,
-                    comment="all blocks at once",
+                    xbar.MvmgOp, 0, p.at_once, src, p.x_rows, dst, self.m, columns, 0,
+                    comment="the first of each array at once",
                 )  # fmt: skip
+                code.loop(p.at_once, p.blocks, "b", multiply)
             else:
                 code.loop(0, p.rounds, "r", one_round)
             code.instruction(tu.StOp, y, column, self.n, dst, self.m, self.m, columns, 0, comment="store Y")

@@ -1,7 +1,7 @@
 """The tables of a crossbar program: what is written where, which blocks are read together, and when.
 
-Tiles are numbered anew, wave by wave. Where each has an array of its own, one XB.MVMG starts them all; else
-every one is an XB.MVM that adds to the sums, so that each array goes on as soon as it is free. Inputs lie in
+Tiles are numbered anew, wave by wave. One XB.MVMG starts the first of every array; every other is an XB.MVM
+that adds to the sums, so that each array goes on as soon as it is free. Inputs lie in
 SPAD: row i of X at row i, or, where few rows of X are used, the used ones one after another. Sums lie in ACC,
 row m of Y at row m. Where the chip has fewer arrays than the tiles need, the blocks of a round come after the
 writing of its arrays, in every inference.
@@ -9,7 +9,7 @@ writing of its arrays, in every inference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +49,8 @@ class CrossbarProgram:
     """Rows of X in SPAD."""
     tables: Mapping[str, Int32]
     """By the names in WRITES, BLOCKS and OTHERS."""
-    at_once: bool
-    """Whether all blocks are in different arrays."""
+    at_once: int
+    """So many blocks, the first, are in different arrays and start together; they need no zeros before."""
     panel: int
     """Positions worked on at a time."""
     panels_ahead: int
@@ -135,11 +135,12 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
             level += len(held)
     block = np.array(blocks, np.int32).reshape(-1, len(BLOCKS)).T
     write = np.array(writes, np.int32).reshape(-1, len(WRITES)).T
-    at_once = bool((when == 0).all())
+    # Where arrays are written between, every block adds to the sums.
+    at_once = int((when == 0).sum()) if int(rounds.max(initial=0)) == 0 else 0
     every = np.arange(int(rounds.max(initial=-1)) + 2)
     panel, ahead = _panel(target, len(gather) or k, m, n, len(every) > 2)
     others = (
-        *_unwritten(tiles if at_once else Tiles.of([]), m),
+        *_unwritten([tiles[int(i)] for i in order[:at_once]], m),
         np.searchsorted(rounds[order], every).astype(np.int32),
         np.searchsorted(write_round, every).astype(np.int32),
     )
@@ -162,7 +163,7 @@ def _offset(tile: Tile) -> int:
     return tile.zero << tile.shift
 
 
-def _unwritten(tiles: Tiles, m: int) -> tuple[Int32, Int32]:
+def _unwritten(tiles: Iterable[Tile], m: int) -> tuple[Int32, Int32]:
     """(first row, rows) of each run of outputs that none of these tiles has."""
     written = np.zeros(m, bool)
     for tile in tiles:

@@ -129,6 +129,10 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--dump-ir", metavar="DIR", help="write the IR of every stage, numbered")
     command.add_argument(
+        "--places", metavar="FILE",
+        help="crossbars: write the array, word line and bit line of each weight as .npy or .csv",
+    )  # fmt: skip
+    command.add_argument(
         "--check-stages", action="store_true", help="interpret every stage and compare the values"
     )
     command.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
@@ -193,6 +197,12 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
     )
     if arguments.dump_ir:
         save_stages(artifact.stages, Path(arguments.dump_ir))
+    if arguments.places:
+        from sparsecc.crossbar_compiler import CrossbarArtifact
+
+        if not isinstance(artifact, CrossbarArtifact):
+            raise UserError(f"--places: target {arguments.target} has no crossbars", exit_code=2)
+        artifact.save_places(arguments.places)
     pictures_cli.write(arguments, artifact)
     return artifact
 

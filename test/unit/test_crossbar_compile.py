@@ -42,7 +42,8 @@ def compiled(w: np.ndarray, target: Any, **options: Any) -> CrossbarArtifact:
 
 def checked(artifact: CrossbarArtifact) -> CrossbarReport:
     report = artifact.report
-    assert report.exact and report.max_error == 0
+    assert report.exact
+    assert report.max_error == 0
     assert report.adc_clipped == 0
     return report
 
@@ -51,11 +52,15 @@ def checked(artifact: CrossbarArtifact) -> CrossbarReport:
 def test_every_stage_and_the_program_are_exact(name: str):
     artifact = compiled(matrix(1, 150, 170, 0.1), name, n=40, check_stages=True)
     report = checked(artifact)
-    assert report.cycles is not None and report.dense_cycles is not None
-    assert report.energy_pj is not None and report.dense_energy_pj is not None
-    assert report.cycles <= report.dense_cycles and report.energy_pj <= report.dense_energy_pj
+    assert report.cycles is not None
+    assert report.dense_cycles is not None
+    assert report.energy_pj is not None
+    assert report.dense_energy_pj is not None
+    assert report.cycles <= report.dense_cycles
+    assert report.energy_pj <= report.dense_energy_pj
     assert report.arrays <= report.arrays_dense
-    assert report.program_energy_pj and report.writes_per_cell == {"min": 1, "mean": 1, "max": 1}
+    assert report.program_energy_pj
+    assert report.writes_per_cell == {"min": 1, "mean": 1, "max": 1}
     assert sum(report.adc_bits.values()) == report.tiles
     # The parts are of programming and inference together.
     assert report.energy_parts_pj is not None
@@ -68,13 +73,15 @@ def test_every_stage_and_the_program_are_exact(name: str):
 @pytest.mark.parametrize("name", ["isaac128", "ou9x8"])
 def test_the_dense_mapping_is_exact(name: str):
     report = checked(compiled(matrix(1, 100, 140, 0.6), name, n=3, plan="dense"))
-    assert report.plan == "dense" and report.arrays == report.arrays_dense
+    assert report.plan == "dense"
+    assert report.arrays == report.arrays_dense
 
 
 def test_blocks_take_a_fraction_of_arrays_and_energy():
     report = checked(compiled(matrix(3, 512, 512, 0.06, 64), "isaac128", n=4))
     assert report.arrays < report.arrays_dense / 2
-    assert report.energy_pj is not None and report.dense_energy_pj is not None
+    assert report.energy_pj is not None
+    assert report.dense_energy_pj is not None
     assert report.energy_pj < report.dense_energy_pj / 4
     assert report.inferences_to_break_even == 0
 
@@ -90,14 +97,18 @@ def test_too_few_arrays_are_written_anew_in_every_inference():
     small = replace(whole, name="small", array=replace(whole.array, count=5))
     artifact = compiled(matrix(5, 200, 200, 0.3), small, n=40, check_stages=True)
     report = checked(artifact)
-    assert report.rounds >= 3 and report.arrays_available == 5
-    assert report.program_energy_pj is not None and report.energy_pj is not None
+    assert report.rounds >= 3
+    assert report.arrays_available == 5
+    assert report.program_energy_pj is not None
+    assert report.energy_pj is not None
     assert report.energy_parts_pj is not None
     # What writing takes is paid by the inference, not before it.
-    assert report.energy_parts_pj["write"] > 0 and report.program_energy_pj < report.energy_pj / 10
+    assert report.energy_parts_pj["write"] > 0
+    assert report.program_energy_pj < report.energy_pj / 10
     assert any("written anew" in value for _, value in report.rows())
     once = checked(compiled(matrix(5, 200, 200, 0.3), whole, n=40))
-    assert once.rounds == 0 and report.energy_pj > (once.energy_pj or 0)
+    assert once.rounds == 0
+    assert report.energy_pj > (once.energy_pj or 0)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)], ids=["1x1", "1x300", "300x1"])
@@ -109,7 +120,8 @@ def test_edges(shape: tuple[int, int]):
 
 def test_a_matrix_of_zeros_needs_no_array():
     report = checked(compiled(np.zeros((40, 50), np.int8), "isaac128", n=5))
-    assert report.arrays == 0 and report.adc_conversions == 0
+    assert report.arrays == 0
+    assert report.adc_conversions == 0
 
 
 def test_converters_that_may_clip_are_told():
@@ -124,16 +136,26 @@ def test_converters_that_may_clip_are_told():
     # By default such tiles are read in runs of word lines that fit.
     exact = compiled(w, "sme128", n=2, plan="none", x=np.full((128, 2), 127, np.int8))
     report = checked(exact)
-    assert report.may_clip == 0 and max(report.adc_bits) <= 6
+    assert report.may_clip == 0
+    assert max(report.adc_bits) <= 6
 
 
-def test_places_are_those_of_the_program():
+def test_places_are_those_of_the_program(tmp_path: Any):
     w = matrix(6, 90, 80, 0.1)
     artifact = compiled(w, "re2pim", n=2)
     rebuilt = np.zeros(w.shape, np.int64)
     m, k, _, _, _, _, level, shift, doubled = place_table(artifact.placed.tiles).T
     np.add.at(rebuilt, (m, k), level << shift << doubled)
     assert (rebuilt == artifact.operator.weight.toarray()).all()
+    artifact.save_places(tmp_path / "places.csv")
+    artifact.save_places(tmp_path / "places.npy")
+    header, *lines = (tmp_path / "places.csv").read_text().splitlines()
+    assert header == "m,k,slice,array,row,column,level,shift,doubled"
+    read = np.array([line.split(",") for line in lines], int)
+    assert (read == np.load(tmp_path / "places.npy")).all()
+    assert (read[:, :2] == np.stack([m, k], axis=1)).all()
+    with pytest.raises(UserError, match="a table of places is written as"):
+        artifact.save_places(tmp_path / "places.txt")
 
 
 def test_wrong_use_is_refused():

@@ -99,11 +99,15 @@ def test_every_step_keeps_the_matrix(
         assert keeps(found, w)
     assert all(b.rows <= shape[0] and b.columns <= shape[1] for b in found)
     cut = sliced(found, encoding)
-    assert keeps(cut, w) and len(cut) == len(found) * encoding.slices
+    assert keeps(cut, w)
+    assert len(cut) == len(found) * encoding.slices
     kept = without_empty(cut)
-    assert keeps(kept, w) and all(t.values.any() for t in kept)
+    assert keeps(kept, w)
+    assert all(t.values.any() for t in kept)
     small = squeezed(kept, encoding, shape[0], lambda before, after: True)
-    assert keeps(small.tiles, w) and small.lost == 0 and len(small.tiles) <= len(kept)
+    assert keeps(small.tiles, w)
+    assert small.lost == 0
+    assert len(small.tiles) <= len(kept)
     assert all(t.rows <= shape[0] for t in small.tiles)
     equal = shared(small.tiles, target.level_max, 2)
     final = placed(equal, shape, 3)
@@ -113,7 +117,8 @@ def test_every_step_keeps_the_matrix(
     x = np.random.default_rng(seed).integers(-127, 128, (size[1], 3))
     assert (product(table, x, size[0]) == w.astype(np.int64) @ x).all()
     for i, t in enumerate(table):
-        assert np.array_equal(t.levels, final[i].levels) and t.image == final[i].image
+        assert np.array_equal(t.levels, final[i].levels)
+        assert t.image == final[i].image
 
 
 @given(st.integers(0, 2**20), sizes, st.sampled_from(TARGETS))
@@ -176,12 +181,16 @@ def test_squeeze_out_adds_lines_where_there_is_room_and_loses_bits_only_when_ask
         return True
 
     with_room = squeezed(cut, encoding, 4, always)
-    assert keeps(with_room.tiles, w) and with_room.slices == 1 and with_room.lines == 1
+    assert keeps(with_room.tiles, w)
+    assert with_room.slices == 1
+    assert with_room.lines == 1
     assert squeezed(cut, encoding, 2, always).slices == 0
     lossy = squeezed(cut, encoding, 2, always, lossy=True)
-    assert lossy.slices == 1 and lossy.lost == 2  # 65 and 7 lose their lowest bit
+    assert lossy.slices == 1
+    assert lossy.lost == 2
     changed = np.abs(dense_of(Tiles.of(lossy.tiles), w.shape) - w)
-    assert changed.sum() == lossy.lost and changed.max() == 1
+    assert changed.sum() == lossy.lost
+    assert changed.max() == 1
 
 
 def test_equal_blocks_are_programmed_once():
@@ -194,7 +203,8 @@ def test_equal_blocks_are_programmed_once():
     assert keeps(found, w)
     assert len(again) <= len(found) // 2
     for t in again:
-        assert np.array_equal(t.levels, found[t.image].levels) and found[t.image].image < 0
+        assert np.array_equal(t.levels, found[t.image].levels)
+        assert found[t.image].image < 0
     places = Tiles.of(placed(found, (4, 4), 100))
     assert places.arrays == len(found) - len(again)
     assert waves(places, 100).max() == (1 if again else 0)
@@ -209,7 +219,8 @@ def test_small_blocks_share_an_array():
     found = blocks_of(metaops, pattern, data, (4, 4))
     assert len(found) == 4
     packed = pack(found, (4, 4), 8, 8)
-    assert len(packed) == 2 and keeps(packed, w)
+    assert len(packed) == 2
+    assert keeps(packed, w)
     # Two that need the same inputs share word lines.
     metaops = MetaOps.of([(range(2 * i, 2 * i + 2), range(1), range(4)) for i in range(2)])
     w = matrix(3, 4, 4, 1.0)
@@ -249,4 +260,6 @@ def test_the_place_table_rebuilds_the_matrix():
     m, k, slices, _, row, column, level, shift, doubled = place_table(tiles).T
     np.add.at(rebuilt, (m, k), level << shift << doubled)
     assert (rebuilt == w).all()
-    assert row.max() < 8 and column.max() < 6 and slices.max() <= 3
+    assert row.max() < 8
+    assert column.max() < 6
+    assert slices.max() <= 3

@@ -16,7 +16,7 @@
 // C: AX(ax_xb_prog(m, write_array[t], 0, 2, 0, columns, cells2, write_cells[t], columns)); /* levels of a tile */
 // C: AX(ax_xb_done(m)); /* what follows is inference */
 // C: int model_infer(ax_machine *m, int x, int y) {
-// C: AX(ax_xb_mvmg(m, 0, 2, v, 4, v2, 3, 8, 0)); /* all blocks at once */
+// C: AX(ax_xb_mvmg(m, 0, 2, v, 4, v2, 3, 8, 0)); /* the first of each array at once */
 func.func @main(%x: tensor<4x8xi8>) -> tensor<3x8xi32> {
   %y = xbar.spmm %x, #sparse.weight<3x4xi8, [(0, 0, 1), (0, 1, 1), (0, 2, 1), (2, 3, -2)]> on "re2pim" array <128, 128> : tensor<4x8xi8> -> tensor<3x8xi32> {
     block 0 slice 0 adc 4 at 5[0, 0] : [0] += k[0, 1] levels [1, 1]
@@ -27,12 +27,12 @@ func.func @main(%x: tensor<4x8xi8>) -> tensor<3x8xi32> {
 
 // -----
 
-// One array: one after the other, added to sums that begin at 0.
+// One array: one after the other; what the first does not write begins at 0.
 // CHECK-LABEL: @program
 // CHECK:      @main
-// CHECK:      tu.fill %{{.*}} rows %c2 value %c0 comment "sums that begin at 0"
-// CHECK:      scf.for %b = %c0 to %c2 step %c1 {
-// CHECK-NEXT:   xbar.mvm %1 step %c2, %b, %0 step %c2 n %c8 accumulate %c1
+// CHECK:      tu.fill %{{.*}} rows %c1 value %c0 comment "sums that begin at 0"
+// CHECK:      xbar.mvmg %1 step %c2, %c0 count %c1, %0 step %c2 n %c8 accumulate %c0
+// CHECK-NEXT: xbar.mvm %1 step %c2, %c1, %0 step %c2 n %c8 accumulate %c1
 func.func @main(%x: tensor<2x8xi8>) -> tensor<2x8xi32> {
   %y = xbar.spmm %x, #sparse.weight<2x2xi8, [(0, 0, 1), (1, 1, 1)]> on "re2pim" array <128, 128> : tensor<2x8xi8> -> tensor<2x8xi32> {
     block 0 slice 0 adc 2 at 5[0, 0] : [0] += k[0] levels [1]
