@@ -115,7 +115,7 @@ def kernel_parts(op: KernelOp, target: CpuTarget) -> Parts:
             return Parts(
                 f"{m}, {k}, {registers.lanes}, {plan.width}, {plan.blocks}, {plan.groups}, {plan.height}, "
                 f"{name}_table, {name}_values, {2 * registers.window}, {plain}, {name}_rows, "
-                f"{variant.panels}, {variant.batch}, {int(variant.pack)}",
+                f"{int(plan.same_rows)}, {variant.panels}, {variant.batch}, {int(variant.pack)}",
                 {f"{name}_values": ("float", a.values), f"{name}_rows": ("int32_t", a.rows)},
                 assembly(plan, registers, PLAIN, name),
             )

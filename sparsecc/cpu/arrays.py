@@ -46,13 +46,14 @@ class LineArrays:
     first: Indices
     """[chunks] where they begin."""
     rows: NDArray[np.int32]
+    """[M] Those of the last block, group by group."""
 
 
 def line_starts(plan: LinePlan, bias: bool) -> Indices:
     """[chunks + 1] Where each chunk's values begin; a bias stands after those of the last block."""
     counts = np.diff(plan.ends)
     if bias:
-        heights = [len(plan.rows_of(g)) for g in range(plan.groups)]
+        heights = [len(plan.rows_of(chunk)) for chunk in range(plan.groups)]
         counts[len(counts) - plan.groups :] += heights
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
@@ -66,8 +67,8 @@ def line_arrays(plan: LinePlan, data: Floats, bias: Floats | None) -> LineArrays
     if bias is not None:
         taken = np.ones(len(values), bool)
         taken[np.arange(plan.nnz) + moved] = False
-        values[taken] = bias[plan.rows]
-    return LineArrays(values, starts[:-1], plan.rows.astype(np.int32))
+        values[taken] = bias[plan.rows[-1]]
+    return LineArrays(values, starts[:-1], plan.rows[-1].astype(np.int32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,7 @@ class VectorArrays:
     def fill(self) -> float:
         """Values / places for values."""
         places = len(self.steps) * VECTOR_ROWS
-        return float(np.bitwise_count(self.masks).sum()) / places if places else 1.0
+        return float(np.unpackbits(self.masks.view(np.uint8)).sum()) / places if places else 1.0
 
 
 def vector_arrays(w: Csr) -> VectorArrays:

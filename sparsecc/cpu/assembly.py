@@ -148,21 +148,21 @@ def _stream(plan: LinePlan, registers: Registers) -> tuple[Text, NDArray[np.int6
     return out, np.concatenate([[0], end])[plan.ends]
 
 
-def _rows(plan: LinePlan, group: int, base: str, stride: str, line: str) -> str:
-    """One line for each row of a group; {row} becomes its operand, {slot} its accumulator."""
+def _rows(plan: LinePlan, chunk: int, base: str, stride: str, line: str) -> str:
+    """One line for each row of a chunk; {row} becomes its operand, {slot} its accumulator."""
     out: list[str] = []
-    for slot, row in enumerate(plan.rows_of(group)):
+    for slot, row in enumerate(plan.rows_of(chunk)):
         operand = f"({base},%rax)" if row else f"({base})"
         out.append(f"imul ${row},{stride},%rax\n" if row else "")
         out.append(line.replace("{row}", operand).replace("{slot}", str(slot)))
     return "".join(out)
 
 
-def _begin(plan: LinePlan, registers: Registers, epilogue: Epilogue, block: int, group: int) -> str:
+def _begin(plan: LinePlan, registers: Registers, epilogue: Epilogue, chunk: int) -> str:
     """Gives the accumulators what they begin with."""
-    name, rows = registers.name, len(plan.rows_of(group))
-    if block > 0 or epilogue.residual:
-        return _rows(plan, group, "%r8", "%r9", f"vmovups {{row}},%{name}{{slot}}\n")
+    name, rows = registers.name, len(plan.rows_of(chunk))
+    if chunk >= plan.groups or epilogue.residual:
+        return _rows(plan, chunk, "%r8", "%r9", f"vmovups {{row}},%{name}{{slot}}\n")
     return "".join(_clear(registers, slot) for slot in range(rows))
 
 
@@ -170,16 +170,15 @@ def assembly(plan: LinePlan, registers: Registers, epilogue: Epilogue, symbol: s
     """The text of all chunks, and of `symbol`_table: of each its function and where its values begin."""
     stream, begins = _stream(plan, registers)
     out = [".text\n"]
-    last = plan.blocks - 1
+    last = plan.groups * (plan.blocks - 1)
     for chunk in range(len(plan.ends) - 1):
-        block, group = divmod(chunk, plan.groups)
         out.append(f".p2align 6\n{symbol}_{chunk}:\n")
-        out.append(_begin(plan, registers, epilogue, block, group))
+        out.append(_begin(plan, registers, epilogue, chunk))
         out.append(STRIDES)
         out.extend(stream[begins[chunk] : begins[chunk + 1]])
-        if block == last:
+        if chunk >= last:
             out.append(_finish(plan, registers, epilogue, chunk))
-        out.append(_rows(plan, group, "%rdx", "%rcx", f"vmovups %{registers.name}{{slot}},{{row}}\n"))
+        out.append(_rows(plan, chunk, "%rdx", "%rcx", f"vmovups %{registers.name}{{slot}},{{row}}\n"))
         out.append("ret\n")
     out.append(f'.section .data.rel.ro,"aw"\n.p2align 3\n.globl {symbol}_table\n{symbol}_table:\n')
     starts = line_starts(plan, epilogue.bias)
@@ -190,8 +189,8 @@ def assembly(plan: LinePlan, registers: Registers, epilogue: Epilogue, symbol: s
 
 def _finish(plan: LinePlan, registers: Registers, epilogue: Epilogue, chunk: int) -> str:
     """What is fused. The bias of the rows follows the values as if it were a last column."""
-    name, window, group = registers.name, registers.window, chunk % plan.groups
-    rows, values = len(plan.rows_of(group)), int(plan.ends[chunk + 1] - plan.ends[chunk])
+    name, window = registers.name, registers.window
+    rows, values = len(plan.rows_of(chunk)), int(plan.ends[chunk + 1] - plan.ends[chunk])
     # A register for vectors of X is free by now.
     free = f"%{name}{registers.vectors[0]}"
     out: list[str] = []

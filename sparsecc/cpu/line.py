@@ -44,7 +44,7 @@ def registers_for(target: CpuTarget, n: int) -> Registers | None:
 
 
 def make_plan(w: Csr, height: int, columns: int, rows: Indices) -> LinePlan:
-    """The plan with `height` rows in a group and at most `columns` columns in a block."""
+    """The plan with `height` rows in a group and at most `columns` columns in a block. rows: [blocks, M]."""
     m, k = w.shape
     return line_plan(
         (m, k), w.indptr.astype(np.int64), w.indices.astype(np.int64), rows, height, block_width(k, columns)
@@ -87,7 +87,7 @@ def line_kernel(
     struct = LineStruct(
         m, k, registers.lanes, plan.width, plan.blocks, plan.groups, plan.height, table,
         address(arrays.values), 2 * registers.window, EpilogueStruct(None, int(epilogue.relu)),
-        address(arrays.rows), 1, plan.groups, 1,
+        address(arrays.rows), int(plan.same_rows), 1, plan.groups, 1,
     )  # fmt: skip
     return Kernel("line", struct, library.sc_line_run, library.sc_line_at, library.sc_time, [code, arrays])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from ctypes import (
     Structure,
     c_double,
@@ -16,6 +17,7 @@ from ctypes import (
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.cpu.arrays import (
@@ -46,8 +48,8 @@ class LineStruct(Structure):
     _fields_ = [
         ("m", c_int64), ("k", c_int64), ("lanes", c_int64), ("width", c_int64), ("blocks", c_int64),
         ("groups", c_int64), ("height", c_int64), ("table", c_void_p), ("values", c_void_p),
-        ("ahead", c_int64), ("epilogue", EpilogueStruct), ("rows", c_void_p), ("panels", c_int64),
-        ("batch", c_int64), ("pack", c_int64),
+        ("ahead", c_int64), ("epilogue", EpilogueStruct), ("rows", c_void_p), ("same_rows", c_int64),
+        ("panels", c_int64), ("batch", c_int64), ("pack", c_int64),
     ]  # fmt: skip
 
 
@@ -89,8 +91,24 @@ def load_runtime(path: str) -> ctypes.CDLL:
     return library
 
 
-def address(array: NDArray[Any]) -> int:
+def _address(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
+
+
+def _fast_address(array: NDArray[Any]) -> int:
+    """In CPython the first field of an array after the object's head: a quarter of the time to find it."""
+    return c_size_t.from_address(id(array) + object.__basicsize__).value
+
+
+def _is_there() -> bool:
+    """Whether arrays of this numpy in this Python hold their address there."""
+    if sys.implementation.name != "cpython":
+        return False
+    whole = np.zeros(9)
+    return all(_fast_address(a) == _address(a) for a in (whole, whole[2:], whole.reshape(3, 3)[1:, ::2]))
+
+
+address = _fast_address if _is_there() else _address
 
 
 def call_struct(x: NDArray[Any], y: NDArray[Any], residual: NDArray[Any] | None) -> CallStruct:

@@ -21,7 +21,8 @@ class LinePlan:
 
     All arrays are int64. `order` [nnz] names the nonzeros of the CSR arrays in the order they run; `slot` and
     `column` [nnz] are, in that order, the accumulator and the column inside the block; `ends`
-    [blocks * groups + 1] says where chunks begin, block by block; `rows` [M] names the rows, group by group.
+    [blocks * groups + 1] says where chunks begin, block by block; `rows` [blocks, M] names for each block the
+    rows, group by group.
     """
 
     shape: tuple[int, int]
@@ -41,15 +42,21 @@ class LinePlan:
 
     @property
     def blocks(self) -> int:
-        return max(1, -(-self.shape[1] // self.width))
+        return block_count(self.shape[1], self.width)
+
+    @property
+    def same_rows(self) -> bool:
+        """Whether the groups of all blocks have the same rows."""
+        return bool((self.rows == self.rows[0]).all())
 
     @property
     def nnz(self) -> int:
         return len(self.order)
 
-    def rows_of(self, group: int) -> Indices:
-        """Rows of W whose results the group computes, in the order of its accumulators."""
-        return self.rows[group * self.height : (group + 1) * self.height]
+    def rows_of(self, chunk: int) -> Indices:
+        """Rows of W whose results the chunk computes, in the order of its accumulators."""
+        block, group = divmod(chunk, self.groups)
+        return self.rows[block, group * self.height : (group + 1) * self.height]
 
     def loads(self) -> int:
         """Vectors of X that are loaded for one panel."""
@@ -65,6 +72,11 @@ class LinePlan:
         return new
 
 
+def block_count(k: int, width: int) -> int:
+    """Blocks of `width` columns that k columns are cut to."""
+    return max(1, -(-k // width))
+
+
 def block_width(k: int, limit: int) -> int:
     """Columns of equal blocks, at most `limit` each, and a multiple of 8 where there are several."""
     blocks = max(1, -(-k // limit))
@@ -75,17 +87,18 @@ def block_width(k: int, limit: int) -> int:
 def line_plan(
     shape: tuple[int, int], indptr: Indices, indices: Indices, rows: Indices, height: int, width: int
 ) -> LinePlan:
-    """The plan for rows in the given order (a permutation of [M]), groups of `height`, blocks of `width`."""
+    """The plan for groups of `height` rows and blocks of `width` columns. rows: [blocks, M], permutations."""
     m, k = shape
     assert height > 0
     assert width > 0
-    place = np.empty(m, np.int64)
-    place[rows] = np.arange(m)
-    row_of = np.repeat(place, np.diff(indptr))
+    groups, blocks = -(-m // height), block_count(k, width)
+    assert rows.shape == (blocks, m)
+    place = np.empty((blocks, m), np.int64)
+    np.put_along_axis(place, rows, np.broadcast_to(np.arange(m), rows.shape), axis=1)
     columns = indices.astype(np.int64)
-    group, slot = row_of // height, row_of % height
     block = columns // width
-    groups, blocks = -(-m // height), max(1, -(-k // width))
+    at = place[block, np.repeat(np.arange(m), np.diff(indptr))]
+    group, slot = at // height, at % height
     chunk = block * groups + group
     # One key: sorting it is several times faster than sorting by four.
     order = np.argsort((chunk * width + columns % width) * height + slot, kind="stable")

@@ -1,63 +1,90 @@
-"""Row orders that put rows with many common columns into one group.
+"""Row orders that put rows with many common columns into one group, for each block of columns.
 
 A vector of X that several rows of a group need is loaded once for all of them. The fewer columns a group
-uses, the fewer loads there are for each multiplication.
+uses, the fewer loads there are for each multiplication. Each block of columns may have an order of its own:
+results are added up in memory between blocks, row by row.
 """
 
 from __future__ import annotations
 
+import ctypes
+from ctypes import c_int, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
 import numpy as np
+from numpy.typing import NDArray
 
-from sparsecc.cpu.plan import Indices
+from sparsecc.cpu.build import digest, own_version, shared_object
+from sparsecc.cpu.plan import Indices, block_count
 from sparsecc.importers.matrix import Csr
+from sparsecc.toolchain import RUNTIME
 
-# Rows among which a group picks; more take longer and win little.
-CANDIDATES = 1024
+SOURCE = RUNTIME / "cpu_plan" / "cluster.c"
 
 
-def loads(w: Csr, rows: Indices, height: int) -> int:
-    """Pairs of a group of `height` rows and a column that it uses."""
+@cache
+def _library() -> ctypes.CDLL:
+    """Compiled for the machine the compiler runs on. Raises UserError."""
+
+    def write(_: Path) -> list[str]:
+        return ["-std=c11", "-O2", "-fPIC", str(SOURCE)]
+
+    key = f"cluster-{digest(own_version(), SOURCE.read_bytes())}"
+    library = ctypes.CDLL(str(shared_object(key, write, "building the search for row orders")))
+    library.sc_cluster.argtypes = [c_int64, c_int64, c_void_p, c_void_p, c_int64, c_void_p]
+    library.sc_cluster.restype = c_int
+    return library
+
+
+def natural(w: Csr, width: int) -> Indices:
+    """[blocks, M] Rows as they are."""
     m, k = w.shape
-    group = np.empty(m, np.int64)
-    group[rows] = np.arange(m) // height
-    used = np.zeros((-(-m // height), k), bool)
-    used[np.repeat(group, np.diff(w.indptr)), w.indices] = True
-    return int(used.sum())
+    return np.broadcast_to(np.arange(m), (block_count(k, width), m))
 
 
-def clustered(w: Csr, height: int) -> Indices:
-    """[M] Rows, group after group, in the better of two orders: by count, and greedily by shared columns."""
-    by_count = np.argsort(-np.diff(w.indptr).astype(np.int64), kind="stable")
-    return min(by_count, _greedy(w, by_count, height), key=lambda rows: loads(w, rows, height))
+def loads(w: Csr, rows: Indices, height: int, width: int) -> int:
+    """Triples of a block, a group of `height` of its rows, and a column that it uses. rows: [blocks, M]."""
+    return int(_loads(w, rows, height, width).sum())
 
 
-def _greedy(w: Csr, by_count: Indices, height: int) -> Indices:
-    """Each group begins with the longest row left, and takes the row with most columns that the group uses
-    already and fewest that it does not.
+def _loads(w: Csr, rows: Indices, height: int, width: int) -> Indices:
+    """[blocks] The loads of each block."""
+    m, k = w.shape
+    blocks, groups = len(rows), -(-m // height)
+    group = np.empty((blocks, m), np.int64)
+    np.put_along_axis(group, rows, np.broadcast_to(np.arange(m) // height, rows.shape), axis=1)
+    row, column = np.repeat(np.arange(m), np.diff(w.indptr)), w.indices.astype(np.int64)
+    used = np.zeros((groups, k), bool)
+    used[group[column // width, row], column] = True
+    return np.add.reduceat(used.sum(0), np.arange(0, k, width))
 
-    Takes some M * CANDIDATES * K / height steps, in numpy.
+
+def clustered(w: Csr, height: int, width: int) -> Indices:
+    """[blocks, M] Of each block the best of three orders: as it is, by count, greedily by shared columns.
+
+    The greedy one begins each group with the longest row left, and takes the row with the most columns that
+    the group uses already and the fewest that it does not.
     """
     m, k = w.shape
-    counts = np.diff(w.indptr).astype(np.int64)
-    dense = np.zeros((m, k), np.float32)
-    dense[np.repeat(np.arange(m), counts), w.indices] = 1.0
-    left = by_count
-    order: list[Indices] = []
-    while len(left):
-        pool = left[:CANDIDATES]
-        rows, size = dense[pool], counts[pool]
-        chosen = [0]
-        free = np.ones(len(pool), bool)
-        free[0] = False
-        used = rows[0] > 0
-        shared = rows[:, used].sum(1)
-        while len(chosen) < height and free.any():
-            best = int(np.argmax(np.where(free, 2 * shared - size, -np.inf)))
-            chosen.append(best)
-            free[best] = False
-            new = (rows[best] > 0) & ~used
-            shared += rows[:, new].sum(1)
-            used |= new
-        order.append(pool[chosen])
-        left = np.concatenate([pool[free], left[CANDIDATES:]])
-    return np.concatenate(order) if order else by_count
+    row, column = np.repeat(np.arange(m), np.diff(w.indptr)), w.indices.astype(np.int64)
+    block = column // width
+    blocks = block_count(k, width)
+    counts = np.bincount(block * m + row, minlength=blocks * m).reshape(blocks, m)
+    by_count = np.argsort(-counts, axis=1, kind="stable")
+    greedy = np.empty((blocks, m), np.int64)
+    for b in range(blocks):
+        inside = block == b
+        begin = np.concatenate([[0], np.cumsum(counts[b])]).astype(np.int64)
+        greedy[b] = _greedy(m, min(width, k - b * width), begin, column[inside] - b * width, height)
+    orders = np.stack([natural(w, width), by_count, greedy])
+    best = np.argmin([_loads(w, order, height, width) for order in orders], axis=0)
+    return orders[best, np.arange(blocks)]
+
+
+def _greedy(m: int, k: int, begin: Indices, columns: Indices, height: int) -> NDArray[np.int32]:
+    order, narrow = np.empty(m, np.int32), columns.astype(np.int32)
+    pointers = [c_void_p(array.ctypes.data) for array in (begin, narrow, order)]
+    if _library().sc_cluster(m, k, pointers[0], pointers[1], height, pointers[2]) != 0:
+        raise MemoryError("no memory to order rows")
+    return order

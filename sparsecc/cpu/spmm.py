@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sparsecc.cpu.arrays import Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.line import with_schedule
-from sparsecc.cpu.native import Kernel
+from sparsecc.cpu.native import Kernel, address
 from sparsecc.cpu.tune import Choice, build
 from sparsecc.cpu.variant import Variant
 from sparsecc.errors import UserError
@@ -28,31 +28,30 @@ FLOAT = np.dtype(np.float32)
 def _place(array: Array, what: str, rows: int, n: int | None) -> tuple[int, int]:
     """Address and elements from row to row of a float32 array with contiguous rows. Raises UserError."""
     # Calls may take less than ten microseconds: what is usual is found out first.
-    try:
-        if array.dtype == FLOAT and array.ndim == 2:
-            (height, width), (by_row, by_column) = array.shape, array.strides
-            if height == rows and (n is None or width == n):
-                if (
-                    (by_column == 4 or width <= 1)
-                    and by_row % 4 == 0
-                    and (by_row >= 4 * width or height <= 1)
-                ):
-                    return array.__array_interface__["data"][0], by_row // 4
-                raise UserError(
-                    f"{what} has strides {[by_row, by_column]} bytes; needed rows of contiguous float32, one "
-                    "after the other: copy it with numpy.ascontiguousarray"
-                )
-    except AttributeError:
-        pass
-    extents = f"[{rows}, {'N' if n is None else n}]"
-    if not hasattr(array, "__array_interface__"):
-        raise UserError(f"{what} is a {type(array).__name__}; needed a numpy array {extents} of float32")
+    if not isinstance(array, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check
+        raise UserError(
+            f"{what} is a {type(array).__name__}; needed a numpy array {_extents(rows, n)} of float32"
+        )
     if array.dtype != FLOAT:
         raise UserError(
             f"{what} has element type {array.dtype}; needed float32: convert it with astype, once, outside "
             "of the time that counts"
         )
-    raise UserError(f"{what} has shape {list(array.shape)}; needed {extents}")
+    shape, strides = array.shape, array.strides
+    if len(shape) != 2 or shape[0] != rows or (n is not None and shape[1] != n):
+        raise UserError(f"{what} has shape {list(shape)}; needed {_extents(rows, n)}")
+    by_row, width = strides[0], shape[1]
+    apart = by_row >= 4 * width and by_row % 4 == 0
+    if (strides[1] != 4 and width > 1) or not (apart or rows == 1):
+        raise UserError(
+            f"{what} has strides {list(strides)} bytes; needed rows of contiguous float32, one after the "
+            "other: copy it with numpy.ascontiguousarray"
+        )
+    return address(array), max(by_row // 4, width)
+
+
+def _extents(rows: int, n: int | None) -> str:
+    return f"[{rows}, {'N' if n is None else n}]"
 
 
 def _meet(a: int, a_bytes: int, b: int, b_bytes: int) -> bool:

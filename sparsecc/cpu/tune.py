@@ -30,7 +30,8 @@ from sparsecc.cpu.native import (
     load_runtime,
     vector_kernel,
 )
-from sparsecc.cpu.rows import clustered, loads
+from sparsecc.cpu.plan import block_width
+from sparsecc.cpu.rows import clustered, loads, natural
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.importers.matrix import Csr
 from sparsecc.target.cpu import CpuTarget
@@ -40,7 +41,7 @@ FIRST, SECOND = 0.006, 0.008
 FINALISTS, ROUNDS = 4, 3
 # Matrices with more elements are not tried dense, nor are their rows compared with each other.
 DENSE_ELEMENTS = 1 << 27
-CLUSTERED_NNZ, CLUSTERED_DENSITY = 400_000, 0.2
+CLUSTERED_NNZ, CLUSTERED_DENSITY = 2_000_000, 0.2
 # An order of rows must save this share of loads, or the natural one is better: its rows are neighbours.
 WORTH = 0.97
 
@@ -90,8 +91,9 @@ def line_variants(w: Csr, target: CpuTarget, n: int, fast: bool = False) -> list
     base = Variant("line", registers.lanes, height, target.limits.line_columns, panels=1, batch=1)
     small = w.nnz <= CLUSTERED_NNZ and w.nnz <= CLUSTERED_DENSITY * m * k and m > height
     if small and not fast:
-        before = loads(w, np.arange(m), height)
-        if loads(w, clustered(w, height), height) < WORTH * before:
+        width = block_width(k, base.columns)
+        before = loads(w, natural(w, width), height, width)
+        if loads(w, clustered(w, height, width), height, width) < WORTH * before:
             base = dataclasses.replace(base, rows="clustered")
     groups, panels = -(-m // height), -(-n // registers.lanes)
     if fast:

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import numpy as np
-
-from sparsecc.cpu.plan import Indices
-from sparsecc.cpu.rows import clustered
+from sparsecc.cpu.plan import Indices, block_width
+from sparsecc.cpu.rows import clustered, natural
 from sparsecc.importers.matrix import Csr
 
 Kind = Literal["line", "csr", "vector", "dense"]
@@ -82,7 +80,6 @@ class Variant:
 
 
 def row_order(w: Csr, variant: Variant) -> Indices:
-    """[M] The rows in the order they are grouped."""
-    if variant.rows == "clustered":
-        return clustered(w, variant.height)
-    return np.arange(w.shape[0])
+    """[blocks, M] The rows in the order they are grouped, for each block of columns."""
+    width = block_width(w.shape[1], variant.columns)
+    return clustered(w, variant.height, width) if variant.rows == "clustered" else natural(w, width)

@@ -59,7 +59,7 @@ def _line(w: Csr, variant: Variant) -> Csr:
     arrays = line_arrays(plan, w.data, None)
     chunk = np.repeat(np.arange(len(plan.ends) - 1), np.diff(plan.ends))
     block, group = chunk // plan.groups, chunk % plan.groups
-    rows = arrays.rows[group * plan.height + plan.slot]
+    rows = plan.rows[block, group * plan.height + plan.slot]
     return _matrix(w, rows, block * plan.width + plan.column, arrays.values[: plan.nnz])
 
 

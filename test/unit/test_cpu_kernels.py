@@ -16,8 +16,8 @@ from sparsecc.cpu.arrays import csr_arrays, vector_arrays
 from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, with_schedule
 from sparsecc.cpu.native import Kernel, call_struct, csr_kernel, dense_kernel, vector_kernel
-from sparsecc.cpu.plan import LinePlan, block_width, line_plan
-from sparsecc.cpu.rows import clustered, loads
+from sparsecc.cpu.plan import LinePlan, block_count, block_width, line_plan
+from sparsecc.cpu.rows import clustered, loads, natural
 from sparsecc.cpu.tune import runtime
 from sparsecc.cpu.variant import KINDS, Variant
 from sparsecc.importers.matrix import Csr, make_csr
@@ -56,8 +56,18 @@ def gamma(k: int) -> float:
     return n / (1 - n)
 
 
+def orders(rng: np.random.Generator, m: int, blocks: int) -> list[Array]:
+    return [rng.permutation(m) for _ in range(blocks)]
+
+
 def kernels(
-    target: CpuTarget, w: Csr, n: int, epilogue: Epilogue, bias: Array | None, rows: Array, columns: int
+    target: CpuTarget,
+    w: Csr,
+    n: int,
+    epilogue: Epilogue,
+    bias: Array | None,
+    rng: np.random.Generator,
+    columns: int,
 ) -> list[Kernel]:
     """Every kernel and every schedule for n positions."""
     library = runtime(target)
@@ -66,7 +76,12 @@ def kernels(
         found.append(vector_kernel(library, w, bias, epilogue.relu))
     registers = registers_for(target, n)
     if registers is not None and w.nnz:
+        # Every second time each block has an order of its own.
+        one = int(rng.integers(2))
+        blocks = block_count(w.shape[1], block_width(w.shape[1], columns))
+        rows = np.stack([rng.permutation(w.shape[0])] * blocks if one else orders(rng, w.shape[0], blocks))
         plan = make_plan(w, min(registers.accumulators, w.shape[0]), columns, rows)
+        assert plan.same_rows or not one
         line = line_kernel(library, w, plan, registers, epilogue, bias)
         panels = -(-n // registers.lanes)
         found += [with_schedule(line, s.panels, s.batch, s.pack) for s in schedules(plan.groups, panels)]
@@ -102,7 +117,7 @@ def test_products_are_those_of_numpy(name: str, seed: int):
         exact, size = exact + residual, size + np.abs(residual)
     exact = np.maximum(exact, 0) if epilogue.relu else exact
     columns = (64, 512)[seed % 2]
-    for kernel in kernels(target, w, n, epilogue, bias, rng.permutation(m), columns):
+    for kernel in kernels(target, w, n, epilogue, bias, rng, columns):
         for threads in (1, 2):
             whole, y = inside((m, n), (seed + 1) % 4, 2)
             kernel(call_struct(x, y, residual), threads)
@@ -121,7 +136,7 @@ def test_nan_and_infinity_reach_what_stored_nonzeros_reach_and_nothing_else(name
         for value in (np.nan, np.inf):
             x = np.ones((90, n), np.float32)
             x[40, n // 2] = value
-            for kernel in kernels(target, w, n, Epilogue(relu=True), None, np.arange(70), 64):
+            for kernel in kernels(target, w, n, Epilogue(relu=True), None, np.random.default_rng(0), 64):
                 if kernel.kind == "dense":
                     continue  # multiplies zeros, too
                 y = np.zeros((70, n), np.float32)
@@ -142,13 +157,13 @@ def test_nan_and_infinity_reach_what_stored_nonzeros_reach_and_nothing_else(name
 )  # fmt: skip
 def test_a_plan_runs_every_nonzero_once(m: int, k: int, density: float, height: int, limit: int, seed: int):
     w = random_matrix(seed, m, k, density)
-    rows = np.random.default_rng(seed).permutation(m)
     width = block_width(k, limit)
     assert 1 <= width <= max(limit, 8)
+    rows = np.stack(orders(np.random.default_rng(seed), m, block_count(k, width)))
     plan = plan_of(w, rows, height, width)
     assert sorted(plan.order.tolist()) == list(range(w.nnz))
     chunk = np.repeat(np.arange(len(plan.ends) - 1), np.diff(plan.ends))
-    row = plan.rows[chunk % plan.groups * height + plan.slot]
+    row = plan.rows[chunk // plan.groups, chunk % plan.groups * height + plan.slot]
     column = chunk // plan.groups * width + plan.column
     assert (row == np.repeat(np.arange(m), np.diff(w.indptr))[plan.order]).all()
     assert (column == w.indices[plan.order]).all()
@@ -181,11 +196,21 @@ def test_rows_with_common_columns_are_grouped():
         dense[row, which * 100 + rng.choice(100, 20, replace=False)] = 1
     found: Any = sp.csr_array(dense)
     w = make_csr(found.data, found.indices, found.indptr, (112, 200))
-    order = clustered(w, 28)
+    (order,) = clustered(w, 28, 200)
     assert sorted(order.tolist()) == list(range(112))
     assert all(len(set(family[order[g : g + 28]])) == 1 for g in range(0, 112, 28))
-    assert loads(w, order, 28) < 0.6 * loads(w, np.arange(112), 28)
-    assert loads(w, order, 28) == plan_of(w, order, 28, 200).loads()
+    assert loads(w, order[None], 28, 200) < 0.6 * loads(w, natural(w, 200), 28, 200)
+    assert loads(w, order[None], 28, 200) == plan_of(w, order[None], 28, 200).loads()
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 120), st.integers(1, 150), st.sampled_from([0.0, 0.03, 0.3]), st.integers(1, 150))
+def test_clusters_are_permutations_that_never_load_more(m: int, k: int, density: float, width: int):
+    w = random_matrix(m, m, k, density)
+    rows = clustered(w, 28, width)
+    assert (np.sort(rows, axis=1) == np.arange(m)).all()
+    assert loads(w, rows, 28, width) == plan_of(w, rows, 28, width).loads()
+    assert loads(w, rows, 28, width) <= loads(w, natural(w, width), 28, width)
 
 
 def test_layouts_hold_each_value_once():
@@ -194,7 +219,7 @@ def test_layouts_hold_each_value_once():
     csr, vector = csr_arrays(w), vector_arrays(w)
     assert len(csr.entries) == w.nnz
     assert np.isclose(np.sort(csr.entries["value"].astype(np.float64)).sum(), total)
-    assert np.bitwise_count(vector.masks).sum() == w.nnz
+    assert np.unpackbits(vector.masks.view(np.uint8)).sum() == w.nnz
     assert 0 < vector.fill <= 1
     # Inside a block, rows of a segment come by falling count.
     counts = np.diff(csr.begin, axis=1)
@@ -203,7 +228,8 @@ def test_layouts_hold_each_value_once():
 
 def test_assembly_has_one_instruction_for_each_nonzero():
     w = random_matrix(2, 60, 700, 0.05)
-    plan = plan_of(w, np.arange(60), 28, block_width(700, 512))
+    width = block_width(700, 512)
+    plan = plan_of(w, natural(w, width), 28, width)
     text = assembly(plan, Registers("avx512", 16), PLAIN, "f")
     assert text.count("vfmadd231ps") == w.nnz
     assert text.count("{1to16}") == w.nnz

@@ -83,7 +83,7 @@ typedef struct split {
     const void *w;
     const sc_call *call;
     size_t rows, panel;
-    int parts, by_rows;
+    int may_split_rows, parts, by_rows;
     int (*run)(const void *w, const sc_call *call, sc_part part);
 } split;
 
@@ -106,24 +106,24 @@ static int run_parts(split s, int threads) {
     if (s.call->n == 0 || s.rows == 0) return 0;
     const size_t panels = (s.call->n + s.panel - 1) / s.panel, wanted = (size_t)(threads < MOST ? threads : MOST);
     /* With fewer than four panels a thread, an uneven share costs more than reading X twice. */
-    s.by_rows = panels % wanted != 0 && panels < 4 * wanted;
+    s.by_rows = s.may_split_rows && panels % wanted != 0 && panels < 4 * wanted;
     s.parts = (int)sc_min(wanted, s.by_rows ? s.rows : panels);
     return sc_parallel(run_split, &s, s.parts);
 }
 
-#define RUN(kernel, count, width)                                                          \
+#define RUN(kernel, count, width, may)                                                          \
     static int kernel##_any(const void *w, const sc_call *call, sc_part part) {            \
         return kernel##_part(w, call, part);                                               \
     }                                                                                      \
     int kernel##_run(const kernel *w, const sc_call *call, int threads) {                  \
-        return run_parts((split){w, call, (size_t)(count), width, 1, 0, kernel##_any}, threads); \
+        return run_parts((split){w, call, (size_t)(count), width, (int)(may), 1, 0, kernel##_any}, threads); \
     }                                                                                      \
     int kernel##_at(const kernel *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual, \
                     size_t ldr, int threads) {                                             \
         const sc_call call = {x, ldx, y, ldy, n, residual, ldr};                           \
         return kernel##_run(w, &call, threads);                                            \
     }
-RUN(sc_line, w->groups, (size_t)w->lanes)
-RUN(sc_csr, (w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, 4 * SC_LANES)
-RUN(sc_dense, (w->m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS, SC_DENSE_VECTORS *SC_LANES)
-RUN(sc_vector, (w->m + SC_VECTOR_ROWS - 1) / SC_VECTOR_ROWS, 1)
+RUN(sc_line, w->groups, (size_t)w->lanes, w->same_rows)
+RUN(sc_csr, (w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, 4 * SC_LANES, 1)
+RUN(sc_dense, (w->m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS, SC_DENSE_VECTORS *SC_LANES, 1)
+RUN(sc_vector, (w->m + SC_VECTOR_ROWS - 1) / SC_VECTOR_ROWS, 1, 1)

@@ -61,7 +61,8 @@ typedef struct sc_line {
     const float *values; /* of all chunks */
     int64_t ahead;       /* bytes from a chunk's values to where its pointer to them stands */
     sc_epilogue epilogue;
-    const int32_t *rows; /* [M] row of the result of each row of each group */
+    const int32_t *rows; /* [M] row of the result of each row of each group of the last block */
+    int64_t same_rows;   /* groups have the same rows in all blocks, so that threads may share out rows */
     /* The schedule: any is right, some are faster. */
     int64_t panels; /* of X that run through a block of columns before the next */
     int64_t batch;  /* groups that run over those panels one after another */
