@@ -60,7 +60,7 @@ class Limits:
     line_nnz: Annotated[int, Range(0)]
     """Nonzeros above which no straight-line code is written; 0: none is."""
     line_columns: Annotated[int, Range(8, 65536)]
-    """Columns of a block of straight-line code, at most."""
+    """Columns of a block of straight-line code; more where rows would have little to do in it."""
 
 
 SECTIONS = {"simd": Simd, "cache": Caches, "limits": Limits}
