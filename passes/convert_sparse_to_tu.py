@@ -43,6 +43,7 @@ from sparsecc.codegen.timing import measure_of
 from sparsecc.dialects.sparse import ConstantOp, ProductOp, SddmmOp, SpmmOp
 from sparsecc.errors import UserError
 from sparsecc.passes.base import SparsePass, refuse
+from sparsecc.schedule.cost import Plan
 from sparsecc.schedule.indexed import IndexedPlan, build_indexed
 from sparsecc.schedule.measure import TRIES, Tries, fastest
 from sparsecc.schedule.planning import plan_cover
@@ -121,7 +122,7 @@ def _writer(function: func.FuncOp, product: ProductOp, target: Target, tries: Tr
     assert isinstance(product, SpmmOp)
     weight, n = product.weight, product.positions
     plan = plan_cover(product.cover(), weight.pattern, n, target, compress=not product.is_dense)
-    if tries is not None:
+    if tries is not None and isinstance(plan, Plan):
         plan, _ = fastest(plan, weight.pattern.m, n, target, tries, measure_of(product, target))
     if isinstance(plan, IndexedPlan):
         program = build_indexed(plan, weight.pattern, weight.data, n, target)

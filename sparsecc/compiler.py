@@ -42,7 +42,7 @@ from sparsecc.passes.sparse_compact import MODES, tried
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import tensor_unit
 from sparsecc.replay import replay
-from sparsecc.report import Report
+from sparsecc.report import Outlook, Report, outlook_of
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
@@ -240,6 +240,11 @@ class Artifact:
     @cached_property
     def cover(self) -> MetaOps:
         return self.spmm.cover()
+
+    @cached_property
+    def outlook(self) -> Outlook:
+        """What is known before a run, for its report and that of the saved folder."""
+        return outlook_of(self)
 
     def save(self, folder: str | os.PathLike[str], ir: bool = False) -> None:
         """Write the folder that stands alone (C, data, simulator, Makefile, report.json), and all IR."""

@@ -97,7 +97,7 @@ class Report:
         product = artifact.spmm
         unit = product.plane_unit
         pattern = product.weight.pattern
-        outlook = _masked_outlook(artifact) if isinstance(product, SddmmOp) else _outlook(artifact)
+        outlook = artifact.outlook
         check = run.check if run else None
         return Report(
             name=operator.name,
@@ -229,7 +229,7 @@ class Report:
         return table
 
 
-class _Outlook(NamedTuple):
+class Outlook(NamedTuple):
     """What is known of an operator before a run."""
 
     estimate: Estimate
@@ -242,12 +242,15 @@ class _Outlook(NamedTuple):
         return max(cycles, 1.0) / max(self.cycles_bound, 1.0)
 
 
-def _outlook(artifact: Artifact) -> _Outlook:
+def outlook_of(artifact: Artifact) -> Outlook:
+    """Schedules the operator as convert-sparse-to-tu does, and bounds it."""
+    if isinstance(artifact.spmm, SddmmOp):
+        return _masked_outlook(artifact)
     target, pattern, n = artifact.target, artifact.spmm.weight.pattern, artifact.operator.shape[1]
     bound = cycle_bound(pattern, n, target)
     solve = fewest_windows if target.indexed is None else fewest_bicliques
     fewest = solve(pattern, target.unit)
-    return _Outlook(
+    return Outlook(
         plan_cover(artifact.cover, pattern, n, target, compress=not artifact.is_dense).estimate,
         bound.cycles,
         bound.cells.windows if target.indexed is None else bound.cells.any,
@@ -255,11 +258,11 @@ def _outlook(artifact: Artifact) -> _Outlook:
     )
 
 
-def _masked_outlook(artifact: Artifact) -> _Outlook:
+def _masked_outlook(artifact: Artifact) -> Outlook:
     """Nothing of a mask is gathered, so the cells that hold a point are the fewest."""
     shape, target = artifact.operator.shape, artifact.target
     cycles, cells = mask_bound(artifact.spmm.weight.pattern, shape[2], target)
-    return _Outlook(plan_mask(artifact.cover, shape, target).estimate, cycles, cells, cells)
+    return Outlook(plan_mask(artifact.cover, shape, target).estimate, cycles, cells, cells)
 
 
 def _busiest(run: Simulation) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from hashlib import blake2b
+
 from xdsl.dialects import func
 from xdsl.dialects.builtin import FunctionType, ModuleOp
 
@@ -16,6 +19,19 @@ from sparsecc.schedule.measure import Measure
 from sparsecc.schedule.tables import build
 from sparsecc.target import Target
 
+# Cycles of schedules that were run before, the latest last. Passes that ask for the same one, and covers
+# that are compiled more than once, need no second run.
+_known: OrderedDict[tuple[object, ...], int] = OrderedDict()
+MOST_KNOWN = 4096
+
+
+def _key(spmm: SpmmOp, plan: Plan | IndexedPlan, target: Target) -> tuple[object, ...]:
+    """All that a schedule's time depends on."""
+    metaops = plan.cells if isinstance(plan, IndexedPlan) else plan.metaops
+    cover = blake2b(metaops.table.tobytes(), digest_size=16)
+    cover.update(metaops.index.tobytes())
+    return spmm.weight.blob.digest, spmm.positions, target, plan.knobs, cover.digest()
+
 
 def measure_of(spmm: SpmmOp, target: Target) -> Measure:
     """Simulated cycles of schedules of an operator. Raises UserError where there is no C compiler."""
@@ -24,6 +40,10 @@ def measure_of(spmm: SpmmOp, target: Target) -> Measure:
     entry = func.FuncOp("main", FunctionType.from_lists((), ()))
 
     def measure(plan: Plan | IndexedPlan) -> int:
+        key = _key(spmm, plan, target)
+        if key in _known:
+            _known.move_to_end(key)
+            return _known[key]
         if isinstance(plan, IndexedPlan):
             # Its weights hold the lists that time depends on.
             program = build_indexed(plan, pattern, values, n, target)
@@ -31,6 +51,9 @@ def measure_of(spmm: SpmmOp, target: Target) -> Measure:
         else:
             writer = TiledWriter(entry, spmm, target, build(plan, pattern, None, n, target))
         functions = writer.functions()
-        return int(replay(ModuleOp([*writer.constants, *functions]), target)["cycles"])
+        _known[key] = int(replay(ModuleOp([*writer.constants, *functions]), target)["cycles"])
+        if len(_known) > MOST_KNOWN:
+            _known.popitem(last=False)
+        return _known[key]
 
     return measure

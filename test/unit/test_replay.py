@@ -1,6 +1,7 @@
 """Programs that are replayed for their time take as long as the C that is emitted for them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,28 @@ def test_rows_without_a_nonzero_cost_little_more_than_their_stores() -> None:
     busiest = max(int(engine["busy"]) for engine in report.engines.values())
     assert report.cycles is not None
     assert report.cycles <= 1.1 * busiest + 1000
+
+
+def test_each_schedule_is_replayed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pass that selects instructions asks for those again that the choice of the cover was made with."""
+    replayed: list[int] = []
+
+    def counted(module: ModuleOp, target: Target) -> dict[str, Any]:
+        replayed.append(1)
+        return replay(module, target)
+
+    monkeypatch.setattr("sparsecc.codegen.timing.replay", counted)
+    w = matrix(3, 100, 90)
+    first = sparsecc.compile(w, n=33)
+    assert first.timing.cycles < first.dense.timing.cycles
+    times = len(replayed)
+    # Two covers and the dense plan at least.
+    assert times >= 3
+    again = sparsecc.compile(w, n=33)
+    assert (again.reason, again.timing.cycles) == (first.reason, first.timing.cycles)
+    assert len(replayed) == times
+    assert sparsecc.compile(w, n=34).timing.cycles
+    assert len(replayed) > times
 
 
 def test_what_is_no_program_is_refused() -> None:
