@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.cpu.array_call import ArrayCall, arrays_are_known
 from sparsecc.cpu.arrays import Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.line import with_schedule
 from sparsecc.cpu.native import Kernel, address
-from sparsecc.cpu.tune import Choice, build
+from sparsecc.cpu.tune import Choice, build, runtime
 from sparsecc.cpu.variant import Variant
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
@@ -121,6 +122,29 @@ class CpuSpmm:
         lie apart and anywhere. Raises UserError for other types, shapes and strides, for an out that shares
         memory with x, and for a residual where none was compiled, or the other way round.
         """
+        if residual is None and out is not None and (fast := self._array_call) is not None:
+            status = fast.run(fast.where, id(x), id(out), threads)
+            if status == 0:
+                return out
+            if status < 0:
+                raise MemoryError("no memory for scratch panels")
+        return self._checked_call(x, out, threads, residual)
+
+    @cached_property
+    def _array_call(self) -> ArrayCall | None:
+        """The short way for usual arrays; None where there is none."""
+        kind = self.variant.kind
+        blas = kind == "dense" and self.choice.dense_library == "blas"
+        if not arrays_are_known() or self.epilogue.residual or blas:
+            return None
+        # Kernels that were not chosen are only built when they are needed, on the other way.
+        several = None if kind == "vector" else self.kernel
+        packing = None if kind == "vector" else self._packing
+        single = self.kernel if kind in ("vector", "dense") else None
+        return ArrayCall(runtime(self.target), self.w.shape, self._alignment, several, packing, single)
+
+    def _checked_call(self, x: Array, out: Array | None, threads: int, residual: Array | None) -> Array:
+        """The call for all other arrays, and for those that are refused."""
         if getattr(x, "ndim", 2) == 1:
             y = self(x[:, None], out[:, None] if out is not None else None, threads, residual)
             return out if out is not None else y[:, 0]

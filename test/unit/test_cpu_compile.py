@@ -172,6 +172,43 @@ def test_an_empty_matrix_gives_zeros():
     assert compiled(w, n=5, plan="csr")(np.ones((30, 5), np.float32)).any() == np.False_
 
 
+def test_both_ways_to_a_kernel_are_taken_and_equal(monkeypatch: pytest.MonkeyPatch):
+    w = matrix(70, 90)
+    rng = np.random.default_rng(0)
+    for kernel in KERNELS:
+        if kernel == "line" and not native().limits.line_nnz:
+            continue
+        operator = compiled(w, n=1 if kernel == "vector" else 33, plan=kernel).native
+        for n in (1, 33):
+            x, y, z = rng.standard_normal((90, n)).astype(np.float32), *np.empty((2, 70, n), np.float32)
+            with monkeypatch.context() as patch:
+                patch.setitem(operator.__dict__, "_array_call", None)
+                operator(x, out=y)
+            operator(x, out=z)
+            assert (y == z).all(), kernel
+            assert close(z, w, x)
+
+
+def test_the_short_way_leaves_other_objects_alone():
+    fast = compiled(matrix(20, 30), n=8, plan="csr").native._array_call  # pyright: ignore[reportPrivateUsage]
+    assert fast is not None
+    x, y = np.ones((30, 8), np.float32), np.zeros((20, 8), np.float32)
+    frozen = np.zeros((20, 8), np.float32)
+    frozen.flags.writeable = False
+    both = np.zeros((50, 8), np.float32)
+    others: list[tuple[object, object]] = [
+        (None, y), (x, None), (x.tolist(), y), (x.astype(np.float64), y), (x[:29], y), (x[:, ::2], y[:, :4]),
+        (x, y[:, :7]), (x[::-1], y), (x, frozen), (x.ravel(), y), (both[:30], both[25:45]),
+        (x[:, :0], y[:, :0]), (np.asfortranarray(x), y), (x.astype(">f4"), y), (x.view(np.int32), y),
+    ]  # fmt: skip
+    for a, b in others:
+        assert fast.run(fast.where, id(a), id(b), 1) == 1
+    assert not y.any()
+    assert fast.run(fast.where, id(x), id(y), 0) == 1
+    assert fast.run(fast.where, id(x), id(y), 1) == 0
+    assert y.any()
+
+
 def test_what_was_measured_is_found_again(monkeypatch: pytest.MonkeyPatch):
     w = compiled(matrix(64, 64), n=16).native.w
     target = native()

@@ -173,4 +173,31 @@ double sc_time(sc_run *run, const void *w, const sc_call *call, int threads, dou
 /* Multiply-adds of the widest vector that one core starts per second, times its lanes and 2. */
 double sc_peak(double budget);
 
+/* An array of numpy, as far as it is read: what follows the head of its object. */
+typedef struct sc_array {
+    char *data;
+    int nd;
+    const intptr_t *dims, *strides;
+    void *base, *descr;
+    int flags;
+} sc_array;
+
+typedef struct sc_array_kernel {
+    sc_run *run; /* NULL: not by this way */
+    const void *w;
+} sc_array_kernel;
+
+typedef struct sc_array_call {
+    void *array_type, *float32; /* the type of arrays, and their element type */
+    int64_t head;               /* bytes of an object's head, the last of which are its type */
+    int64_t m, k;
+    int64_t alignment; /* bits of an address that are 0 where vectors are aligned */
+    sc_array_kernel aligned, unaligned, single;
+} sc_array_call;
+
+const sc_array *sc_array_at(const char *object, size_t head);
+/* x and y are addresses of Python objects. 0; -1 without memory; 1 when they are not what this takes: arrays of two
+ * dimensions with contiguous rows of float32 that do not overlap. Then nothing has been done. */
+int sc_array_run(const sc_array_call *f, const char *x, const char *y, int threads);
+
 #endif
