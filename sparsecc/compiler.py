@@ -261,10 +261,14 @@ class Artifact:
 
         Inputs are in, or exactly convertible to, the input type.
         """
+        return self._product(inputs, [])
+
+    def _product(self, inputs: tuple[Array, ...], options: list[str]) -> Array:
+        """The result of the program with these further options."""
         given = self.operator.checked_inputs(tuple(np.asarray(x) for x in inputs))
         with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
             result = Path(work) / "c.npy"
-            command = [str(self._program), "--quiet", "--output", str(result)]
+            command = [str(self._program), "--quiet", "--output", str(result), *options]
             for name, array in zip(self.operator.inputs, given, strict=True):
                 np.save(Path(work) / f"{name}.npy", array)
                 command += ["--input", str(Path(work) / f"{name}.npy")]

@@ -24,10 +24,12 @@ from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.interpreters.xbar import register
 from sparsecc.model import model_module
+from sparsecc.monte_carlo import NoisyRuns, monte_carlo, noise_words
 from sparsecc.operator import Spmm, operator_of
 from sparsecc.passes.xbar_fit_adc import MAY_CLIP
 from sparsecc.pipeline import crossbar
 from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.crossbar_noise import Noise
 
 Array = NDArray[Any]
 
@@ -92,6 +94,16 @@ class CrossbarArtifact(Artifact):
                 np.savetxt(name, table, "%d", ",", header=",".join(PLACE_COLUMNS), comments="")
         except OSError as e:
             raise UserError(f"{name}: cannot be written: {e.strerror}; name another file") from e
+
+    def noisy(self, noise: Noise, seeds: Sequence[int]) -> NoisyRuns:
+        """Runs on the stored input with devices that differ from their levels, one for each seed."""
+        program = self._program
+        self.progress(f"simulating {len(seeds)} runs with noise")
+        return monte_carlo(program, noise, seeds)
+
+    def noisy_product(self, x: Array, noise: Noise) -> Array:
+        """As a call, with devices that differ from their levels; [M, N] of x [K, N]."""
+        return self._product((x,), ["--noise", noise_words(noise)])
 
     def predicted(self) -> CrossbarReport:
         """The report as far as it is known without running."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sparsecc.driver import convert, pictures_cli
+from sparsecc.driver import convert, noise_cli, pictures_cli
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--fail-if-slower-than-dense", action="store_true", help="exit status 3 when the dense plan is faster"
     )
     run.add_argument("--trace", metavar="FILE.json", help="write a Chrome trace of all instructions")
+    noise_cli.add_noise(run)
     pictures_cli.add_plot(run)
     pictures_cli.add_html(run)
 
@@ -213,15 +214,19 @@ def _run(arguments: argparse.Namespace) -> int:
     x = tuple(map(_read_input, arguments.input)) if arguments.input else None
     for path in filter(None, (arguments.output, arguments.trace, arguments.plot, arguments.html)):
         _check_writable(Path(path))
+    noise = noise_cli.check(arguments)
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress, x)
         report = artifact.report
+        noisy = noise_cli.runs(arguments, artifact, noise) if noise else None
         if arguments.output or arguments.trace:
             artifact.rerun(arguments.output, arguments.trace)
     if arguments.json:
-        print(json.dumps(report.to_json(), indent=2))
+        print(json.dumps(report.to_json() | ({"noisy": noise_cli.told(noisy)} if noisy else {}), indent=2))
     elif not arguments.quiet:
         _console().print(report.table())
+        if noisy:
+            _console().print(noise_cli.table(noisy))
     if arguments.fail_if_slower_than_dense and (report.speedup or 1.0) < 1.0:
         raise UserError(
             f"{report.name}: the {report.plan} plan takes {report.cycles} cycles, the dense one "
