@@ -25,7 +25,7 @@ from sparsecc.dialects.sparse import ConstantOp, WeightAttr
 from sparsecc.importers.matrix import Csr
 from sparsecc.operator import Operator, Sddmm
 from sparsecc.target import AnyTarget
-from sparsecc.target.instructions import DTYPES
+from sparsecc.target.numbers import DTYPES
 
 ELEMENT_TYPES: dict[str, TypeAttribute] = {
     "i8": i8, "i32": i32, "f32": f32, "f16": Float16Type(), "bf16": BFloat16Type(),

@@ -27,7 +27,7 @@ from sparsecc.importers.matrix import (
 from sparsecc.quantize import FloatKind, quantize_rows
 from sparsecc.quantize import cast as cast_values
 from sparsecc.target import AnyTarget, Target
-from sparsecc.target.instructions import DTYPES, round_bf16
+from sparsecc.target.numbers import DTYPES, round_bf16
 
 Array = NDArray[Any]
 Inputs = tuple[Array, ...]

@@ -258,7 +258,7 @@ def _to_integer(x: Array) -> Array:
 
 
 def _round_bf16(x: Array) -> Array:
-    from sparsecc.target.instructions import round_bf16
+    from sparsecc.target.numbers import round_bf16
 
     return (round_bf16(x).view(np.uint32) >> 16).astype(np.uint16)
 

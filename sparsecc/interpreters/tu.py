@@ -19,7 +19,8 @@ from xdsl.ir import Block, Operation, SSAValue
 from sparsecc.dialects import tu
 from sparsecc.errors import UserError
 from sparsecc.target import Target
-from sparsecc.target.instructions import DTYPES, State
+from sparsecc.target.numbers import DTYPES
+from sparsecc.target.state import State
 
 Array = NDArray[Any]
 Values = dict[SSAValue, int]

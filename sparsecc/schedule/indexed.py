@@ -17,7 +17,7 @@ from sparsecc.cover.metaops import K0, K_MAP, M0, M_MAP, Int32, Int64, K, M, Met
 from sparsecc.errors import UserError
 from sparsecc.schedule.cost import Estimate, data_cycles, requests
 from sparsecc.target import Target
-from sparsecc.target.instructions import pack_indices
+from sparsecc.target.numbers import pack_indices
 
 # Steps fetched ahead of the one that is computed.
 AHEAD = 8

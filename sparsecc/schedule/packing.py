@@ -17,7 +17,7 @@ from sparsecc.cover.laws import CHUNK, Pattern, Places, locate
 from sparsecc.cover.metaops import Int64, K, M, MetaOps
 from sparsecc.schedule.geometry import Bands, RowOrder, Tiles, cut_to_tiles, pieces_of_metaops
 from sparsecc.target import Kept, Target
-from sparsecc.target.instructions import elements_of_bytes, metadata_bits
+from sparsecc.target.numbers import elements_of_bytes, metadata_bits
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ from sparsecc.passes.sparse_compact import SparseCompactPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
 from sparsecc.pipeline import tensor_unit
 from sparsecc.target import Target
-from sparsecc.target.instructions import round_bf16
+from sparsecc.target.numbers import round_bf16
 from sparsecc.target.target import PRESETS as TARGET_FOLDER
 
 Array = NDArray[Any]

@@ -23,7 +23,7 @@ from sparsecc.target import CrossbarTarget, load_target
 from sparsecc.target.crossbar_header import base_fields, crossbar_fields, crossbar_header
 from sparsecc.target.crossbar_instructions import INSTRUCTIONS, Block, CrossbarState, durations
 from sparsecc.target.crossbar_noise import Noise
-from sparsecc.target.instructions import acc, spad
+from sparsecc.target.numbers import acc, spad
 
 Array = NDArray[Any]
 

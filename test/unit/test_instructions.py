@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 from sparsecc.errors import UserError
 from sparsecc.target import Dma, Indexed, Kept, Memory, Move, ScatterAdd, Structured, Target, Vector
 from sparsecc.target.header import target_header
-from sparsecc.target.instructions import (
+from sparsecc.target.instructions import INSTRUCTIONS
+from sparsecc.target.numbers import (
     DTYPES,
-    INSTRUCTIONS,
     MEMORIES,
     Act,
-    State,
     Vop,
     acc,
     convert,
@@ -42,6 +41,7 @@ from sparsecc.target.instructions import (
     unpack_indices,
     unpack_metadata,
 )
+from sparsecc.target.state import State
 
 AXSIM = Path(__file__).resolve().parents[2] / "sparsecc" / "runtime" / "axsim"
 Array = NDArray[Any]
