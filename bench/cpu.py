@@ -4,8 +4,8 @@ Run: python bench/cpu.py [--n 8,32,128] [--quick] [--data FOLDER] [--plot FILE.p
 
 Effective GFLOP/s, 2 nnz N / time. All peers run in one process, pinned to one core, one thread each, warm, in
 turns: in each round every peer is called for some milliseconds, three times at least, and its fastest call
-counts; the figure is
-the median of the rounds. Peers that are not there are listed with the reason. Every result is checked.
+counts; the figure is the median of the rounds. Peers that are not there are listed with the reason. Every
+result is checked.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from sparsecc.importers.files import damaged, read_file, unpack
 from sparsecc.importers.smtx import parse_smtx
 from sparsecc.operator import operator_of
 from sparsecc.patterns.declared import check_declared
-from sparsecc.target import Target
+from sparsecc.target import CpuTarget, Target, load_target
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,6 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--jobs {arguments.jobs}: at least 1 process is needed", exit_code=2)
     if arguments.n < 1:
         raise UserError(f"--n {arguments.n}: an operator needs at least 1 position", exit_code=2)
+    if isinstance(native := load_target(arguments.target), CpuTarget):
+        from sparsecc.driver import analyze_cpu
+
+        return analyze_cpu.run(arguments, native)
     target = Target.load(arguments.target)
     target.with_type(arguments.dtype or target.in_type)
     tasks = tasks_of(arguments.path)
@@ -88,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         Search(arguments.effort, arguments.seed),
         arguments.pattern,
     )
-    with _progress(len(tasks), arguments.quiet) as done:
+    with progress_bar(len(tasks), arguments.quiet) as done:
         rows: list[Row] = []
         for row in analyze_all(tasks, options, arguments.jobs):
             rows.append(row)
@@ -274,7 +278,7 @@ def _print(rows: list[Row], target: Target, n: int) -> None:
 
 
 @contextmanager
-def _progress(total: int, quiet: bool) -> Generator[Callable[[str], None]]:
+def progress_bar(total: int, quiet: bool) -> Generator[Callable[[str], None]]:
     """A bar on a terminal, where there is more than one operator."""
     if quiet or total == 1 or not sys.stderr.isatty():
         yield lambda _: None

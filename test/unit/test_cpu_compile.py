@@ -414,3 +414,21 @@ def test_epilogues_are_fused():
     out = residual.copy()
     operator(x, out=out, residual=out)
     assert np.abs(out - exact).max() < 1e-5
+
+
+def test_a_folder_is_analysed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    native()
+    np.save(tmp_path / "a.npy", matrix(40, 50))
+    np.save(tmp_path / "b.npy", matrix(40, 50, 0.5))
+    (tmp_path / "c.npy").write_bytes(b"nothing")
+    command = ["analyze", str(tmp_path), "--target", "cpu", "--n", "16"]
+    assert main([*command, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["operators"]] == ["a.npy", "b.npy", "c.npy"]
+    assert "error" in found["operators"][2]
+    assert found["summary"]["failed"] == 1
+    assert np.isclose(found["summary"]["wall_ms"], sum(r["wall_ms"] for r in found["operators"][:2]))
+    assert main(command) == 1
+    assert "geometric mean" in capsys.readouterr().out
+    assert main([*command, "--jobs", "2"]) == 2
+    assert "processes would disturb each other" in capsys.readouterr().err
