@@ -1,8 +1,8 @@
 """The instruction set, declared once: operands, cycles, energy and what an instruction computes.
 
 `INSTRUCTIONS` holds one `Instruction` per mnemonic. Operands stand in the order of the C call (`axsim.h`)
-and are plain numbers: on-chip addresses are rows with the memory in the top two bits (see `spad`, `acc`, `l0a`,
-`l0b` in `numbers`), off-chip arrays are handles from `State.buffer`, output conversions those from `State.output`.
+and are plain numbers: on-chip addresses are rows with the memory in the top two bits (`spad`, `acc`, ... of
+`numbers`), off-chip arrays are handles from `State.buffer`, output conversions those from `State.output`.
 
     state = State(target)
     x = state.buffer(array, "i8")
