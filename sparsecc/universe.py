@@ -12,6 +12,7 @@ from xdsl.universe import Universe
 
 DIALECTS = {
     "cpu": ("sparsecc.dialects.cpu", "Cpu"),
+    "host": ("sparsecc.dialects.host", "Host"),
     "nn": ("sparsecc.dialects.nn", "Nn"),
     "sparse": ("sparsecc.dialects.sparse", "Sparse"),
     "tu": ("sparsecc.dialects.tu", "Tu"),
@@ -19,8 +20,10 @@ DIALECTS = {
 }
 # In the order of the pipeline.
 PASSES = {
+    "convert-nn-to-host": ("sparsecc.passes.convert_nn_to_host", "ConvertNnToHostPass"),
     "convert-linalg-to-sddmm": ("sparsecc.passes.convert_linalg_to_sddmm", "ConvertLinalgToSddmmPass"),
     "convert-linalg-to-sparse": ("sparsecc.passes.convert_linalg_to_sparse", "ConvertLinalgToSparsePass"),
+    "sparse-propagate": ("sparsecc.passes.sparse_propagate", "SparsePropagatePass"),
     "sparse-compact": ("sparsecc.passes.sparse_compact", "SparseCompactPass"),
     "sparse-lower": ("sparsecc.passes.sparse_lower", "SparseLowerPass"),
     "sparse-lift": ("sparsecc.passes.sparse_lift", "SparseLiftPass"),
