@@ -39,8 +39,9 @@ class IndexedWriter(SpmmWriter):
         self.panels = -(-self.n // self.width)
         self.turns = self.panels * program.blocks
         self.resident = self.knobs.x_slots >= self.panels
-        # Rows of X that every step loads, so that the shortest block loads all of them.
-        steps = np.diff(program.block_first)
+        # Rows of X that every step loads, so that the shortest block loads all of them. X that stays comes
+        # with the first block, which has steps if any has.
+        steps = np.diff(program.block_first)[: 1 if self.resident else None]
         self.x_part = -(-self.k // max(1, int(steps.min(initial=self.k))))
 
     def functions(self) -> list[func.FuncOp]:
@@ -79,9 +80,9 @@ class IndexedWriter(SpmmWriter):
         self.w = code.builder.insert(tu.BufferOp(self.weights)).buffer
         self.rows = code.builder.insert(tu.BufferOp(self.tables["scatter"])).buffer
         self.w.name_hint, self.rows.name_hint = "w", "rows"
-        if self.resident:
+        if self.resident and not self.knobs.panels_inside:
             code.loop(0, self.panels, "p", lambda panel: self._load_x(panel, panel))
-        elif self.knobs.x_slots == 2:
+        elif self.resident or self.knobs.x_slots == 2:
             self._load_x(0, 0)
         self._fill(0)
         if self.knobs.panels_inside:
@@ -96,15 +97,18 @@ class IndexedWriter(SpmmWriter):
 
         def panel_turn(panel: Index) -> None:
             number = self.code.named("turn", self.code.add(self.code.mul(b, self.panels), panel))
-            if self.resident:
+            if self.resident and self.panels == 1:
                 self._turn(b, panel, number, panel)
+            elif self.resident:
+                following = self.code.named("following", self.code.add(number, 1))
+                self._turn(b, panel, number, panel, (following, self.panels, following, following))
             elif self.knobs.x_slots == 1:
                 self._load_x(panel, 0)
                 self._turn(b, panel, number, 0)
             else:
                 following = self.code.named("following", self.code.add(number, 1))
                 after = self.code.rem(following, self.panels), self.code.rem(following, 2)
-                self._turn(b, panel, number, self.code.rem(number, 2), (following, *after))
+                self._turn(b, panel, number, self.code.rem(number, 2), (following, self.turns, *after))
 
         self.code.loop(0, self.panels, "p", panel_turn)
 
@@ -131,12 +135,12 @@ class IndexedWriter(SpmmWriter):
         panel: Index,
         number: Index,
         x_slot: Index,
-        load: tuple[Index, Index, Index] | None = None,
+        load: tuple[Index, int, Index, Index] | None = None,
     ) -> None:
         """All steps of one block for one panel; `number` counts the turns.
 
-        load: the next turn, its panel of X and the slot for it: a part of it is loaded with every step, so
-        that the weights need not wait for the whole.
+        load: the next turn, how many turns have their panels loaded so, its panel of X and the slot for it: a
+        part of it is loaded with every step, so that the weights need not wait for the whole.
         """
         code, t = self.code, self.tables
         after = code.named("after", code.add(number, 1))
@@ -158,11 +162,9 @@ class IndexedWriter(SpmmWriter):
 
         def step(s: Index) -> None:
             if load is not None:
-                turn_after, panel_after, slot_after = load
+                turn_after, turns, panel_after, slot_after = load
                 part = code.mul(code.sub(s, first), self.x_part)
-                self._when_less(
-                    turn_after, self.turns, lambda: self._load_part(panel_after, slot_after, part)
-                )
+                self._when_less(turn_after, turns, lambda: self._load_part(panel_after, slot_after, part))
             ahead = code.named("ahead", code.add(s, AHEAD))
             self._when_less(
                 fetching, 1, lambda: self._when_less(ahead, end, lambda: self._fetch(ahead, slot_of(ahead)))

@@ -7,6 +7,7 @@ many rows as the accumulators hold twice.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,14 +104,56 @@ def components(metaops: MetaOps, m: int) -> tuple[Int64, Int64]:
 def row_blocks(metaops: MetaOps, m: int, limit: int) -> tuple[list[Int32], Int64] | None:
     """Output rows in blocks of at most `limit` that no meta-op leaves, and the block of each meta-op.
 
-    Rows that no meta-op writes fill the blocks up. None when meta-ops that share rows need more than limit.
+    Blocks have about as many rows, and as many meta-ops, as each other where meta-ops that share rows allow
+    that: while one is stored, the next is computed. Rows that no meta-op writes fill the blocks up. None
+    when meta-ops that share rows need more than limit.
     """
     t = metaops.table
     owner, row, _ = expand(t[:, M0], t[:, M], t[:, M_MAP], metaops.index)
     component, size = components(metaops, m) if len(t) else (np.zeros(0, np.int64), np.zeros(1, np.int64))
     if size.max(initial=0) > limit:
         return None
-    # First fit in the order of size; equal ones in the order of their rows.
+    work = np.bincount(component, minlength=len(size))
+    count = -(-m // limit)
+    block_of = _evenly(size, work, -(-m // count), count)
+    if block_of is None:
+        block_of = _first_fit(size, limit)
+    row_block = np.full(m, -1, np.int64)
+    row_block[row] = block_of[component[owner]]
+    used = np.bincount(row_block[row_block >= 0], minlength=max(count, int(block_of.max(initial=0)) + 1))
+    # Rows without meta-ops go where there are fewest rows.
+    idle = np.flatnonzero(row_block < 0)
+    level = _water_level(used, len(idle))
+    row_block[idle] = np.repeat(np.arange(len(used)), np.maximum(level - used, 0))[: len(idle)]
+    blocks = [np.flatnonzero(row_block == b).astype(np.int32) for b in range(len(used))]
+    return blocks, block_of[component]
+
+
+def _water_level(used: Int64, more: int) -> int:
+    """The least level to which blocks are filled up so that so many more rows find room."""
+    highest = int(used.max(initial=0)) + more
+    return bisect_left(range(highest), more, key=lambda level: int(np.maximum(level - used, 0).sum()))
+
+
+def _evenly(size: Int64, work: Int64, limit: int, count: int) -> Int64 | None:
+    """The block of each component, the largest first, each where meta-ops are fewest; None without room."""
+    rows, load = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    block_of = np.full(len(size), -1, np.int64)
+    for c in np.argsort(-work, kind="stable"):
+        if size[c] == 0:
+            continue
+        cost = np.where(rows + size[c] <= limit, load, np.iinfo(np.int64).max)
+        b = int(cost.argmin())
+        if rows[b] + size[c] > limit:
+            return None
+        rows[b] += size[c]
+        load[b] += work[c]
+        block_of[c] = b
+    return block_of
+
+
+def _first_fit(size: Int64, limit: int) -> Int64:
+    """The block of each component, the largest first, each in the first block with room."""
     room: list[int] = []
     block_of = np.full(len(size), -1, np.int64)
     for c in np.argsort(-size, kind="stable"):
@@ -122,22 +165,13 @@ def row_blocks(metaops: MetaOps, m: int, limit: int) -> tuple[list[Int32], Int64
             fitting = len(room) - 1
         room[fitting] -= int(size[c])
         block_of[c] = fitting
-    row_block = np.full(m, -1, np.int64)
-    row_block[row] = block_of[component[owner]]
-    idle = np.flatnonzero(row_block < 0)
-    for b, free in enumerate(room):
-        row_block[idle[:free]] = b
-        idle = idle[free:]
-    for first in range(0, len(idle), limit):
-        row_block[idle[first : first + limit]] = len(room)
-        room.append(0)
-    blocks = [np.flatnonzero(row_block == b).astype(np.int32) for b in range(len(room))]
-    return blocks, block_of[component]
+    return block_of
 
 
 def _estimate(
     cells: MetaOps,
     blocks: list[Int32],
+    block_first: Int64,
     n: int,
     k: int,
     target: Target,
@@ -154,33 +188,68 @@ def _estimate(
         each = np.maximum(preload, stream)
     else:
         each = preload + stream + (array.rows + array.cols - 2 if array.fill_in_occupancy else 0)
-    compute = float(each.sum()) * n_tiles
     w_rows, index_rows = step_rows(target)
     per_step = data_cycles((w_rows + 2 * index_rows) * target.row_bytes, target)
-    weights = float(len(cells)) * per_step * (1 if knobs.panels_inside else panels)
     panel_bytes = min(n, knobs.panel_tiles * array.cols) * target.element_bytes(target.in_type)
     x_loads = panels if not knobs.panels_inside or knobs.x_slots >= panels else panels * len(blocks)
-    x = float(k) * data_cycles(panel_bytes, target) * x_loads
+    x_load = float(k) * data_cycles(panel_bytes, target)
     m = sum(map(len, blocks))
     y_bytes = min(n, knobs.panel_tiles * array.cols) * target.element_bytes(target.acc_type)
     y_row = data_cycles(y_bytes, target) + dma.gather_overhead * requests(y_bytes, target)
-    store = float(m) * y_row * panels + m * 4 / dma.bytes_per_cycle * panels
     fill = float(m) * n_tiles * array.cols / target.vector.lanes
+
+    # Of each turn: its first step, the loads it waits for, computing, storing.
+    steps = np.diff(block_first)
+    sums = np.concatenate(([0.0], np.cumsum(each)))[block_first]
+    computed = np.diff(sums) * (n_tiles / panels)
+    fetched = (steps * per_step).astype(np.float64)
+    stored = np.array([len(rows) * y_row + len(rows) * 4 / dma.bytes_per_cycle for rows in blocks])
+    if knobs.panels_inside:
+        turn_compute, turn_store = np.repeat(computed, panels), np.repeat(stored, panels)
+        turn_load = np.zeros((len(blocks), panels))
+        turn_load[:, 0] = fetched
+    else:
+        turn_compute, turn_store = np.tile(computed, panels), np.tile(stored, panels)
+        turn_load = np.tile(fetched, (panels, 1))
+    # Panels of X come with the steps of the turn before, or, in a single slot, between turns.
+    first_x, wait = x_load, np.zeros_like(turn_load)
+    turns_x = np.s_[:, :] if knobs.panels_inside else np.s_[:, 0]
+    if knobs.x_slots >= panels and knobs.panels_inside:
+        turn_load[0, : panels - 1] += x_load
+    elif knobs.x_slots >= panels:
+        first_x = x_load * panels
+    elif knobs.x_slots == 1:
+        wait[turns_x] += x_load + dma.latency
+        wait[0, 0] = 0
+    else:
+        turn_load[turns_x] += x_load
+    slot_fill = knobs.block_rows * knobs.panel_tiles * array.cols / target.vector.lanes
+    phases = _through(turn_compute, turn_load.ravel(), wait.ravel(), turn_store, slot_fill)
+
+    compute = float(each.sum()) * n_tiles
+    weights = float(fetched.sum()) * (1 if knobs.panels_inside else panels)
     issue = (
         2.0 * len(cells) * n_tiles + len(cells) * (1 if knobs.panels_inside else panels)
     ) * target.queues.issue_gap
-    # With one slot, a panel of X can only be loaded when the one before is done with.
-    waits = x * (1 - 1 / x_loads) if knobs.x_slots == 1 and panels > 1 else 0.0
-    ramp = (
-        waits
-        + 2 * dma.latency
-        + x / x_loads
-        + len(blocks[0]) * y_row
-        + len(blocks[0])
-        + array.rows
-        + array.cols
-    )
-    return Estimate(compute, weights + x, store, fill, issue, ramp)
+    ramp = 2 * dma.latency + first_x + array.rows + array.cols
+    return Estimate(compute, weights + x_load * x_loads, float(turn_store.sum()), fill, issue, ramp, phases)
+
+
+def _through(
+    compute: NDArray[np.float64],
+    load: NDArray[np.float64],
+    wait: NDArray[np.float64],
+    store: NDArray[np.float64],
+    fill: float,
+) -> float:
+    """Cycles until all turns are stored: of two slots of accumulators one is computed, the other stored."""
+    computed = stored = before = 0.0
+    busy = np.maximum(compute, load) + wait
+    for work, out in zip(busy.tolist(), store.tolist(), strict=True):
+        # Its slot is stored, and filled with zeros.
+        computed = max(computed, before + fill) + work
+        before, stored = stored, max(stored, computed) + out
+    return stored
 
 
 def best_indexed_plan(metaops: MetaOps, pattern_k: int, m: int, n: int, target: Target) -> IndexedPlan:
@@ -217,7 +286,7 @@ def best_indexed_plan(metaops: MetaOps, pattern_k: int, m: int, n: int, target: 
                     continue
                 height = max(map(len, blocks), default=1)
                 knobs = IndexedKnobs(panel_tiles, height, inside, need, x_slots)
-                estimate = _estimate(ordered, blocks, n, pattern_k, target, knobs)
+                estimate = _estimate(ordered, blocks, block_first, n, pattern_k, target, knobs)
                 if best is None or estimate.score < best.estimate.score:
                     best = IndexedPlan(ordered, blocks, block_first, knobs, estimate)
     if best is None:
