@@ -1,11 +1,16 @@
 /* Calls cut to parts, and a pool of threads that wait for them. */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-enum { MOST = 256 };
+enum {
+    MOST = 256,
+    /* Looks at what is waited for before a thread sleeps, some 50 microseconds: to be woken takes as long. */
+    SPINS = 2000
+};
 
 /* One call at a time uses the pool; another that comes meanwhile runs on its own thread alone. */
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER;
@@ -16,9 +21,18 @@ static struct {
     pid_t owner; /* a process that was forked has none of its parent's threads */
     sc_task *task;
     const void *context;
-    int count, next, left, failed;
-    unsigned round;
+    int count, next, failed;
+    atomic_int left;
+    atomic_uint round; /* of calls */
 } pool;
+
+static inline void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 /* Takes indices until none is left; called and left with the lock held. */
 static void work(void) {
@@ -36,10 +50,13 @@ static void work(void) {
 
 static void *serve(void *unused) {
     (void)unused;
-    pthread_mutex_lock(&lock);
-    for (;;) {
+    for (unsigned seen = 0;;) {
+        for (int i = 0; i < SPINS && atomic_load_explicit(&pool.round, memory_order_relaxed) == seen; i++) relax();
+        pthread_mutex_lock(&lock);
+        while (pool.round == seen) pthread_cond_wait(&wake, &lock);
+        seen = pool.round;
         work();
-        pthread_cond_wait(&wake, &lock);
+        pthread_mutex_unlock(&lock);
     }
     return NULL;
 }
@@ -67,10 +84,15 @@ int sc_parallel(sc_task *task, const void *context, int count) {
     grow(sc_min((size_t)count - 1, MOST));
     pool.task = task;
     pool.context = context;
-    pool.count = pool.left = count;
+    pool.count = count;
+    pool.left = count;
     pool.next = pool.failed = 0;
+    pool.round++;
     pthread_cond_broadcast(&wake);
     work();
+    pthread_mutex_unlock(&lock);
+    for (int i = 0; i < SPINS && atomic_load_explicit(&pool.left, memory_order_relaxed) > 0; i++) relax();
+    pthread_mutex_lock(&lock);
     while (pool.left > 0) pthread_cond_wait(&done, &lock);
     failed = pool.failed;
     pthread_mutex_unlock(&lock);
