@@ -179,8 +179,10 @@ def work_of(metaops: MetaOps, bands: Bands, tiles: Tiles, n: int, target: Target
         move = moved / target.move.bytes_per_cycle + latency
 
     panel_bytes = min(n, knobs.panel_tiles * array.cols) * target.element_bytes(target.in_type)
-    distinct = tiles.distinct
-    again = max(0.0, 1 - knobs.x_slots / max(distinct, 1))
+    distinct, reused = tiles.distinct, tiles.reused
+    # Tiles that are used once give way first: only those under way take the place of others.
+    once = min(distinct - reused, knobs.ring * knobs.step_tiles)
+    again = max(0.0, 1 - (knobs.x_slots - once) / max(reused, 1))
     gathered = bool((metaops.table[:, K_MAP] >= 0).any())
     overhead = dma.gather_overhead if gathered else dma.row_overhead
     x_row = data_cycles(panel_bytes, target) + overhead * requests(panel_bytes, target)

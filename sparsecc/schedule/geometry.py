@@ -200,20 +200,32 @@ class Tiles:
         return self.source * (int(self.rows.max(initial=0)) + 1) + self.rows
 
     @cached_property
-    def first_use(self) -> NDArray[np.bool_]:
-        """Whether no use before is of the same tile; of those with one first row, all short ones are one."""
+    def _first_and_last(self) -> tuple[Int64, Int64]:
+        """First and last use of the tile of each use; of those with one first row, all short ones are one."""
         listed, short = self.source >= LISTED, self.rows < self.rows.max(initial=0)
         number = 4 * np.where(listed, self.source - LISTED, self.source) + 2 * listed + short
         use = np.arange(len(number))
-        first = np.zeros(int(number.max(initial=-1)) + 1, np.int64)
-        # Of equal numbers the assignment that is last stands: the first use.
+        first, last = np.zeros((2, int(number.max(initial=-1)) + 1), np.int64)
+        # Of equal numbers the assignment that is last stands.
         first[number[::-1]] = use[::-1]
-        return first[number] == use
+        last[number] = use
+        return first[number], last[number]
 
-    @property
+    @cached_property
+    def first_use(self) -> NDArray[np.bool_]:
+        """Whether no use before is of the same tile."""
+        return self._first_and_last[0] == np.arange(len(self.band))
+
+    @cached_property
     def distinct(self) -> int:
         """Tiles of X that differ."""
         return int(np.count_nonzero(self.first_use))
+
+    @cached_property
+    def reused(self) -> int:
+        """Tiles of X that are used more than once."""
+        first, last = self._first_and_last
+        return int(np.count_nonzero(self.first_use & (first != last)))
 
 
 def cut_to_tiles(metaops: MetaOps, bands: Bands, tile: int) -> Tiles:
