@@ -111,7 +111,12 @@ class CpuArtifact(Artifact):
         return self.measured(1)
 
     def measured(self, threads: int) -> CpuReport:
-        """The report of runs in so many threads; the dense plan's time is only taken for one."""
+        """The report of runs in so many threads; the dense plan's time is only taken for one.
+
+        Raises UserError for fewer than one, and where the target does not run on this machine.
+        """
+        if threads < 1:
+            raise UserError(f"threads is {threads}; needed at least 1", exit_code=2)
         native, (m, n, k) = self.native, self.operator.shape
         x, y = aligned((k, n)), aligned((m, n))
         x[:] = self.check.inputs["x"]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sparsecc.driver import convert, noise_cli, pictures_cli
+from sparsecc.driver import convert, native_cli, noise_cli, pictures_cli
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--fail-if-slower-than-dense", action="store_true", help="exit status 3 when the dense plan is faster"
     )
+    native_cli.add_threads(run)
     run.add_argument("--trace", metavar="FILE.json", help="write a Chrome trace of all instructions")
     noise_cli.add_noise(run)
     pictures_cli.add_plot(run)
@@ -217,7 +218,7 @@ def _run(arguments: argparse.Namespace) -> int:
     noise = noise_cli.check(arguments)
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress, x)
-        report = artifact.report
+        report = native_cli.report_of(artifact, arguments)
         noisy = noise_cli.runs(arguments, artifact, noise) if noise else None
         if arguments.output or arguments.trace:
             artifact.rerun(arguments.output, arguments.trace)
@@ -229,8 +230,8 @@ def _run(arguments: argparse.Namespace) -> int:
             _console().print(noise_cli.table(noisy))
     if arguments.fail_if_slower_than_dense and (report.speedup or 1.0) < 1.0:
         raise UserError(
-            f"{report.name}: the {report.plan} plan takes {report.cycles} cycles, the dense one "
-            f"{report.dense_cycles}; take --plan auto, which never does",
+            f"{report.name}: the {report.plan} plan takes {native_cli.slower(report)}; take --plan auto, "
+            "which never does",
             exit_code=3,
         )
     return 0

@@ -55,8 +55,13 @@ def write(arguments: argparse.Namespace, artifact: Artifact) -> None:
 
         plot(artifact, arguments.plot)
     if getattr(arguments, "html", None):
+        from sparsecc.cpu_compiler import CpuArtifact
         from sparsecc.html_report import report_page
 
+        if isinstance(artifact, CpuArtifact):
+            raise UserError(
+                f"--html: target {artifact.target.name} is a CPU, of which there are no pages; use --json", 2
+            )
         _write_page(arguments.html, report_page([artifact]))
 
 

@@ -298,6 +298,7 @@ def test_what_a_cpu_does_not_do_is_refused(tmp_path: Path, capsys: pytest.Captur
         (["--plan", "window"], "on a CPU it is one of auto, line, csr, vector, dense"),
         (["--dtype", "i8"], "has no input type 'i8'; it has f32"),
         (["--trace", str(tmp_path / "t.json")], "has no trace"),
+        (["--html", str(tmp_path / "t.html")], "of which there are no pages"),
     ):
         assert main(["run", str(tmp_path / "w.npy"), "--target", name, *arguments]) == 2
         assert says in capsys.readouterr().err
@@ -320,6 +321,11 @@ def test_the_command_line_runs_and_tells(tmp_path: Path, capsys: pytest.CaptureF
     assert report["speedup"] > 0
     assert report["peak_fraction"] < 1.5
     assert close(np.load(tmp_path / "y.npy"), w, x)
+    assert main([*command[:-1], "--threads", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["threads"] == 2
+    assert main([*command, "--threads", "0"]) == 2
+    assert main([*command, "--target", "gemmini16", "--dtype", "i8", "--threads", "2", "--n", "20"]) == 2
+    assert "gemmini16 is no CPU" in capsys.readouterr().err
 
 
 def built(folder: Path, *arguments: str) -> None:
