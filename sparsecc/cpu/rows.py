@@ -20,6 +20,10 @@ from sparsecc.cpu.plan import Indices, block_count
 from sparsecc.importers.matrix import Csr
 from sparsecc.toolchain import RUNTIME
 
+# Orders found last: one matrix is asked for when variants are listed, when they are timed, and when one is built.
+RECENT = 4
+_recent: dict[str, Indices] = {}
+
 SOURCE = RUNTIME / "cpu_plan" / "cluster.c"
 
 
@@ -66,6 +70,15 @@ def clustered(w: Csr, height: int, width: int) -> Indices:
     The greedy one begins each group with the longest row left, and takes the row with the most columns that
     the group uses already and the fewest that it does not.
     """
+    key = digest(w.shape, w.indptr.tobytes(), w.indices.tobytes(), height, width)
+    if key not in _recent:
+        while len(_recent) >= RECENT:
+            _recent.pop(next(iter(_recent)))
+        _recent[key] = _clustered(w, height, width)
+    return _recent[key]
+
+
+def _clustered(w: Csr, height: int, width: int) -> Indices:
     m, k = w.shape
     row, column = np.repeat(np.arange(m), np.diff(w.indptr)), w.indices.astype(np.int64)
     block = column // width
