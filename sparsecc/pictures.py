@@ -61,12 +61,26 @@ def check_plot(path: str) -> None:
 def plot(artifact: Artifact, path: str) -> None:
     """Draw a compiled operator to a .png, .svg or .pdf file. Raises UserError."""
     check_plot(path)
-    tiles = tile_map(artifact)
+    from sparsecc.target.crossbar import CrossbarTarget
+
     try:
         with _settings():
-            _save(draw(tiles, artifact.title, artifact.reason), path)
+            if isinstance(artifact.target, CrossbarTarget):
+                figure = _draw_crossbar(artifact)
+            else:
+                figure = draw(tile_map(artifact), artifact.title, artifact.reason)
+            _save(figure, path)
     except OSError as e:
         raise UserError(f"{path}: cannot be written: {e.strerror}; name another file") from e
+
+
+def _draw_crossbar(artifact: Artifact) -> Any:
+    from sparsecc import crossbar_pictures
+    from sparsecc.crossbar_compiler import CrossbarArtifact
+
+    assert isinstance(artifact, CrossbarArtifact), "crossbars are compiled to artifacts of their own"
+    picture = crossbar_pictures.CrossbarPicture.of(artifact)
+    return crossbar_pictures.draw(picture, artifact.title, artifact.reason)
 
 
 def draw(tiles: TileMap, title: str, reason: str) -> Any:

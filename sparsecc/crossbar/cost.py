@@ -23,9 +23,6 @@ from sparsecc.crossbar.adc import bits_needed
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.target.crossbar import CrossbarTarget
 
-# Rows of X are gathered, not all loaded, where no more than this share of them is used.
-GATHERED_SHARE = 0.5
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -41,6 +38,16 @@ class Cost:
     program_energy_pj: float
     cells: int
     """Cells that are programmed."""
+
+
+def gathers(used: int, k: int, n: int, target: CrossbarTarget) -> bool:
+    """Whether the used rows of X [k, n] are loaded by index: where all would take longer, or do not fit."""
+    if k > target.spad_rows:
+        return True
+    dma = target.dma
+    row = ceil(n / dma.bytes_per_cycle)
+    by_index = used * (row + dma.gather_overhead) + ceil(4 * used / dma.bytes_per_cycle)
+    return by_index < k * (row + dma.row_overhead)
 
 
 def adc_bits(tile: Tile, target: CrossbarTarget) -> int:
@@ -129,10 +136,12 @@ def cost(tiles: Sequence[Tile], target: CrossbarTarget, space: tuple[int, int, i
     mvm = sum(busy_cycles(part, target, n) for part in rounds.values())
     width = target.dma.bytes_per_cycle
     used = len(np.unique(np.concatenate([t.inputs for t in tiles]))) if tiles else 0
-    gathered = used <= GATHERED_SHARE * k
+    gathered = gathers(used, k, n, target)
     loaded = used if gathered else k
     row = ceil(n / width) + (target.dma.gather_overhead if gathered else target.dma.row_overhead)
     transfer = loaded * row + m * (ceil(4 * n / width) + target.dma.row_overhead) + 2 * target.dma.latency
+    if gathered:
+        transfer += ceil(4 * used / width)
     off_chip = loaded * n + 4 * m * n + (4 * loaded if gathered else 0)
     on_chip = loaded * n * e.spad_pj_per_byte + 4 * m * n * e.acc_pj_per_byte
     own = [t for t in tiles if t.image < 0]

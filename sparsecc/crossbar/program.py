@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.crossbar.cost import GATHERED_SHARE
+from sparsecc.crossbar.cost import gathers
 from sparsecc.crossbar.place import waves
 from sparsecc.crossbar.tiles import ARRAY, Int8, Int32, Tile, Tiles
 from sparsecc.errors import UserError
@@ -106,7 +106,7 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
     when = waves(tiles, arrays)
     order = np.argsort(when, kind="stable")
     used = np.unique(np.concatenate([t.inputs for t in tiles])) if len(tiles) else np.zeros(0, np.int32)
-    gather = used.astype(np.int32) if len(used) <= GATHERED_SHARE * k else np.zeros(0, np.int32)
+    gather = used.astype(np.int32) if gathers(len(used), k, n, target) else np.zeros(0, np.int32)
     row_of = np.zeros(k, np.int32)
     row_of[gather if len(gather) else np.arange(k)] = np.arange(len(gather) or k)
     lists = _Lists([], {})

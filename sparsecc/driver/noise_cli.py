@@ -30,8 +30,8 @@ def add_noise(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--faults", metavar="RATE",
-        help="crossbars: share of devices that are stuck, half at the lowest and half at the highest level, or "
-        "low=RATE,high=RATE",
+        help="crossbars: share of devices that are stuck, half at the lowest and half at the highest level, "
+        "or low=RATE,high=RATE",
     )  # fmt: skip
     command.add_argument(
         "--seeds", type=int, metavar="S", help=f"runs with noise or faults, from --seed on (default: {SEEDS})"
@@ -58,8 +58,8 @@ def noise_of(noise: str | None, faults: str | None) -> Noise:
     result = Noise(**found)
     if result.stuck_low + result.stuck_high > 1:
         raise UserError(
-            f"--faults: low and high are {result.stuck_low:g} and {result.stuck_high:g}, together more than all "
-            "devices; needed: a sum of at most 1",
+            f"--faults: low and high are {result.stuck_low:g} and {result.stuck_high:g}, together more than "
+            "all devices; needed: a sum of at most 1",
             exit_code=2,
         )
     return result
@@ -72,7 +72,8 @@ def _values(option: str, text: str, fields: dict[str, str]) -> dict[str, float]:
         key, equals, number = (piece.strip() for piece in part.partition("="))
         if key not in fields or not equals:
             raise UserError(
-                f"{option}: found {part.strip()!r}; needed: KEY=NUMBER with KEY one of {', '.join(fields)}", exit_code=2
+                f"{option}: found {part.strip()!r}; needed: KEY=NUMBER with KEY one of {', '.join(fields)}",
+                exit_code=2,
             )
         if fields[key] in found:
             raise UserError(f"{option}: {key} is given twice; give it once", exit_code=2)
@@ -106,8 +107,8 @@ def check(arguments: argparse.Namespace) -> Noise | None:
     if not isinstance(load_target(arguments.target), CrossbarTarget):
         option = "--noise" if arguments.noise is not None else "--faults"
         raise UserError(
-            f"{option}: target {arguments.target} has no crossbars, whose devices are what varies; name one of "
-            "family 'crossbar', such as isaac128",
+            f"{option}: target {arguments.target} has no crossbars, whose devices are what varies; name one "
+            "of family 'crossbar', such as isaac128",
             exit_code=2,
         )
     return noise
@@ -153,7 +154,11 @@ def table(found: NoisyRuns) -> Table:
         shown.add_column(name, justify="right")
     for run in found.runs:
         shown.add_row(
-            str(run.seed), f"{100 * run.relative_error:.3g} %", f"{run.max_error:g}", str(run.wrong), str(run.clipped)
+            str(run.seed),
+            f"{100 * run.relative_error:.3g} %",
+            f"{run.max_error:g}",
+            str(run.wrong),
+            str(run.clipped),
         )
     shown.add_section()
     shown.add_row("mean", f"{100 * found.mean:.3g} %", "", "", "")

@@ -1,0 +1,372 @@
+"""What zeros are worth on memristor crossbars: arrays, cycles and energy by pass, as a table and JSON.
+
+Run: python bench/crossbar.py [--target T] [--n N] [--effort E] [--data FOLDER] [--quick] [--sme] [FILE ...]
+
+Each matrix is mapped as a whole grid (dense), without the arrays of zeros, with each pass alone and with all
+together. Energy and cycles of an inference are those of the cost model, except for the whole compilation and
+the dense mapping ("sparse", "dense"), which run on the simulator with every value checked. The goals: never
+above the dense mapping on anything; 2 times below on magnitude-pruned DLMC layers of 90 % zeros; 5 times on
+Lyra's gru_layer. Where a goal is missed, `floor` says what forbids it.
+
+--sme: arrays of 1-bit cells with slices dropped and squeezed out (SME, ICCD 2021) against the plain mapping
+to 2-bit cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from crossbar_floor import densest_tiles, least_energy
+from measure import DATA, machine, versions
+from rich.console import Console
+from rich.table import Table
+
+import sparsecc
+from sparsecc.cover.laws import Pattern
+from sparsecc.crossbar.assign import blocks_of, pack
+from sparsecc.crossbar.choose import (
+    array_count,
+    covers,
+    dense_blocks,
+    dense_tiles,
+    exact,
+    fitted,
+    spread,
+)
+from sparsecc.crossbar.cost import Cost, cost, tile_energy
+from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.share import shared
+from sparsecc.crossbar.slices import sliced, without_empty
+from sparsecc.crossbar.squeeze import squeezed
+from sparsecc.crossbar.tiles import Tile
+from sparsecc.crossbar_compiler import CrossbarArtifact
+from sparsecc.crossbar_report import CrossbarReport
+from sparsecc.operator import operator_of
+from sparsecc.passes.xbar_share_blocks import OFTEN
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.load import load_target
+
+FOLDERS = ("lyra", "alexnet", "lenet")
+QUICK = ("tf_mag90_dec1_cross_k", "proj", "lenet300100_ip1")
+# How many times less energy than the dense mapping.
+GOALS = {"tf_mag90": 2.0, "rn_mag90": 2.0, "gru_layer": 5.0}
+
+
+def files(folder: Path) -> list[Path]:
+    """DLMC layers of 90 % zeros and all layers of the networks with values."""
+    found = sorted((folder / "matrices" / "dlmc").glob("*90*"))
+    for name in FOLDERS:
+        found += sorted((folder / "matrices" / name).iterdir())
+    return found
+
+
+def goal_of(name: str) -> float:
+    """How many times less energy than dense is asked for; nothing may take more."""
+    return next((goal for start, goal in GOALS.items() if name.startswith(start)), 1.0)
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """One matrix on one target: tiles by pass, and their costs."""
+
+    pattern: Pattern
+    data: np.ndarray[Any, Any]
+    n: int
+    target: CrossbarTarget
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.target.array.rows, self.target.array.cols
+
+    @property
+    def encoding(self) -> Encoding:
+        return Encoding.of(self.target)
+
+    def grid(self) -> list[Tile]:
+        """All slices of the whole grid."""
+        return sliced(dense_blocks(self.pattern, self.data, self.n, self.shape), self.encoding)
+
+    def cost(self, tiles: Sequence[Tile]) -> Cost:
+        """What tiles cost in their places."""
+        space = self.pattern.m, self.n, self.pattern.k
+        placed = spread(tiles, self.target, self.shape, space)
+        return cost(placed, self.target, space, array_count(self.target, self.shape))
+
+    def dense(self) -> Cost:
+        return self.cost(dense_tiles(self.pattern, self.data, self.n, self.target, self.shape))
+
+    def without_zero_arrays(self) -> Cost:
+        return self.cost(exact([t for t in self.grid() if t.values.any()], self.target))
+
+    def compaction(self) -> Cost:
+        """The best cover, cut and packed, at the target's bits; none where dense is better."""
+        found = [self.dense()]
+        for _, cover in covers(self.pattern, self.n, self.target, 0, 0):
+            blocks = blocks_of(cover, self.pattern, self.data, self.shape)
+            for chosen in (blocks, pack(blocks, self.shape, self.pattern.k, self.pattern.m)):
+                found.append(self.cost(exact(sliced(chosen, self.encoding), self.target)))
+        return _best(found)
+
+    def drop_empty_slices(self) -> Cost:
+        return self.cost(exact(without_empty(self.grid()), self.target))
+
+    def squeeze_out(self) -> Cost:
+        """Alone it keeps the target's bits, so that is what it is judged by."""
+
+        def better(before: Sequence[Tile], after: Sequence[Tile]) -> bool:
+            old, new = (
+                sum(tile_energy(t, self.target) for t in exact(some, self.target)) for some in (before, after)
+            )
+            return new < old
+
+        tiles = squeezed(self.grid(), self.encoding, self.shape[0], better).tiles
+        return _best([self.dense(), self.cost(exact(tiles, self.target))])
+
+    def share_blocks(self) -> Cost:
+        """Equal tiles once, as often as costs no cycles."""
+        tiles = exact(self.grid(), self.target)
+        found = [self.cost(tiles)]
+        found += [self.cost(shared(tiles, self.target.level_max, times)) for times in OFTEN]
+        return min(found, key=lambda c: (c.cycles > found[0].cycles, c.arrays))
+
+    def fit_adc(self) -> Cost:
+        return self.cost(fitted(self.grid(), self.target))
+
+
+def _best(found: Sequence[Cost]) -> Cost:
+    """Least energy of those that take no more cycles than the first."""
+    return min(found, key=lambda c: (c.cycles > found[0].cycles, c.energy_pj))
+
+
+ALONE: dict[str, Callable[[Mapper], Cost]] = {
+    "dense mapping": Mapper.dense,
+    "zero arrays dropped": Mapper.without_zero_arrays,
+    "compaction": Mapper.compaction,
+    "drop-empty-slices": Mapper.drop_empty_slices,
+    "squeeze-out": Mapper.squeeze_out,
+    "share-blocks": Mapper.share_blocks,
+    "fit-adc": Mapper.fit_adc,
+}
+
+
+def measured(path: Path, name: str, n: int, effort: int) -> dict[str, Any]:
+    """One matrix on one target."""
+    artifact = sparsecc.compile(path, target=name, n=n, effort=effort)
+    report = artifact.report
+    assert isinstance(artifact, CrossbarArtifact)
+    assert isinstance(report, CrossbarReport)
+    weight = artifact.spmm.weight
+    mapper = Mapper(weight.pattern, weight.data, n, artifact.target)
+    energy, dense = report.energy_pj, report.dense_energy_pj
+    assert energy is not None
+    assert dense is not None
+    ratio, goal = dense / energy if energy else float("inf"), goal_of(path.name)
+    row: dict[str, Any] = {
+        "matrix": path.name.partition(".smtx")[0].partition(".mtx")[0].partition(".npz")[0],
+        "target": name,
+        "shape": list(report.shape),
+        "density": round(report.density, 4),
+        "alone": {},
+        "sparse": {
+            "plan": report.plan,
+            "arrays": report.arrays,
+            "cycles": report.cycles,
+            "energy_pj": energy,
+            "adc_bits": report.adc_bits,
+            "program_energy_pj": report.program_energy_pj,
+        },
+        "dense": {"arrays": report.arrays_dense, "cycles": report.dense_cycles, "energy_pj": dense},
+        "exact": bool(report.exact) and not report.adc_clipped,
+        "ratio": ratio,
+        "goal": goal,
+        "met": ratio >= goal,
+    }
+    for what, of in ALONE.items():
+        found = of(mapper)
+        row["alone"][what] = {
+            "arrays": found.arrays, "cycles": found.cycles, "energy_pj": found.energy_pj,
+        }  # fmt: skip
+    if not row["met"]:
+        row["floor"] = floor(mapper)
+    return row
+
+
+def floor(mapper: Mapper) -> dict[str, Any]:
+    """The most any mapping could win, see crossbar_floor; ratios to the dense mapping."""
+    dense = mapper.dense()
+    matrix = np.zeros((mapper.pattern.m, mapper.pattern.k), np.int8)
+    matrix[mapper.pattern.row_of(), mapper.pattern.indices] = mapper.data
+    proven = least_energy(matrix, mapper.target, mapper.n)
+    densest = densest_tiles(matrix, mapper.target)
+    searched = least_energy(matrix, mapper.target, mapper.n, densest)
+    return {
+        "proven": dense.energy_pj / proven,
+        "searched": dense.energy_pj / searched,
+        "free_converters": dense.energy_pj / _without_converters(mapper, dense),
+    }
+
+
+def _without_converters(mapper: Mapper, dense: Cost) -> float:
+    """The dense mapping's energy where conversions take none: what no choice of their bits can go below."""
+    e = mapper.target.energy
+    free = replace(mapper.target, energy=replace(e, adc_pj=0.0, adc_pj_per_bit=0.0))
+    return replace(mapper, target=free).dense().energy_pj
+
+
+def sme(path: Path) -> dict[str, Any]:
+    """Arrays of one matrix: plain 2-bit cells, and 1-bit cells with slices dropped and squeezed out."""
+    chip = cast(CrossbarTarget, load_target("sme128"))
+    operator = operator_of(str(path), 1, chip, None, 0, None)
+    weight = operator.weight
+    pattern = Pattern(*weight.shape, weight.indptr.astype(np.int64), weight.indices)
+    plain = replace(chip, name="plain", array=replace(chip.array, cell_bits=2))
+    mapper, wide = (Mapper(pattern, weight.data, 1, t) for t in (chip, plain))
+    kept = without_empty(mapper.grid())
+    exactly, lossy = (
+        squeezed(kept, mapper.encoding, mapper.shape[0], _always, loses) for loses in (False, True)
+    )
+    found: dict[str, Any] = {
+        "matrix": path.name.partition(".smtx")[0].partition(".mtx")[0].partition(".npz")[0],
+        "shape": list(weight.shape),
+        "density": weight.nnz / (weight.shape[0] * weight.shape[1]),
+        "plain_2bit": len(wide.grid()),
+        "plain_1bit": len(mapper.grid()),
+        "slices_dropped": len(kept),
+        "squeezed": len(exactly.tiles),
+        "squeezed_lossy": len(lossy.tiles),
+        "weights_changed": lossy.lost,
+    }
+    compact: list[list[Tile]] = []
+    for _, cover in covers(pattern, 1, chip, 0, 0):
+        blocks = blocks_of(cover, pattern, weight.data, mapper.shape)
+        packed = pack(blocks, mapper.shape, pattern.k, pattern.m)
+        tiles = without_empty(sliced(packed, mapper.encoding))
+        compact.append(squeezed(tiles, mapper.encoding, mapper.shape[0], _always).tiles)
+    found["compacted"] = min(map(len, compact), default=0)
+    found["adc_bits"] = max((t.adc_bits for t in fitted(exactly.tiles, chip)), default=0)
+    return found
+
+
+def _always(before: Sequence[Tile], after: Sequence[Tile]) -> bool:
+    return True
+
+
+def table(rows: Sequence[dict[str, Any]], what: str, title: str) -> Table:
+    """One line for each matrix: a figure of each way to map it."""
+    shown = Table(title=title, title_justify="left")
+    for name in ("matrix", "zeros", *ALONE, "all, simulated", "ratio"):
+        shown.add_column(name, justify="left" if name == "matrix" else "right")
+    for row in rows:
+        base = row["alone"]["dense mapping"][what]
+        figures = [row["alone"][name][what] for name in ALONE]
+        cells = [f"{v}" if what == "arrays" else f"{base / v:.2f} x" if v else "-" for v in figures]
+        if what != "arrays":
+            cells[0] = f"{base:.4g}"
+        mine, dense = row["sparse"][what], row["dense"][what]
+        cells += [f"{mine:.4g}" if what != "arrays" else f"{mine}", f"{dense / mine:.2f} x" if mine else "-"]
+        shown.add_row(row["matrix"], f"{100 * (1 - row['density']):.1f} %", *cells)
+    return shown
+
+
+def sme_table(rows: Sequence[dict[str, Any]]) -> Table:
+    shown = Table(title="Arrays of 128 x 128 on sme128 against plain 2-bit cells", title_justify="left")
+    names = ("plain_2bit", "plain_1bit", "slices_dropped", "squeezed", "squeezed_lossy", "compacted")
+    for name in ("matrix", "zeros", *names, "fewer than plain"):
+        shown.add_column(name, justify="left" if name == "matrix" else "right")
+    for row in rows:
+        best = min(row["squeezed"], row["compacted"])
+        ratio = f"{row['plain_2bit'] / best:.2f} x" if best else "-"
+        shown.add_row(
+            row["matrix"], f"{100 * (1 - row['density']):.1f} %", *(str(row[name]) for name in names), ratio
+        )
+    return shown
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Whether the goals are met."""
+    return {
+        "exact": all(row["exact"] for row in rows),
+        "above_dense": [
+            f"{row['matrix']} on {row['target']}"
+            for row in rows
+            if row["sparse"]["energy_pj"] > row["dense"]["energy_pj"]
+            or row["sparse"]["cycles"] > row["dense"]["cycles"]
+        ],
+        "missed": [
+            {"matrix": row["matrix"], "target": row["target"], "ratio": row["ratio"], "goal": row["goal"],
+             "floor": row["floor"]}
+            for row in rows
+            if not row["met"]
+        ],
+    }  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the tables (to stderr) and JSON (to stdout); returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="these matrices only")
+    parser.add_argument(
+        "--target", action="append", metavar="T", help="isaac128 if left out; may be repeated"
+    )
+    parser.add_argument("--n", type=int, default=16, help="vectors of an inference (default: 16)")
+    parser.add_argument("--effort", type=int, default=1, choices=range(4))
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of matrices (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="three small matrices only")
+    parser.add_argument("--sme", action="store_true", help="count arrays of sme128 against plain 2-bit cells")
+    arguments = parser.parse_args(argv)
+    paths = arguments.files or files(arguments.data)
+    if arguments.quick:
+        paths = [p for p in paths if p.name.startswith(QUICK)]
+    if not paths:
+        print(f"error: no matrices under {arguments.data}; name their folder with --data", file=sys.stderr)
+        return 1
+    console = Console(stderr=True, width=200, highlight=False)
+    told: dict[str, Any] = {"machine": machine(), "versions": versions()}
+    if arguments.sme:
+        rows: list[dict[str, Any]] = []
+        for i, path in enumerate(paths):
+            console.print(f"{i + 1} of {len(paths)}: {path.name}")
+            rows.append(sme(path))
+        console.print(sme_table(rows))
+        print(json.dumps({**told, "rows": rows}, indent=2))
+        return 0
+    rows = []
+    targets: list[str] = arguments.target or ["isaac128"]
+    for target in targets:
+        mine: list[dict[str, Any]] = []
+        for i, path in enumerate(paths):
+            console.print(f"{target}, {i + 1} of {len(paths)}: {path.name}", end=" ")
+            mine.append(measured(path, target, arguments.n, arguments.effort))
+            console.print(f"{mine[-1]['ratio']:.2f} x less energy")
+        console.print(
+            table(mine, "energy_pj", f"{target}: energy per inference, pJ; of the passes, times less")
+        )
+        console.print(table(mine, "cycles", f"{target}: cycles per inference; of the passes, times fewer"))
+        console.print(table(mine, "arrays", f"{target}: arrays"))
+        rows += mine
+    found = summary(rows)
+    for miss in found["missed"]:
+        most = miss["floor"]
+        console.print(
+            f"missed: {miss['matrix']} on {miss['target']}: {miss['ratio']:.2f} x of {miss['goal']:g} x; "
+            f"no mapping to arrays is above {most['proven']:.2f} x; with arrays as full as the fullest that "
+            f"a search finds, {most['searched']:.2f} x; with converters that take nothing, "
+            f"{most['free_converters']:.2f} x"
+        )
+    print(
+        json.dumps(
+            {**told, "n": arguments.n, "effort": arguments.effort, "rows": rows, "summary": found}, indent=2
+        )
+    )
+    return 0 if found["exact"] and not found["above_dense"] else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
