@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparsecc.cover.laws import fill
+from sparsecc.crossbar.bound import energy_bound
 from sparsecc.crossbar.choose import array_count, dense_arrays
 from sparsecc.crossbar.cost import cost
 from sparsecc.patterns import recognise
@@ -38,6 +39,8 @@ class CrossbarReport(Report):
     """Tiles whose sums even the target's converters may clip."""
     lost: int
     """Weights that changed by their lowest bit: only where a lossy pass was asked for."""
+    energy_bound_pj: float | None
+    """No exact mapping takes less for an inference; None after lossy passes."""
     adc_conversions: int | None
     adc_conversions_dense: int | None
     adc_clipped: int | None
@@ -128,6 +131,7 @@ class CrossbarReport(Report):
             adc_bits={b: bits.count(b) for b in sorted(set(bits))},
             may_clip=artifact.may_clip,
             lost=placed.lost_weights,
+            energy_bound_pj=_energy_bound(artifact),
             adc_conversions=found["adc_conversions"] if found else None,
             adc_conversions_dense=other["adc_conversions"] if other else None,
             adc_clipped=found["adc_clipped"] if found else None,
@@ -174,6 +178,7 @@ class CrossbarReport(Report):
             ("cycles, dense plan", str(self.dense_cycles)),
             ("speed-up over dense", f"{self.speedup:.2f} x" if self.speedup else "no cycle is left"),
             ("energy", f"{si(self.energy_pj)}J (dense {si(self.dense_energy_pj)}J, {ratio:.2f} x)"),
+            *self._energy_bound_row(),
             ("ADC conversions", f"{self.adc_conversions} (dense {self.adc_conversions_dense})"),
             ("off-chip traffic", f"{self.dram_bytes} bytes"),
             (
@@ -193,6 +198,15 @@ class CrossbarReport(Report):
             rows.append(("check", f"{verdict}; largest error {self.max_error:g}"))
         rows += [("warning", f"{count} x {name}") for name, count in (self.warnings or {}).items() if count]
         return rows
+
+    def _energy_bound_row(self) -> list[tuple[str, str]]:
+        """How much is left at most, and how far below the dense mapping any other can be at most."""
+        bound, energy, dense = self.energy_bound_pj, self.energy_pj, self.dense_energy_pj
+        if not (bound and energy and dense):
+            return []
+        text = f"no exact mapping below {si(bound)}J (gap {energy / bound:.2f} x)"
+        text += f", which is {dense / bound:.2f} x below dense"
+        return [("energy, bound", text)]
 
     def _arrays_text(self) -> str:
         share = (
@@ -266,6 +280,13 @@ def _cycle_bound(artifact: CrossbarArtifact) -> float:
     store = m * math.ceil(4 * n / target.dma.bytes_per_cycle)
     read = n * target.steps() * target.array.read_cycles if artifact.operator.weight.nnz else 0.0
     return max(float(store), read)
+
+
+def _energy_bound(artifact: CrossbarArtifact) -> float | None:
+    if artifact.placed.lost_weights or artifact.may_clip:
+        return None
+    weight = artifact.spmm.weight
+    return energy_bound(weight.pattern, weight.data, artifact.operator.shape[1], artifact.target)
 
 
 def _useful(artifact: CrossbarArtifact, cycles: int) -> float:
