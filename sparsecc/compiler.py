@@ -384,7 +384,8 @@ def compile(
     (columns of X), given by the mask for "sddmm". k: inner dimension for "sddmm". dtype: the input type, the
     target's first by default. seed: for values the file does not have, for inputs, and for the search.
     effort: how hard covers are searched for, 0 to 3. x: X [K, N], or (A [M, K], B [K, N]), to check with,
-    random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact. pattern:
+    random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact, or, on
+    a CPU, a kernel: "line", "csr", "vector" or "dense". pattern:
     N:M or V:N:M, which W must have. passes: a pipeline of your own instead. like: an earlier artifact, or a
     matrix as source is, with a nonzero wherever W has one: the result is never slower than that, compiled
     with the same options. check_stages: interpret every stage and compare. confirm: the simulator decides
@@ -397,6 +398,8 @@ def compile(
         from sparsecc.cpu_compiler import compile_cpu
 
         _check_multiplies(op, found_target.name, "a CPU")
+        if like is not None:
+            raise UserError("like takes targets with a tensor unit; leave it out", exit_code=2)
         return compile_cpu(
             source, found_target, cast("str | CpuTarget", target), n=n, dtype=dtype, seed=seed, x=x,
             plan=plan, pattern=pattern, passes=passes, name=name, check_stages=check_stages, progress=progress,

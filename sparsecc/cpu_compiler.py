@@ -16,7 +16,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from sparsecc.codegen.cpu import write_cpu_folder
 from sparsecc.codegen.folder import Check
-from sparsecc.compiler import Artifact, Progress, Stage, named_target, run_passes, save_stages
+from sparsecc.compiler import Artifact, Progress, Simulation, Stage, named_target, run_passes, save_stages
 from sparsecc.cpu.arrays import aligned
 from sparsecc.cpu.machine import machine
 from sparsecc.cpu.native import call_struct
@@ -100,6 +100,10 @@ class CpuArtifact(Artifact):
             raise UserError(f"target {self.target.name} has no trace of instructions; leave --trace out", 2)
         if output:
             np.save(output, self(self.check.inputs["x"]))
+
+    def simulate(self, values: bool = True) -> Simulation:
+        """Nothing is simulated for a CPU."""
+        raise UserError(f"target {self.target.name} is a CPU: call the artifact, or ask for its report")
 
     def predicted(self) -> CpuReport:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The report as far as it is known without running."""

@@ -20,7 +20,7 @@ from sparsecc.cpu.plan import Indices, block_count
 from sparsecc.importers.matrix import Csr
 from sparsecc.toolchain import RUNTIME
 
-# Orders found last: one matrix is asked for when variants are listed, when they are timed, and when one is built.
+# Orders found last: they are asked for when variants are listed, when they are timed, and when one is built.
 RECENT = 4
 _recent: dict[str, Indices] = {}
 

@@ -44,6 +44,13 @@ static inline float *sc_scratch(size_t floats) {
     return aligned_alloc(SC_ALIGN, bytes ? bytes : SC_ALIGN);
 }
 
+/* After assembly, which leaves the upper halves of registers in use: code without AVX would be slow until then. */
+static inline void sc_leave_vectors(void) {
+#if defined(__AVX__)
+    __builtin_ia32_vzeroupper();
+#endif
+}
+
 /* Rows of X, `count` <= width positions each, to rows of `width` floats; what is beyond is 0. */
 static inline void sc_pack(float *to, size_t width, const float *from, size_t ldx, size_t rows, size_t count) {
     for (size_t r = 0; r < rows; r++, to += width, from += ldx) {

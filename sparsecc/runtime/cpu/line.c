@@ -80,5 +80,6 @@ int sc_line_part(const sc_line *w, const sc_call *call, sc_part part) {
     const size_t full = part.n0 + (part.n1 - part.n0) / (size_t)w->lanes * (size_t)w->lanes;
     if (full > part.n0 && run_panels(w, call, (sc_part){part.n0, full, part.r0, part.r1}) != 0) return -1;
     if (full < part.n1 && run_rest(w, call, (sc_part){full, part.n1, part.r0, part.r1}) != 0) return -1;
+    sc_leave_vectors();
     return 0;
 }
