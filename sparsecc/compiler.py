@@ -402,7 +402,8 @@ def compile(
             raise UserError("like takes targets with a tensor unit; leave it out", exit_code=2)
         return compile_cpu(
             source, found_target, cast("str | CpuTarget", target), n=n, dtype=dtype, seed=seed, x=x,
-            plan=plan, pattern=pattern, passes=passes, name=name, check_stages=check_stages, progress=progress,
+            plan=plan, pattern=pattern, passes=passes, name=name, check_stages=check_stages,
+            progress=progress,
         )  # fmt: skip
     if plan not in MODES and plan not in STRATEGIES:
         known = ", ".join(dict.fromkeys([*MODES, *STRATEGIES]))

@@ -9,7 +9,6 @@ import ctypes
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -244,10 +243,8 @@ def _timers(
 
 def one_blas_thread() -> Any:
     """A context in which numpy's BLAS uses one thread."""
-    try:
-        from threadpoolctl import threadpool_limits  # pyright: ignore[reportMissingTypeStubs]
-    except ImportError:
-        return nullcontext()
+    from threadpoolctl import threadpool_limits  # pyright: ignore[reportMissingTypeStubs]
+
     return threadpool_limits(1, "blas")
 
 
