@@ -639,6 +639,8 @@ def test_without_a_compiler_plans_are_not_confirmed(monkeypatch: pytest.MonkeyPa
         ({"n": 0}, "n is 0; an operator needs at least 1 position"),
         ({"dtype": "f64"}, "target gemmini16 has no input type 'f64'; it has i8"),
         ({"target": "gemini16"}, r"unknown target 'gemini16'.*did you mean 'gemmini16'"),
+        ({"effort": 4}, "effort 4 is not one of 0 to 3"),
+        ({"effort": -1}, "effort -1 is not one of 0 to 3"),
         ({"plan": "best"}, "unknown plan 'best'; it is one of auto, none, "),
     ],
 )
