@@ -291,6 +291,7 @@ def test_bad_matrices_are_named(name: str, tmp_path: Path, capsys: Capture):
         ("run {w} --what", 2, "unrecognized arguments: --what"),
         ("run", 2, "the following arguments are required: FILE"),
         ("fly {w}", 2, "invalid choice: 'fly'"),
+        ("run {w} --effort 4", 2, "argument --effort: invalid choice: 4"),
         ("compile {w}", 2, "the following arguments are required: -o/--output"),
         ("compile {w} -o {folder}/out --emit c,exe", 2, "--emit: exe is neither c nor mlir"),
         ("compile {w} -o {folder}/file", 1, "exists and was not written by sparsecc"),
