@@ -18,6 +18,7 @@ from sparsecc.errors import UserError
 RUNTIME = Path(__file__).parent / "runtime"
 SIMULATOR = RUNTIME / "axsim"
 PROGRAM = RUNTIME / "program"
+NETWORK_PROGRAM = RUNTIME / "network_program"
 SEARCH = RUNTIME / "search"
 HOST = RUNTIME / "host"
 # With contraction products and sums would be rounded together on some processors, and not on others.
@@ -200,4 +201,17 @@ def build_program(folder: Path) -> Path:
         "model",
     ]
     call(command, folder, "compiling the program")
+    return folder / "model"
+
+
+def build_network(folder: Path) -> Path:
+    """Compile the emitted folder of a network against the built libraries; returns the program."""
+    libraries = [str(simulator_library()), str(host_library())]
+    options = ["-std=gnu11", "-O1", "-ffp-contract=off", "-I.", "-Iaxsim", "-Ihost"]
+    sources = ["model.c", "data.c", "main.c"]
+    call(
+        [*find_compiler(), *options, *sources, *libraries, "-lm", "-o", "model"],
+        folder,
+        "compiling the program",
+    )
     return folder / "model"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -19,8 +16,8 @@ from xdsl.dialects.builtin import ModuleOp
 
 from sparsecc.codegen.c_printer import C_TYPES
 from sparsecc.codegen.c_target import CTarget, is_large
+from sparsecc.codegen.parts import INCBIN, Part, data_c, write_files
 from sparsecc.dialects import tu
-from sparsecc.errors import UserError
 from sparsecc.target import Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.crossbar_header import crossbar_header
@@ -75,16 +72,6 @@ def stored(array: Array, element: str) -> Array:
     return np.ascontiguousarray(array)
 
 
-@dataclass(frozen=True)
-class _Blob:
-    """An array that a file holds and C code refers to."""
-
-    name: str
-    c_type: str
-    data: Array
-    file: str
-
-
 def model_c(module: ModuleOp) -> str:
     """The text of model.c for a module that convert-tu-to-c made."""
     text = StringIO()
@@ -93,17 +80,13 @@ def model_c(module: ModuleOp) -> str:
 
 
 def _model_h(
-    title: str, shape: tuple[int, int, int], target: Target | CrossbarTarget, check: Check, blobs: list[_Blob]
+    title: str, shape: tuple[int, int, int], target: Target | CrossbarTarget, check: Check, blobs: list[Part]
 ) -> str:
     m, n, k = shape
     handles = "".join(f"input[{i}], " for i in range(len(check.inputs)))
     buffers = "".join(f"int {name}, " for name in check.inputs)
     count, place = (m * n, "(i)") if check.points is None else (len(check.points), "model_points[i]")
-    declared = "".join(
-        f"extern AX_DATA {b.c_type} {b.name}[{max(b.data.size, 1)}];\n"
-        for b in blobs
-        if b.file == "check.bin"
-    )
+    declared = "".join(f"extern AX_DATA {b.declaration};\n" for b in blobs if b.file == "check.bin")
     # Only crossbars are written before they are used.
     programmed = isinstance(target, CrossbarTarget)
     opens = "ax_open_crossbar" if programmed else "ax_open"
@@ -133,15 +116,7 @@ def _model_h(
 #define MODEL_VALUES {count}
 #define MODEL_PLACE(i) {place}
 
-/* Data is assembled into the program where the assembler can; elsewhere, or with -DAX_NO_INCBIN, it is read
- * from the .bin files beside the program when it starts. */
-#if defined(__ELF__) && !defined(AX_NO_INCBIN)
-#define AX_INCBIN 1
-#define AX_DATA const
-#else
-#define AX_DATA
-#endif
-
+{INCBIN}
 typedef struct model_input {{
     const char *name;
     const void *data;
@@ -167,98 +142,32 @@ int model_load(const char *program);
 """
 
 
-def _data_c(check: Check, blobs: list[_Blob], offsets: list[int]) -> str:
+def _inputs_c(check: Check) -> str:
     inputs = "\n".join(
         f'    {{"{name}", model_{name}, {array.shape[0]}, {array.shape[1]}}},'
         for name, array in check.inputs.items()
     )
-    lines = "\n".join(
-        f'BLOB({b.name}, "{b.file}", {offset}, {b.data.nbytes})'
-        for b, offset in zip(blobs, offsets, strict=True)
-    )
-    arrays = "\n".join(f"{b.c_type} {b.name}[{max(b.data.size, 1)}];" for b in blobs)
-    entries = "\n".join(
-        f'    {{"{b.file}", {b.name}, {offset}, {b.data.nbytes}}},'
-        for b, offset in zip(blobs, offsets, strict=True)
-    )
-    return f"""\
-/* The program's data. Written by sparsecc. */
-#include "model.h"
-
-const model_input model_inputs[MODEL_INPUTS] = {{
-{inputs}
-}};
-
-#ifdef AX_INCBIN
-
-#define BLOB(name, file, offset, size) \\
-    __asm__(".pushsection .rodata\\n.balign 64\\n.global " #name "\\n" #name ":\\n" \\
-            ".incbin \\"" file "\\", " #offset ", " #size "\\n.popsection\\n");
-{lines}
-
-int model_load(const char *program) {{
-    (void)program;
-    return 0;
-}}
-
-#else
-
-#include <stdio.h>
-#include <string.h>
-
-{arrays}
-
-static const struct {{
-    const char *file;
-    void *data;
-    long offset;
-    size_t size;
-}} parts[] = {{
-{entries}
-}};
-
-int model_load(const char *program) {{
-    const char *end = strrchr(program, '/');
-    const int length = end ? (int)(end - program) + 1 : 0;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {{
-        char path[4096];
-        snprintf(path, sizeof path, "%.*s%s", length, program, parts[i].file);
-        FILE *f = fopen(path, "rb");
-        const int ok = f && fseek(f, parts[i].offset, SEEK_SET) == 0 &&
-                       fread(parts[i].data, 1, parts[i].size, f) == parts[i].size;
-        if (f) fclose(f);
-        if (!ok) {{
-            fprintf(stderr, "model: %s: missing or cut short; it belongs beside the program\\n", path);
-            return -1;
-        }}
-    }}
-    return 0;
-}}
-
-#endif
-"""
+    return f"const model_input model_inputs[MODEL_INPUTS] = {{\n{inputs}\n}};\n"
 
 
-def _blobs(module: ModuleOp, target: Target | CrossbarTarget, check: Check) -> list[_Blob]:
+def _blobs(module: ModuleOp, target: Target | CrossbarTarget, check: Check) -> list[Part]:
     constants = [op for op in module.ops if isinstance(op, tu.ConstantOp)]
     large = [c for c in constants if is_large(c, INLINE_LIMIT)]
     element, acc = target.in_type, target.acc_type
-    blobs: list[_Blob] = []
+    blobs: list[Part] = []
     for constant in large:
         kind = str(constant.type.element_type)
-        blobs.append(
-            _Blob(constant.sym_name.data, C_TYPES[kind], stored(constant.array, kind), "weights.bin")
-        )
+        blobs.append(Part(constant.sym_name.data, C_TYPES[kind], stored(constant.array, kind), "weights.bin"))
     c_type, dtype = _STORED[acc]
     expected, bound = check.expected, check.bound if acc == "f32" else np.zeros((1, 1))
     if check.points is not None:
-        blobs.append(_Blob("model_points", "int64_t", check.points, "check.bin"))
+        blobs.append(Part("model_points", "int64_t", check.points, "check.bin"))
         expected = expected.reshape(-1)[check.points]
         bound = bound.reshape(-1)[check.points] if acc == "f32" else bound
     for name, array in check.inputs.items():
-        blobs.append(_Blob(f"model_{name}", C_TYPES[element], stored(array, element), "check.bin"))
-    blobs.append(_Blob("model_expected", c_type, expected.astype(dtype), "check.bin"))
-    blobs.append(_Blob("model_bound", "double", bound.astype(np.float64), "check.bin"))
+        blobs.append(Part(f"model_{name}", C_TYPES[element], stored(array, element), "check.bin"))
+    blobs.append(Part("model_expected", c_type, expected.astype(dtype), "check.bin"))
+    blobs.append(Part("model_bound", "double", bound.astype(np.float64), "check.bin"))
     return blobs
 
 
@@ -273,53 +182,19 @@ def write_folder(
     written or holds something else.
     """
     blobs = _blobs(module, target, check)
-    offsets: list[int] = []
-    sizes: dict[str, int] = {}
-    for blob in blobs:
-        offsets.append(sizes.get(blob.file, 0))
-        sizes[blob.file] = offsets[-1] + blob.data.nbytes + _padding(blob)
     texts = {
         "model.c": model_c(module),
         "model.h": _model_h(title, shape, target, check, blobs),
-        "data.c": _data_c(check, blobs, offsets),
+        "data.c": data_c(_inputs_c(check), blobs),
         "target.h": crossbar_header(target) if isinstance(target, CrossbarTarget) else target_header(target),
         "Makefile": MAKEFILE,
         "report.json": json.dumps(report, indent=2) + "\n",
         **(extra or {}),
     }
-    if folder.exists() and not (folder.is_dir() and _is_ours(folder)):
-        raise UserError(f"{folder}: exists and was not written by sparsecc; name another folder")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
-            new = Path(work) / "new"
-            (new / "axsim").mkdir(parents=True)
-            for name, text in texts.items():
-                (new / name).parent.mkdir(parents=True, exist_ok=True)
-                (new / name).write_text(text)
-            for name in sizes:
-                with (new / name).open("wb") as file:
-                    for blob in blobs:
-                        if blob.file == name:
-                            file.write(np.ascontiguousarray(blob.data).data)
-                            file.write(bytes(_padding(blob)))
-            for path in simulator_sources() + simulator_headers():
-                shutil.copyfile(path, new / "axsim" / path.name)
-            for path in sorted(PROGRAM.iterdir()):
-                shutil.copyfile(path, new / path.name)
-            if folder.exists():
-                os.rename(folder, Path(work) / "old")
-            os.rename(new, folder)
-    except OSError as e:
-        raise UserError(f"{folder}: cannot be written: {e.strerror}; name a folder you may write to") from e
+    write_files(folder, texts, blobs, copies_of(PROGRAM.iterdir()))
 
 
-def _padding(blob: _Blob) -> int:
-    """Bytes after a blob in its file, for the next one to begin at a multiple of 64."""
-    return -blob.data.nbytes % 64
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether the folder is empty or one that `write_folder` wrote."""
-    names = {path.name for path in folder.iterdir()}
-    return not names or {"model.c", "model.h", "data.c", "target.h", "report.json"} <= names
+def copies_of(program: Iterable[Path]) -> dict[str, Path]:
+    """Files that every folder holds a copy of: the simulator's, and those of the program."""
+    simulator = {f"axsim/{p.name}": p for p in simulator_sources() + simulator_headers()}
+    return simulator | {p.name: p for p in sorted(program)}

@@ -86,7 +86,7 @@ const char *ax_error(const ax_machine *m); /* NULL, or one sentence: instruction
 void ax_scope(ax_machine *m, const char *name);
 
 /* Registers an off-chip array; returns its handle, or -1. `data` may be NULL with AX_NO_DATA; indices that are
- * there are checked even so. */
+ * there are checked even so. The same array under the same name keeps its handle. */
 int ax_buffer(ax_machine *m, const char *name, void *data, int64_t elements, ax_type type);
 /* Registers an output conversion and returns its handle, or -1: value = type(act(float(acc) * float(scale))), ties
  * to even; integers saturate (NaN gives 0), and floats too large become infinite, both counted. At scale 1, int32

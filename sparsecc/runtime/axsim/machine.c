@@ -287,6 +287,12 @@ int ax_buffer(ax_machine *m, const char *name, void *data, int64_t elements, ax_
         axi_fail_config(m, "buffer '%s' has no data; only a machine opened with AX_NO_DATA can do without", name);
         return -1;
     }
+    /* A program that runs again registers its tables again: they are what they were. */
+    for (int i = 0; data && i < m->buffer_count; i++) {
+        const axi_buffer *known = &m->buffers[i];
+        if (known->data == data && known->elements == elements && known->type == type && strcmp(known->name, name) == 0)
+            return i;
+    }
     int64_t room = m->buffer_room;
     axi_buffer *grown = axi_grow(m->buffers, m->buffer_count, &room, sizeof *grown);
     char *copy = copy_string(name);

@@ -1,0 +1,1 @@
+"""Whole networks: layouts, the choice of operators, the memory plan, error bounds."""

@@ -1,0 +1,91 @@
+"""Which array each value of a function is, and where arrays lie: views and calls in place share memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdsl.dialects import func, tensor
+from xdsl.ir import SSAValue
+
+from sparsecc.dialects.host import CallOp, ViewOp, elements_in, kind_of
+from sparsecc.dialects.nn_base import ConstantOp
+from sparsecc.host.operator import ELEMENT_BYTES
+from sparsecc.network.memory import Lifetime, lower_bound, place
+
+
+@dataclass(frozen=True, eq=False)
+class Storage:
+    """Where the values of a function lie."""
+
+    offsets: Mapping[SSAValue, int]
+    """In the arena, in bytes; of all values but constants."""
+    constants: Mapping[SSAValue, str]
+    """Of constants: their names."""
+    size: int
+    """Bytes of the arena."""
+    needed: int
+    """No plan with these arrays is smaller."""
+    total: int
+    """Bytes of all arrays, without reuse."""
+
+
+def bytes_of(value: SSAValue) -> int:
+    """What a value takes."""
+    return elements_in(value) * ELEMENT_BYTES[kind_of(value)]
+
+
+def plan_storage(function: func.FuncOp) -> Storage:
+    """A static plan: every array has one place from its first to its last use."""
+    block = function.body.block
+    ops = list(block.ops)
+    number = {op: i for i, op in enumerate(ops)}
+    constants: dict[SSAValue, str] = {
+        op.res: f"host_c{i}" for i, op in enumerate(o for o in ops if isinstance(o, ConstantOp))
+    }  # fmt: skip
+    root: dict[SSAValue, SSAValue] = {argument: argument for argument in block.args}
+    members: dict[SSAValue, list[SSAValue]] = {argument: [argument] for argument in block.args}
+    born: dict[SSAValue, int] = dict.fromkeys(block.args, 0)
+
+    def last_use(array: SSAValue) -> int:
+        return max((number[u.operation] for m in members[array] for u in m.uses), default=born[array])
+
+    for op in ops:
+        for result in op.results:
+            if result in constants:
+                continue
+            shared: SSAValue | None = None
+            match op:
+                case ViewOp():
+                    if op.x in constants:
+                        constants[result] = constants[op.x]
+                        continue
+                    shared = root[op.x]
+                case CallOp(into=into) if into is not None:
+                    assert isinstance(into.owner, CallOp | tensor.EmptyOp), "writes into what is computed"
+                    assert len(list(into.uses)) == 1, "what a call writes into has another use"
+                    shared = root[into]
+                case CallOp():
+                    for value in op.in_place():
+                        if value in constants or bytes_of(value) != bytes_of(result):
+                            continue
+                        if bytes_of(root[value]) == bytes_of(value) and last_use(root[value]) == number[op]:
+                            shared = root[value]
+                            break
+                case _:
+                    pass
+            if shared is None:
+                shared, born[result], members[result] = result, number[op], []
+            root[result] = shared
+            members[shared].append(result)
+    arrays = list(members)
+    lifetimes = [Lifetime(bytes_of(a), born[a], last_use(a)) for a in arrays]
+    places, size = place(lifetimes)
+    where = dict(zip(arrays, places, strict=True))
+    return Storage(
+        {value: where[array] for value, array in root.items()},
+        constants,
+        size,
+        lower_bound(lifetimes),
+        sum(a.size for a in lifetimes),
+    )

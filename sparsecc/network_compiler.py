@@ -1,0 +1,373 @@
+"""Compiles a whole network: from an ONNX file to one C program that checks itself on the simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.ir import Attribute, SSAValue
+
+from sparsecc.codegen.network import DESCR, Check, NetworkProgram, name_of, steps, write_network
+from sparsecc.compiler import Artifact, Stage, compile, named_target, run_passes, save_stages
+from sparsecc.dialects.host import CallOp, Tensor, kind_of
+from sparsecc.errors import UserError
+from sparsecc.importers.matrix import make_csr
+from sparsecc.importers.onnx_file import import_onnx
+from sparsecc.interpreters.host import DTYPES, Run, run, weight_of
+from sparsecc.interpreters.sparse import run_module
+from sparsecc.network.storage import Storage, plan_storage
+from sparsecc.network_report import NetworkReport
+from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass, float_target
+from sparsecc.target import AnyTarget, Target
+from sparsecc.target.load import load_target
+from sparsecc.toolchain import build_network
+
+Array = NDArray[Any]
+Progress = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Progress that nobody sees."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A product of the network, compiled."""
+
+    name: str
+    artifact: Artifact
+
+    @property
+    def program(self) -> ModuleOp:
+        """Its instructions, before they become C."""
+        return next(s.module for s in reversed(self.artifact.stages) if s.name == "tu-unroll")
+
+
+@dataclass(frozen=True)
+class NetworkRun:
+    """What one run of the program told."""
+
+    simulation: dict[str, Any]
+    products: list[int]
+    """Cycles of each product."""
+    check: dict[str, Any] | None
+
+
+@dataclass(eq=False)
+class NetworkArtifact:
+    """A compiled network. Call it to run it on the simulator."""
+
+    name: str
+    target: Target
+    stages: tuple[Stage, ...]
+    """As it was read, and with its operators chosen."""
+    layers: tuple[Layer, ...]
+    inputs: tuple[Array, ...]
+    """That the program stores and checks itself with."""
+    reference: Run
+    """All values for these inputs, and how far the program may be from each when it starts every layer from
+    the values of the one before."""
+    bounds: tuple[Array | None, ...]
+    """How far the program's outputs may be from those of the reference; None where no bound is known."""
+    storage: Storage
+    progress: Progress
+
+    @property
+    def function(self) -> func.FuncOp:
+        """The network's calls."""
+        return _main(self.stages[-1].module)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return _names(self.function, "input_names", len(self.function.body.block.args))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return _names(self.function, "output_names", len(self.outputs))
+
+    @property
+    def outputs(self) -> tuple[SSAValue, ...]:
+        return tuple(cast(func.ReturnOp, self.function.body.block.last_op).operands)
+
+    @property
+    def expected(self) -> tuple[Array, ...]:
+        """The outputs for the stored inputs."""
+        return tuple(self.reference.array(o) for o in self.outputs)
+
+    @property
+    def title(self) -> str:
+        kind = self.target.in_type
+        return (
+            f"{self.name}: {len(self.layers)} products on {self.target.name} in {kind}, the rest on the host"
+        )
+
+    def checks(self) -> list[Check]:
+        """What the program compares."""
+        values, errors = self.reference.values, self.reference.errors
+        numbers: dict[SSAValue, tuple[int, str]] = {
+            op.results[0]: (i, name_of(op)) for i, op in enumerate(steps(self.function))
+        }
+        return [
+            Check(*numbers[value], value, values[value], error)
+            for value in checked_values(self.function)
+            if (error := errors[value]) is not None
+        ]
+
+    def program(self) -> NetworkProgram:
+        return NetworkProgram(
+            self.title, self.function, self.storage, self.target,
+            [(layer.name, layer.program) for layer in self.layers],
+            list(zip(self.input_names, self.inputs, strict=True)), self.output_names, self.expected,
+            self.bounds, self.checks(),
+        )  # fmt: skip
+
+    def save(self, folder: str | os.PathLike[str], ir: bool = False) -> None:
+        """Write the folder that stands alone: C, data, simulator, host operators, Makefile, report.json."""
+        write_network(Path(folder), self.program(), self.predicted().to_json())
+        if ir:
+            save_stages(self.stages, Path(folder) / "ir")
+            for layer in self.layers:
+                save_stages(layer.artifact.stages, Path(folder) / "ir" / _file_name(layer.name))
+
+    @cached_property
+    def _program(self) -> Path:
+        """The compiled program, in a folder that lives as long as the artifact."""
+        work = tempfile.mkdtemp(prefix="sparsecc-")
+        weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
+        folder = Path(work) / "model"
+        write_network(folder, self.program(), {})
+        self.progress("compiling the C")
+        return build_network(folder)
+
+    def __call__(self, *inputs: Array) -> Array | tuple[Array, ...]:
+        """The network on the simulator: its output, or all of them where it has several.
+
+        Inputs in their order, of the shapes and types of the model.
+        """
+        given = checked_inputs(self.function, self.input_names, inputs)
+        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
+            command = [str(self._program), "--quiet"]
+            for i, array in enumerate(given):
+                np.save(Path(work) / f"in{i}.npy", array)
+                command += ["--input", str(Path(work) / f"in{i}.npy")]
+            results = [Path(work) / f"out{i}.npy" for i in range(len(self.outputs))]
+            for path in results:
+                command += ["--output", str(path)]
+            _execute(command)
+            found = tuple(np.load(path) for path in results)
+        return found[0] if len(found) == 1 else found
+
+    @cached_property
+    def simulation(self) -> NetworkRun:
+        """A run on the stored inputs, every layer checked."""
+        program = self._program
+        self.progress("simulating the network")
+        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
+            path = Path(work) / "report.json"
+            _execute([str(program), "--quiet", "--report", str(path)])
+            found = cast("dict[str, Any]", json.loads(path.read_text()))
+        return NetworkRun(
+            found["simulation"], [p["cycles"] for p in found["products"]], found.get("check")
+        )  # fmt: skip
+
+    def rerun(self, outputs: Sequence[str], trace: str | None) -> None:
+        """Run on the stored inputs once more and write the outputs as .npy, and a Chrome trace."""
+        command = [str(self._program), "--quiet", *(part for path in outputs for part in ("--output", path))]
+        _execute([*command, *(["--trace", trace] if trace else [])])
+
+    def predicted(self) -> NetworkReport:
+        """The report as far as it is known without building the program."""
+        return NetworkReport.of(self, None)
+
+    @cached_property
+    def report(self) -> NetworkReport:
+        """The report of a simulated run."""
+        return NetworkReport.of(self, self.simulation)
+
+
+def checked_values(function: func.FuncOp) -> list[SSAValue]:
+    """Results of layers: not those that only become another's in place, in another order, or as patches."""
+    found: list[SSAValue] = []
+    for op in steps(function):
+        value = op.results[0]
+        users = [use.operation for use in value.uses]
+        only = users[0] if len(users) == 1 and isinstance(users[0], CallOp) else None
+        passing = only is not None and (value in only.in_place() or only.into is value)
+        patches = isinstance(op, CallOp) and op.operator.data.startswith("host_im2col")
+        if not (passing or patches or "reorders" in op.attributes or kind_of(value) in ("f16", "bf16")):
+            found.append(value)
+    return found
+
+
+def _execute(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        message = done.stderr.strip() or f"it ended with status {done.returncode}"
+        raise UserError(f"the program failed: {message}", exit_code=3 if done.returncode == 3 else 1)
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+
+
+def _main(module: ModuleOp) -> func.FuncOp:
+    return next(op for op in module.ops if isinstance(op, func.FuncOp) and op.sym_name.data == "main")
+
+
+def _names(function: func.FuncOp, key: str, count: int) -> tuple[str, ...]:
+    found = function.attributes.get(key)
+    if not isinstance(found, ArrayAttr):
+        return tuple(f"{key.partition('_')[0]}{i}" for i in range(count))
+    return tuple(cast(StringAttr, name).data for name in cast("ArrayAttr[Attribute]", found))
+
+
+def checked_inputs(function: func.FuncOp, names: Sequence[str], inputs: Sequence[Array]) -> tuple[Array, ...]:
+    """The inputs in their types. Raises UserError for another number, shape or type."""
+    arguments = function.body.block.args
+    if len(inputs) != len(arguments):
+        raise UserError(f"the network has {len(arguments)} inputs ({', '.join(names)}); found {len(inputs)}")
+    found: list[Array] = []
+    for name, argument, array in zip(names, arguments, inputs, strict=True):
+        shape, wanted = cast(Tensor, argument.type).get_shape(), np.dtype(DTYPES[kind_of(argument)])
+        if array.shape != shape:
+            raise UserError(f"input {name} has shape {list(array.shape)}; needed {list(shape)}")
+        if not np.can_cast(array.dtype, wanted, "same_kind") and array.dtype.kind != "b":
+            raise UserError(f"input {name} has elements of type {array.dtype}; needed {wanted}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise UserError(f"input {name} has values that are not finite; needed finite numbers")
+        found.append(np.ascontiguousarray(array, wanted))
+    return tuple(found)
+
+
+def _random_inputs(function: func.FuncOp, seed: int) -> list[Array]:
+    """Standard normal floats, small integers."""
+    rng = np.random.default_rng(seed)
+    found: list[Array] = []
+    for argument in function.body.block.args:
+        shape, wanted = cast(Tensor, argument.type).get_shape(), np.dtype(DTYPES[kind_of(argument)])
+        array = rng.standard_normal(shape) if wanted.kind == "f" else rng.integers(0, 2, shape)
+        found.append(array.astype(wanted))
+    return found
+
+
+def compile_network(
+    source: str | os.PathLike[str] | ModuleOp,
+    *,
+    target: str | AnyTarget = "scalesim-ws16",
+    batch: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    inputs: Mapping[str, Array] | Sequence[Array] | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+    effort: int = 1,
+    plan: str = "auto",
+    name: str | None = None,
+    confirm: bool = True,
+    progress: Progress = _silent,
+) -> NetworkArtifact:
+    """Compile a whole network for a target with a tensor unit that multiplies floats.
+
+    source: the path of an ONNX file, or a module of the `nn` dialect (which is not changed). batch, dims:
+    extents the model leaves open. inputs: to check with, by name or in order, random by default. dtype: the
+    input type of products, the target's most exact float by default. seed, effort, plan, confirm: as for
+    `sparsecc.compile`, for every product. Raises UserError, which names the node that cannot be compiled.
+    """
+    found_target = load_target(target) if isinstance(target, str) else target
+    if not isinstance(found_target, Target):
+        raise UserError(
+            f"target {found_target.name} has no tensor unit; whole networks are compiled for tensor units "
+            "(compile its matrices one by one instead)"
+        )
+    chip = float_target(found_target, dtype)
+    progress("reading the network")
+    if isinstance(source, ModuleOp):
+        module, name = source, name or "network"
+    else:
+        module, name = import_onnx(Path(source), batch=batch, dims=dims), name or Path(source).stem
+    function = _main(module)
+    names = _names(function, "input_names", len(function.body.block.args))
+    given = checked_inputs(function, names, _given(inputs, function, names, seed))
+    for argument, label in zip(function.body.block.args, names, strict=True):
+        if kind_of(argument) not in DESCR:
+            raise UserError(f"input {label} is {argument.type}; networks take {', '.join(DESCR)}")
+    with named_target(target) as named:
+        chosen = ConvertNnToHostPass(target=named, dtype=dtype or "")
+        stages = run_passes(module, [chosen], lambda stage: stage.module.verify(), progress)
+    lowered, main = stages[-1].module, _main(stages[-1].module)
+    progress("computing the expected values")
+    reference = run(lowered, main, given, restarts=set(checked_values(main)))
+    bounds = _bounds(module, lowered, main, given)
+    storage = plan_storage(main)
+    layers: list[Layer] = []
+    calls = [op for op in steps(main) if isinstance(op, func.CallOp)]
+    for i, call in enumerate(calls):
+        label = name_of(call)
+        weight, n = weight_of(lowered, call), cast(Tensor, call.arguments[0].type).get_shape()[1]
+        pattern = weight.pattern
+        matrix = make_csr(weight.data.astype(np.float32), pattern.indices, pattern.indptr, weight.shape)
+
+        def tell(text: str, prefix: str = f"{label} ({i + 1} of {len(calls)}): ") -> None:
+            progress(prefix + text)
+
+        artifact = compile(
+            matrix, target=target, n=n, dtype=chip.in_type, seed=seed, effort=effort, plan=plan, name=label,
+            confirm=confirm, progress=tell,
+        )  # fmt: skip
+        layers.append(Layer(label, artifact))
+    return NetworkArtifact(
+        name, chip, tuple(stages), tuple(layers), given, reference, bounds, storage, progress
+    )
+
+
+def _given(
+    inputs: Mapping[str, Array] | Sequence[Array] | None,
+    function: func.FuncOp,
+    names: Sequence[str],
+    seed: int,
+) -> Sequence[Array]:
+    if inputs is None:
+        return _random_inputs(function, seed)
+    if not isinstance(inputs, Mapping):
+        return [np.asarray(x) for x in inputs]
+    if set(inputs) != set(names):
+        raise UserError(f"the network has the inputs {', '.join(names)}; found {', '.join(inputs) or 'none'}")
+    return [np.asarray(inputs[n]) for n in names]
+
+
+def _bounds(
+    module: ModuleOp, lowered: ModuleOp, main: func.FuncOp, given: Sequence[Array]
+) -> tuple[Array | None, ...]:
+    """How far outputs may be from exact ones; holds the chosen operators to the network as it was read."""
+    wanted = run_module(module, *given)
+    found = run(lowered, main, given, rounded_weights=True)
+    bounds: list[Array | None] = []
+    for value, array in zip(cast(func.ReturnOp, main.body.block.last_op).operands, wanted, strict=True):
+        bound, result = found.errors[value], found.array(value)
+        if bound is None:
+            bounds.append(None)
+            continue
+        allowed = bound.reshape(result.shape)
+        bounds.append(allowed)
+        # Both sides are rounded.
+        over = np.abs(result.astype(np.float64) - array.astype(np.float64)) - 2.0 * allowed
+        if not (over <= 0).all():
+            at = np.unravel_index(np.argmax(over), over.shape)
+            raise UserError(
+                f"convert-nn-to-host: the output's value at {[int(i) for i in at]} is {result[at]}, needed "
+                f"{array[at]}: this is a bug of the pass; report it with the model",
+                exit_code=3,
+            )
+    return tuple(bounds)

@@ -1,0 +1,201 @@
+"""What is told of a compiled network: each product with its plan, what the host does, and the totals."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sparsecc.codegen.network import name_of, steps
+from sparsecc.dialects.host import CallOp
+from sparsecc.network.host_cost import RATES, HostWork, work_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sparsecc.network_compiler import NetworkArtifact, NetworkRun
+
+
+@dataclass(frozen=True)
+class ProductRow:
+    """A product on the accelerator."""
+
+    name: str
+    formula: str
+    nnz: int
+    density: float
+    plan: str
+    cycles: int
+    dense_cycles: int
+    speedup: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class HostRow:
+    """What the host does for one node."""
+
+    name: str
+    operators: list[str]
+    bytes: int
+    operations: int
+    functions: int
+    seconds: float
+    """Estimated."""
+    reorders: list[str]
+    """Why elements are copied to another order, where they are."""
+
+
+@dataclass(frozen=True)
+class NetworkReport:
+    """A network on a target. What only a run tells is None before it."""
+
+    name: str
+    target: str
+    dtype: str
+    products: list[ProductRow]
+    host: list[HostRow]
+    cycles: int
+    """Of all products, one after the other."""
+    dense_cycles: int
+    speedup: float
+    accelerator_seconds: float
+    host_seconds: float
+    """Estimated at `host_rates`."""
+    host_rates: str
+    arena_bytes: int
+    arena_lower_bound: int
+    unshared_bytes: int
+    """That the activations would take without reuse."""
+    energy_pj: float | None
+    values_checked: int | None
+    worst_share: float | None
+    """The largest error / its bound, of all checked values."""
+    unbounded_outputs: list[str]
+    """Outputs for which errors of all layers together have no known bound."""
+
+    @staticmethod
+    def of(artifact: NetworkArtifact, run: NetworkRun | None) -> NetworkReport:
+        """The report of an artifact, with what its run told."""
+        products: list[ProductRow] = []
+        for i, layer in enumerate(artifact.layers):
+            one = layer.artifact
+            m, _, k = one.operator.shape
+            cycles = run.products[i] if run else one.timing.cycles
+            dense = max(cycles, one.dense.timing.cycles) if one.is_dense else one.dense.timing.cycles
+            products.append(
+                ProductRow(
+                    layer.name,
+                    one.operator.formula,
+                    one.operator.weight.nnz,
+                    one.operator.weight.nnz / (m * k),
+                    one.plan,
+                    cycles,
+                    dense,
+                    dense / cycles if cycles else 1.0,
+                    one.reason,
+                )
+            )
+        host = _host_rows(artifact)
+        cycles, dense = sum(p.cycles for p in products), sum(p.dense_cycles for p in products)
+        unknown = [name for name, b in zip(artifact.output_names, artifact.bounds, strict=True) if b is None]
+        check = run.check if run else None
+        return NetworkReport(
+            name=artifact.name,
+            target=artifact.target.name,
+            dtype=artifact.target.in_type,
+            products=products,
+            host=host,
+            cycles=cycles,
+            dense_cycles=dense,
+            speedup=dense / cycles if cycles else 1.0,
+            accelerator_seconds=cycles / (artifact.target.clock_ghz * 1e9),
+            host_seconds=sum(row.seconds for row in host),
+            host_rates=RATES,
+            arena_bytes=artifact.storage.size,
+            arena_lower_bound=artifact.storage.needed,
+            unshared_bytes=artifact.storage.total,
+            energy_pj=float(run.simulation["energy_pj"]["total"]) if run else None,
+            values_checked=check["values"] if check else None,
+            worst_share=max((c["worst_share"] for c in check["layers"]), default=0.0) if check else None,
+            unbounded_outputs=unknown,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return dataclasses.asdict(self)
+
+    def tables(self) -> list[Table]:
+        """For people: products, what the host does, totals."""
+        from rich.table import Table
+
+        products = Table(
+            title=f"{self.name} on {self.target}, products in {self.dtype}", title_justify="left"
+        )
+        for heading in ("layer", "product", "nonzeros", "plan", "cycles", "dense", "speed-up", "reason"):
+            products.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+        for p in self.products:
+            products.add_row(
+                p.name, p.formula, f"{p.nnz} ({p.density:.1%})", p.plan, str(p.cycles), str(p.dense_cycles),
+                f"{p.speedup:.2f} x", p.reason,
+            )  # fmt: skip
+        host = Table(title=f"on the host ({self.host_rates})", title_justify="left")
+        for heading in ("node", "operators", "bytes", "estimated us", "share of the time"):
+            host.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+        whole = max(self.host_seconds + self.accelerator_seconds, 1e-30)
+        for row in sorted(self.host, key=lambda row: -row.seconds):
+            what = ", ".join(dict.fromkeys(o.removeprefix("host_") for o in row.operators))
+            if row.reorders:
+                what += f" (reorders: {'; '.join(row.reorders)})"
+            host.add_row(
+                row.name, what, str(row.bytes), f"{row.seconds * 1e6:.1f}", f"{row.seconds / whole:.1%}"
+            )
+        totals = Table(show_header=False, box=None)
+        for key, value in self._totals():
+            totals.add_row(key, value)
+        return [products, host, totals]
+
+    def _totals(self) -> list[tuple[str, str]]:
+        rows = [
+            ("cycles", f"{self.cycles} = {self.accelerator_seconds * 1e6:.1f} us"),
+            ("cycles, dense plans", str(self.dense_cycles)),
+            ("speed-up over dense", f"{self.speedup:.2f} x (products only)"),
+            ("host", f"{self.host_seconds * 1e6:.1f} us, estimated"),
+            ("activations", f"{self.arena_bytes} bytes ({self.unshared_bytes} without reuse)"),
+        ]
+        if self.energy_pj is not None:
+            rows.append(("energy", f"{self.energy_pj / 1e6:.3f} uJ"))
+        if self.values_checked is not None:
+            rows.append(
+                (
+                    "check",
+                    f"{self.values_checked} values of all layers within their bounds, at most "
+                    f"{self.worst_share:.1%} of them",
+                )
+            )
+        if self.unbounded_outputs:
+            what = ", ".join(self.unbounded_outputs)
+            rows.append(("no bound", f"{what}: its layers are checked one by one, not all together"))
+        return rows
+
+
+_NUMBERS = {"nonzeros", "cycles", "dense", "speed-up", "bytes", "estimated us", "share of the time"}
+
+
+def _host_rows(artifact: NetworkArtifact) -> list[HostRow]:
+    """One row for each node, in order."""
+    rows: dict[str, tuple[list[str], HostWork, list[str]]] = {}
+    for op in steps(artifact.function):
+        if not isinstance(op, CallOp):
+            continue
+        operators, work, why = rows.get(name_of(op), ([], HostWork(), []))
+        reason = op.attributes.get("reorders")
+        rows[name_of(op)] = (
+            [*operators, op.operator.data],
+            work + work_of(op),
+            [*why, *([str(reason).strip('"')] if reason is not None else [])],
+        )
+    return [
+        HostRow(name, operators, work.bytes, work.operations, work.functions, work.seconds, why)
+        for name, (operators, work, why) in rows.items()
+    ]

@@ -1,0 +1,282 @@
+/* Runs a compiled network on the simulator, checks every layer, and reports.
+ *
+ * Without arguments: run on the stored inputs, compare each layer with the stored results, print the cycles of
+ * every product. Exit status: 0 all well, 1 an error of the program or of a file, 2 wrong arguments, 3 a wrong value.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+static const char usage[] =
+    "usage: model [--input X.npy]... [--output Y.npy]... [--report FILE.json] [--trace FILE.json] [--quiet]\n"
+    "  --input is given once for each input of the network, in their order, --output likewise; without --input the\n"
+    "  stored inputs are taken, and every layer is compared with its stored result\n";
+
+typedef struct options {
+    const char *input[MODEL_INPUTS + 1], *output[MODEL_OUTPUTS + 1], *report, *trace;
+    int inputs, outputs, quiet;
+} options;
+
+static int parse(int argc, char **argv, options *o) {
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i];
+        if (strcmp(name, "--quiet") == 0) {
+            o->quiet = 1;
+            continue;
+        }
+        const char **value = NULL;
+        if (strcmp(name, "--report") == 0) value = &o->report;
+        else if (strcmp(name, "--trace") == 0) value = &o->trace;
+        else if (strcmp(name, "--input") == 0) value = &o->input[o->inputs < MODEL_INPUTS ? o->inputs++ : MODEL_INPUTS];
+        else if (strcmp(name, "--output") == 0) value = &o->output[o->outputs < MODEL_OUTPUTS ? o->outputs++ : MODEL_OUTPUTS];
+        if (!value || i + 1 == argc) {
+            fprintf(stderr, "model: %s: %s\n%s", name, value ? "needs a value" : "unknown argument", usage);
+            return 2;
+        }
+        *value = argv[++i];
+    }
+    if (o->input[MODEL_INPUTS] || o->output[MODEL_OUTPUTS] || (o->inputs && o->inputs < MODEL_INPUTS)) {
+        fprintf(stderr, "model: the network has %d inputs and %d outputs; give each at most once, and all inputs or none\n",
+                MODEL_INPUTS, MODEL_OUTPUTS);
+        return 2;
+    }
+    return 0;
+}
+
+static void *fail(FILE *f, const char *path, const char *problem, const model_array *a) {
+    fprintf(stderr, "model: %s: %s; needed a .npy file with a C-ordered array of %s, shape %s\n", path, problem, a->descr,
+            a->shape);
+    if (f) fclose(f);
+    return NULL;
+}
+
+static void *read_npy(const char *path, const model_array *a) {
+    FILE *f = fopen(path, "rb");
+    if (!f) return fail(NULL, path, strerror(errno), a);
+    unsigned char head[12];
+    if (fread(head, 1, 10, f) != 10 || memcmp(head, "\x93NUMPY", 6) != 0) return fail(f, path, "not a .npy file", a);
+    size_t length = head[8] | (size_t)head[9] << 8;
+    if (head[6] > 1) {
+        if (fread(head + 10, 1, 2, f) != 2) return fail(f, path, "cut short", a);
+        length |= (size_t)head[10] << 16 | (size_t)head[11] << 24;
+    }
+    char header[4096];
+    if (length >= sizeof header || fread(header, 1, length, f) != length) return fail(f, path, "cut short", a);
+    header[length] = '\0';
+    if (!strstr(header, a->descr)) return fail(f, path, "has another element type", a);
+    if (!strstr(header, "'fortran_order': False")) return fail(f, path, "is in Fortran order", a);
+    if (!strstr(header, a->shape)) return fail(f, path, "has another shape", a);
+    void *data = malloc((size_t)a->count * (size_t)a->size + 1);
+    if (!data) return fail(f, path, "too large for the memory", a);
+    if (fread(data, (size_t)a->size, (size_t)a->count, f) != (size_t)a->count) {
+        free(data);
+        return fail(f, path, "cut short", a);
+    }
+    fclose(f);
+    return data;
+}
+
+static int write_npy(const char *path, const model_array *a, const void *data) {
+    char header[512];
+    int length = snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", a->descr, a->shape);
+    /* The magic, the length and the header together fill a multiple of 64 bytes, ending with a newline. */
+    while ((10 + length + 1) % 64 != 0) header[length++] = ' ';
+    header[length++] = '\n';
+    const unsigned char head[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(length & 255), (unsigned char)(length >> 8)};
+    FILE *f = fopen(path, "wb");
+    int ok = f && fwrite(head, 1, 10, f) == 10 && fwrite(header, 1, (size_t)length, f) == (size_t)length &&
+             fwrite(data, (size_t)a->size, (size_t)a->count, f) == (size_t)a->count;
+    if (f && fclose(f) != 0) ok = 0;
+    if (ok) return 0;
+    fprintf(stderr, "model: %s: cannot write: %s\n", path, strerror(errno));
+    return -1;
+}
+
+/* What the checks found so far. */
+typedef struct verdict {
+    int next; /* the check to come */
+    int64_t values, wrong;
+    double worst[MODEL_CHECKS + 1]; /* largest error / bound of each check */
+    double largest[MODEL_CHECKS + 1];
+    const char *first; /* name of the first layer with a wrong value */
+    int64_t place;
+} verdict;
+
+static double element(const void *values, const char *descr, int64_t i) {
+    switch (descr[1]) {
+    case 'f': return (double)((const float *)values)[i];
+    case 'b': return (double)((const uint8_t *)values)[i];
+    case 'u': return (double)((const uint8_t *)values)[i];
+    default: break;
+    }
+    switch (descr[2]) {
+    case '1': return (double)((const int8_t *)values)[i];
+    case '2': return (double)((const int16_t *)values)[i];
+    case '4': return (double)((const int32_t *)values)[i];
+    default: return (double)((const int64_t *)values)[i];
+    }
+}
+
+/* Integers must be equal, floats within their forward error bounds. */
+static void compare(verdict *v, const char *name, int64_t count, const char *descr, const void *found_values,
+                    const void *expected_values, const float *bounds, double *largest, double *worst) {
+    for (int64_t i = 0; i < count; i++) {
+        const double found = element(found_values, descr, i), expected = element(expected_values, descr, i);
+        const double error = found == expected || (isnan(found) && isnan(expected)) ? 0.0 : fabs(found - expected);
+        const double bound = (double)bounds[i];
+        if (!(error <= bound) && v->wrong++ == 0) {
+            v->first = name;
+            v->place = i;
+        }
+        if (error > *largest) *largest = error;
+        if (bound > 0.0 && error / bound > *worst) *worst = error / bound;
+    }
+    v->values += count;
+}
+
+/* Compares what a layer gave, and gives the next one the exact values instead: the bound of a layer is then its
+ * own, however many were before it. */
+static void watch(void *context, int step, void *values) {
+    verdict *v = context;
+    while (v->next < MODEL_CHECKS && model_checks[v->next].step == step) {
+        const model_check *c = &model_checks[v->next];
+        compare(v, c->name, c->count, c->descr, values, c->expected, c->bound, &v->largest[v->next], &v->worst[v->next]);
+        memcpy(values, c->expected, (size_t)c->count * (size_t)c->size);
+        v->next++;
+    }
+}
+
+static void put_text(FILE *out, const char *text) {
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\') fputc('\\', out);
+        fputc(*text, out);
+    }
+    fputc('"', out);
+}
+
+static int write_report(const model *m, const verdict *v, const options *o) {
+    FILE *out = fopen(o->report, "w");
+    if (!out) {
+        fprintf(stderr, "model: %s: cannot write: %s\n", o->report, strerror(errno));
+        return 1;
+    }
+    fprintf(out, "{\"simulation\": ");
+    ax_report_json(m->machine, out);
+    fprintf(out, ", \"products\": [");
+    for (int i = 0; i < MODEL_PRODUCTS; i++) {
+        fprintf(out, "%s{\"name\": ", i ? ", " : "");
+        put_text(out, model_products[i]);
+        fprintf(out, ", \"cycles\": %lld}", (long long)m->cycles[i]);
+    }
+    fprintf(out, "]");
+    if (!o->inputs) {
+        fprintf(out, ", \"check\": {\"values\": %lld, \"wrong\": %lld, \"layers\": [", (long long)v->values, (long long)v->wrong);
+        for (int i = 0; i < MODEL_CHECKS; i++) {
+            fprintf(out, "%s{\"name\": ", i ? ", " : "");
+            put_text(out, model_checks[i].name);
+            fprintf(out, ", \"max_error\": %.9g, \"worst_share\": %.9g}", v->largest[i], v->worst[i]);
+        }
+        fprintf(out, "]}");
+    }
+    fprintf(out, "}\n");
+    if (fclose(out) != 0) {
+        fprintf(stderr, "model: %s: cannot write: %s\n", o->report, strerror(errno));
+        return 1;
+    }
+    return 0;
+}
+
+static int infer(model *m, const void *const *inputs, void *const *outputs) {
+    if (model_infer(m, inputs, outputs) == 0) return 0;
+    fprintf(stderr, "model: %s\n", m->error);
+    return 1;
+}
+
+/* An inference in which every layer starts from exact values, on a machine of its own. */
+static int check_layers(model *m, verdict *v, const void *const *inputs, void *const *outputs) {
+    ax_machine *machine = ax_open(&ax_target, 0u);
+    int status = 1;
+    if (!machine) {
+        fprintf(stderr, "model: out of memory for the simulator\n");
+    } else if (model_init(m, machine) != 0) {
+        fprintf(stderr, "model: %s\n", m->error);
+    } else {
+        m->watch = watch;
+        m->context = v;
+        status = infer(m, inputs, outputs);
+    }
+    ax_close(machine);
+    return status;
+}
+
+static int run(model *m, const options *o, verdict *v, const void *const *inputs, void *const *outputs) {
+    if (infer(m, inputs, outputs) != 0) return 1;
+    for (int k = 0; k < MODEL_OUTPUTS && !o->inputs; k++) {
+        const model_array *a = &model_outputs[k];
+        double largest = 0.0, worst = 0.0;
+        if (a->bound) compare(v, a->name, a->count, a->descr, outputs[k], a->data, a->bound, &largest, &worst);
+    }
+    if (!o->quiet) {
+        printf("%s\n", MODEL_TITLE);
+        for (int i = 0; i < MODEL_PRODUCTS; i++) printf("%12lld cycles  %s\n", (long long)m->cycles[i], model_products[i]);
+        printf("%12lld cycles in all\n", (long long)ax_cycles(m->machine));
+        if (!o->inputs) {
+            printf("check: %lld of %lld values of %d layers and the outputs wrong\n", (long long)v->wrong, (long long)v->values, MODEL_CHECKS);
+        }
+    }
+    if (o->report && write_report(m, v, o) != 0) return 1;
+    if (o->trace && ax_write_trace(m->machine, o->trace) != 0) {
+        fprintf(stderr, "model: %s: cannot write: %s\n", o->trace, strerror(errno));
+        return 1;
+    }
+    for (int k = 0; k < o->outputs; k++)
+        if (write_npy(o->output[k], &model_outputs[k], outputs[k]) != 0) return 1;
+    if (v->wrong > 0) {
+        fprintf(stderr, "model: %lld values are wrong; the first is value %lld of %s\n", (long long)v->wrong,
+                (long long)v->place, v->first);
+        return 3;
+    }
+    return 0;
+}
+
+static model network;
+static verdict found;
+
+int main(int argc, char **argv) {
+    options o = {{NULL}, {NULL}, NULL, NULL, 0, 0, 0};
+    const int wrong = parse(argc, argv, &o);
+    if (wrong) return wrong;
+    if (model_load(argv[0]) != 0) return 1;
+
+    const void *inputs[MODEL_INPUTS + 1] = {NULL};
+    void *read[MODEL_INPUTS + 1] = {NULL}, *outputs[MODEL_OUTPUTS + 1] = {NULL};
+    ax_machine *machine = NULL;
+    int status = 1;
+    for (int k = 0; k < MODEL_INPUTS; k++) {
+        inputs[k] = model_inputs[k].data;
+        if (o.inputs && !(inputs[k] = read[k] = read_npy(o.input[k], &model_inputs[k]))) goto done;
+    }
+    for (int k = 0; k < MODEL_OUTPUTS; k++) {
+        outputs[k] = malloc((size_t)model_outputs[k].count * (size_t)model_outputs[k].size + 1);
+        if (!outputs[k]) {
+            fprintf(stderr, "model: out of memory for the outputs\n");
+            goto done;
+        }
+    }
+    if (!o.inputs && check_layers(&network, &found, inputs, outputs) != 0) goto done;
+    machine = ax_open(&ax_target, o.trace ? AX_TRACE : 0u);
+    if (!machine) fprintf(stderr, "model: out of memory for the simulator\n");
+    else if (model_init(&network, machine) != 0) fprintf(stderr, "model: %s\n", network.error);
+    else status = run(&network, &o, &found, inputs, outputs);
+done:
+    ax_close(machine);
+    for (int k = 0; k < MODEL_INPUTS; k++) free(read[k]);
+    for (int k = 0; k < MODEL_OUTPUTS; k++) free(outputs[k]);
+    return status;
+}
