@@ -20,6 +20,9 @@ from sparsecc.cpu.plan import Indices, block_count
 from sparsecc.importers.matrix import Csr
 from sparsecc.toolchain import RUNTIME
 
+# What a shared column is worth to the greedy order, in columns that are not; 0: the share of them counts.
+GAINS = (0, 2, 4)
+
 # Orders found last: they are asked for when variants are listed, when they are timed, and when one is built.
 RECENT = 4
 _recent: dict[str, Indices] = {}
@@ -36,7 +39,7 @@ def _library() -> ctypes.CDLL:
 
     key = f"cluster-{digest(own_version(), SOURCE.read_bytes())}"
     library = ctypes.CDLL(str(shared_object(key, write, "building the search for row orders")))
-    library.sc_cluster.argtypes = [c_int64, c_int64, c_void_p, c_void_p, c_int64, c_void_p]
+    library.sc_cluster.argtypes = [c_int64, c_int64, c_void_p, c_void_p, c_int64, c_int64, c_void_p]
     library.sc_cluster.restype = c_int
     return library
 
@@ -65,10 +68,10 @@ def _loads(w: Csr, rows: Indices, height: int, width: int) -> Indices:
 
 
 def clustered(w: Csr, height: int, width: int) -> Indices:
-    """[blocks, M] Of each block the best of three orders: as it is, by count, greedily by shared columns.
+    """[blocks, M] Of each block the best of several orders: as it is, by count, greedily by shared columns.
 
-    The greedy one begins each group with the longest row left, and takes the row with the most columns that
-    the group uses already and the fewest that it does not.
+    The greedy ones begin each group with the longest row left, and take the row with many columns that the
+    group uses already and few that it does not; how one is weighed against the other is tried out.
     """
     key = digest(w.shape, w.indptr.tobytes(), w.indices.tobytes(), height, width)
     if key not in _recent:
@@ -85,19 +88,20 @@ def _clustered(w: Csr, height: int, width: int) -> Indices:
     blocks = block_count(k, width)
     counts = np.bincount(block * m + row, minlength=blocks * m).reshape(blocks, m)
     by_count = np.argsort(-counts, axis=1, kind="stable")
-    greedy = np.empty((blocks, m), np.int64)
+    greedy = np.empty((len(GAINS), blocks, m), np.int64)
     for b in range(blocks):
-        inside = block == b
+        inside = column[block == b] - b * width
         begin = np.concatenate([[0], np.cumsum(counts[b])]).astype(np.int64)
-        greedy[b] = _greedy(m, min(width, k - b * width), begin, column[inside] - b * width, height)
-    orders = np.stack([natural(w, width), by_count, greedy])
+        for i, gain in enumerate(GAINS):
+            greedy[i, b] = _greedy(m, min(width, k - b * width), begin, inside, height, gain)
+    orders = np.stack([natural(w, width), by_count, *greedy])
     best = np.argmin([_loads(w, order, height, width) for order in orders], axis=0)
     return orders[best, np.arange(blocks)]
 
 
-def _greedy(m: int, k: int, begin: Indices, columns: Indices, height: int) -> NDArray[np.int32]:
+def _greedy(m: int, k: int, begin: Indices, columns: Indices, height: int, gain: int) -> NDArray[np.int32]:
     order, narrow = np.empty(m, np.int32), columns.astype(np.int32)
     pointers = [c_void_p(array.ctypes.data) for array in (begin, narrow, order)]
-    if _library().sc_cluster(m, k, pointers[0], pointers[1], height, pointers[2]) != 0:
+    if _library().sc_cluster(m, k, pointers[0], pointers[1], height, gain, pointers[2]) != 0:
         raise MemoryError("no memory to order rows")
     return order

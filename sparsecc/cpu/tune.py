@@ -40,7 +40,7 @@ FIRST, SECOND = 0.006, 0.008
 FINALISTS, ROUNDS = 4, 3
 # Matrices with more elements are not tried dense, nor are their rows compared with each other.
 DENSE_ELEMENTS = 1 << 27
-CLUSTERED_NNZ, CLUSTERED_DENSITY = 2_000_000, 0.2
+CLUSTERED_NNZ, CLUSTERED_DENSITY = 1_000_000, 0.2
 # An order of rows must save this share of loads, or the natural one is better: its rows are neighbours.
 WORTH = 0.97
 

@@ -20,10 +20,16 @@ static void transpose(int64_t m, int64_t k, const int64_t *begin, const int32_t 
         for (int64_t i = begin[r]; i < begin[r + 1]; i++) rows[starts[columns[i] + 1]++] = (int32_t)r;
 }
 
+/* What speaks for a row with `count` columns, `shared` of which the group uses: `gain` for each of these, less one for
+ * each of all; with gain 0 their share of all. */
+static int64_t score_of(int64_t shared, int64_t count, int64_t gain) {
+    return gain ? gain * shared - count : shared * 65536 / (count + 1);
+}
+
 /* order [m]: groups of `height` rows, one after the other. A group begins with the longest row left, and takes the
- * row with the most columns that the group uses already and the fewest that it does not; of equal ones the longest.
- * The matrix is m x k in CSR. Returns 0, or -1 without memory. */
-int sc_cluster(int64_t m, int64_t k, const int64_t *begin, const int32_t *columns, int64_t height, int32_t *order) {
+ * row of the best score; of equal ones the longest. The matrix is m x k in CSR. Returns 0, or -1 without memory. */
+int sc_cluster(int64_t m, int64_t k, const int64_t *begin, const int32_t *columns, int64_t height, int64_t gain,
+               int32_t *order) {
     int32_t *left = malloc(sizeof *left * (size_t)(m + 1)), *shared = malloc(sizeof *shared * (size_t)(m + 1));
     int64_t *starts = malloc(sizeof *starts * (size_t)(k + 2)), *used = malloc(sizeof *used * (size_t)(k + 1));
     int32_t *rows = malloc(sizeof *rows * (size_t)(begin[m] + 1));
@@ -50,7 +56,7 @@ int sc_cluster(int64_t m, int64_t k, const int64_t *begin, const int32_t *column
             int64_t best = INT64_MIN;
             for (int64_t i = 0; i < count; i++) {
                 const int32_t r = left[i];
-                const int64_t score = 2 * (int64_t)shared[r] - (begin[r + 1] - begin[r]);
+                const int64_t score = score_of(shared[r], begin[r + 1] - begin[r], gain);
                 if (score > best) best = score, chosen = i;
             }
         }
