@@ -160,10 +160,19 @@ class Network:
 
     # ---- constants
 
+    def settle(self) -> None:
+        """Rewrite until nothing changes; what is known then is known of what is left."""
+        self._sweep()
+        self.analyse()
+        while self.rewrite():
+            self._sweep()
+            self.analyse()
+
     def rewrite(self) -> bool:
         """Put constants for what is known and zeros for what is not needed; whether that changed anything."""
         changed = False
-        for op in list(self.rules):
+        # Users before what they use, whose results may get new names.
+        for op in reversed(list(self.rules)):
             result = op.results[0]
             if self._is_given(op):
                 if result.uses:
@@ -171,7 +180,6 @@ class Network:
                     changed = True
             elif (plan := self.plans.get(op)) is not None and result.uses:
                 changed |= self._carry_out(op, plan)
-        self._sweep()
         return changed
 
     def _drop(self, op: Operation, instead: SSAValue) -> None:
@@ -260,8 +268,8 @@ class Network:
 
     # ---- cuts
 
-    def cut(self) -> None:
-        """Cut the indices that nothing needs."""
+    def cut(self) -> bool:
+        """Cut the indices that nothing needs; whether there were any."""
         cut = self._free()
         links: list[Link] = []
         for op, rule in self.rules.items():
@@ -279,9 +287,10 @@ class Network:
             for axis in emptied:
                 cut[axis][0] = False
             solve(cut, links)
-        if any(mask.any() for mask in cut.values()):
-            self._apply(cut)
-            self._sweep()
+        if not any(mask.any() for mask in cut.values()):
+            return False
+        self._apply(cut)
+        return True
 
     def _free(self) -> dict[Axis, Mask]:
         """For every axis the indices that nothing needs; constants follow their one user."""
@@ -468,12 +477,10 @@ class SparsePropagatePass(SparsePass):
 
     def _run(self, function: func.FuncOp) -> None:
         network = Network(function.body.block, self.exact)
-        network.analyse()
-        while network.rewrite():
-            network.analyse()
-        network.cut()
+        network.settle()
+        while network.cut():
+            network.settle()
         if self.report:
-            network.analyse()
             for layer, found in network.report():
                 layer.attributes["propagated"] = DictionaryAttr(found)
             if network.gone:
