@@ -20,10 +20,10 @@ DIALECTS = {
 }
 # In the order of the pipeline.
 PASSES = {
+    "sparse-propagate": ("sparsecc.passes.sparse_propagate", "SparsePropagatePass"),
     "convert-nn-to-host": ("sparsecc.passes.convert_nn_to_host", "ConvertNnToHostPass"),
     "convert-linalg-to-sddmm": ("sparsecc.passes.convert_linalg_to_sddmm", "ConvertLinalgToSddmmPass"),
     "convert-linalg-to-sparse": ("sparsecc.passes.convert_linalg_to_sparse", "ConvertLinalgToSparsePass"),
-    "sparse-propagate": ("sparsecc.passes.sparse_propagate", "SparsePropagatePass"),
     "sparse-compact": ("sparsecc.passes.sparse_compact", "SparseCompactPass"),
     "sparse-lower": ("sparsecc.passes.sparse_lower", "SparseLowerPass"),
     "sparse-lift": ("sparsecc.passes.sparse_lift", "SparseLiftPass"),
