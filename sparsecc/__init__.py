@@ -16,20 +16,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparsecc.compiler import Artifact, Stage, compile
     from sparsecc.errors import UserError
+    from sparsecc.network_compiler import NetworkArtifact, compile_network
     from sparsecc.report import Report
     from sparsecc.target import Target
 
 __version__ = "0.1.0"
-__all__ = ["Artifact", "Report", "Stage", "Target", "UserError", "compile"]
+__all__ = [
+    "Artifact",
+    "NetworkArtifact",
+    "Report",
+    "Stage",
+    "Target",
+    "UserError",
+    "compile",
+    "compile_network",
+]
 
 # Imported when first used: `sparsecc --help` needs none of them.
 _HOME = {
     "Artifact": "sparsecc.compiler",
+    "NetworkArtifact": "sparsecc.network_compiler",
     "Report": "sparsecc.report",
     "Stage": "sparsecc.compiler",
     "Target": "sparsecc.target",
     "UserError": "sparsecc.errors",
     "compile": "sparsecc.compiler",
+    "compile_network": "sparsecc.network_compiler",
 }
 
 

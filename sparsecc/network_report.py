@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparsecc.codegen.network import name_of, steps
+from sparsecc.compiler import Artifact, has_compiler
 from sparsecc.dialects.host import CallOp
 from sparsecc.network.host_cost import RATES, HostWork, work_of
 
@@ -81,8 +82,8 @@ class NetworkReport:
         for i, layer in enumerate(artifact.layers):
             one = layer.artifact
             m, _, k = one.operator.shape
-            cycles = run.products[i] if run else one.timing.cycles
-            dense = max(cycles, one.dense.timing.cycles) if one.is_dense else one.dense.timing.cycles
+            cycles = run.products[i] if run else _cycles(one)
+            dense = cycles if one.is_dense else _cycles(one.dense)
             products.append(
                 ProductRow(
                     layer.name,
@@ -180,6 +181,11 @@ class NetworkReport:
 
 
 _NUMBERS = {"nonzeros", "cycles", "dense", "speed-up", "bytes", "estimated us", "share of the time"}
+
+
+def _cycles(artifact: Artifact) -> int:
+    """On the simulator; without a C compiler by the cost model."""
+    return artifact.timing.cycles if has_compiler() else artifact.predicted().predicted_cycles
 
 
 def _host_rows(artifact: NetworkArtifact) -> list[HostRow]:

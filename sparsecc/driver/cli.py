@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sparsecc.driver import convert, native_cli, noise_cli, pictures_cli
+from sparsecc.driver import convert, native_cli, network_cli, noise_cli, pictures_cli
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 FILE is a .smtx, .mtx, .npz (scipy), .npy, .safetensors or .onnx matrix; .gz is understood where usual, one
 tensor of several is named FILE:TENSOR, one matrix of a pack PACK.tar.xz::NAME. Files without values get
-random ones.
+random ones. MODEL.onnx without a tensor is a whole network.
 Exit status: 0 done, 1 the input cannot be compiled, 2 the command is wrong, 3 a check failed.
 """
 
@@ -139,6 +139,7 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     command.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    network_cli.add_options(command)
 
 
 def _add_analyze(command: argparse.ArgumentParser) -> None:
@@ -158,7 +159,9 @@ def _add_analyze(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, metavar="S", help="of random values and the control")
     command.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (default: 1)")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    command.add_argument("-v", "--verbose", action="store_true", help="MODEL.onnx: say what is being done")
     command.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    network_cli.add_options(command)
 
 
 @contextmanager
@@ -212,9 +215,14 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
 def _run(arguments: argparse.Namespace) -> int:
     import json
 
-    x = tuple(map(_read_input, arguments.input)) if arguments.input else None
     for path in filter(None, (arguments.output, arguments.trace, arguments.plot, arguments.html)):
         _check_writable(Path(path))
+    if network_cli.is_network(arguments.file):
+        with _progress(arguments) as progress:
+            network = network_cli.run(arguments, progress)
+        network_cli.show(network, arguments, _console())
+        return 0
+    x = tuple(map(read_input, arguments.input)) if arguments.input else None
     noise = noise_cli.check(arguments)
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress, x)
@@ -237,7 +245,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_input(path: str) -> Any:
+def read_input(path: str) -> Any:
+    """The array of a .npy file. Raises UserError."""
     from sparsecc.importers.files import check_file
     from sparsecc.importers.npy import parse_npy
 
@@ -262,6 +271,15 @@ def _compile(arguments: argparse.Namespace) -> int:
         raise UserError(f"--emit: {', '.join(sorted(unknown))} is neither c nor mlir", exit_code=2)
     if arguments.plot:
         _check_writable(Path(arguments.plot))
+    if network_cli.is_network(arguments.file):
+        with _progress(arguments) as progress:
+            network = network_cli.compiled(arguments, progress, arguments.file)
+            network.save(arguments.output, ir="mlir" in emit)
+            predicted = network.predicted()
+        network_cli.show(predicted, arguments, _console())
+        if not arguments.quiet:
+            print(f"written to {arguments.output}; build and check it with: make -C {arguments.output} check")
+        return 0
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress)
         artifact.save(arguments.output, ir="mlir" in emit)
@@ -274,6 +292,11 @@ def _compile(arguments: argparse.Namespace) -> int:
 def _analyze(arguments: argparse.Namespace) -> int:
     from sparsecc.driver.analyze import run
 
+    if network_cli.is_network(arguments.path):
+        with _progress(arguments) as progress:
+            predicted = network_cli.compiled(arguments, progress, arguments.path).predicted()
+        network_cli.show(predicted, arguments, _console())
+        return 0
     return run(arguments)
 
 

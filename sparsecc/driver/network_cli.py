@@ -1,0 +1,132 @@
+"""`sparsecc run|compile|analyze MODEL.onnx`: whole networks."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsecc.errors import UserError
+
+if TYPE_CHECKING:
+    from sparsecc.network_compiler import NetworkArtifact
+    from sparsecc.network_report import NetworkReport
+
+# Options of single operators, and what they are when nobody gave them.
+_NOT_FOR_NETWORKS = {
+    "op": "spmm", "n": 64, "k": 64, "pattern": None, "like": None, "plot": None, "html": None, "places": None,
+    "check_stages": False, "jobs": 1,
+}  # fmt: skip
+
+
+def is_network(path: str) -> bool:
+    """Whether an argument names a whole model, and not one tensor of it."""
+    return path.endswith(".onnx")
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What only whole networks take."""
+    command.add_argument(
+        "--batch", type=int, metavar="B", help="MODEL.onnx: inputs at once, where the model leaves it open"
+    )
+    command.add_argument(
+        "--dim",
+        action="append",
+        metavar="NAME=N",
+        help="MODEL.onnx: another extent that the model leaves open",
+    )
+
+
+def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], path: str) -> NetworkArtifact:
+    """The network of the arguments. Raises UserError for options that only operators take."""
+    from sparsecc.compiler import save_stages
+    from sparsecc.network_compiler import compile_network
+
+    for name, default in _NOT_FOR_NETWORKS.items():
+        if getattr(arguments, name, default) != default:
+            raise UserError(
+                f"--{name.replace('_', '-')} is for one matrix; {path} is a whole network: leave it out, "
+                f"or name a weight as {path}:NAME",
+                exit_code=2,
+            )
+    artifact = compile_network(
+        path,
+        target=arguments.target,
+        batch=arguments.batch,
+        dims=_dims(arguments.dim or []),
+        inputs=_inputs(getattr(arguments, "input", None)),
+        dtype=arguments.dtype,
+        seed=arguments.seed,
+        effort=arguments.effort,
+        plan=getattr(arguments, "plan", "auto"),
+        progress=progress,
+    )
+    if getattr(arguments, "dump_ir", None):
+        save_stages(artifact.stages, Path(arguments.dump_ir))
+    return artifact
+
+
+def _dims(given: list[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for text in given:
+        name, _, extent = text.rpartition("=")
+        if not name or not extent.isdigit():
+            raise UserError(f"--dim {text}: needed NAME=N, such as --dim H=224", exit_code=2)
+        found[name] = int(extent)
+    return found
+
+
+def _inputs(paths: list[str] | None) -> Any:
+    """Arrays by name from one .npz file, or in order from .npy files."""
+    if not paths:
+        return None
+    import numpy as np
+
+    if len(paths) == 1 and paths[0].endswith(".npz"):
+        try:
+            with np.load(paths[0], allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, KeyError) as e:
+            raise UserError(f"{paths[0]}: cannot be read as .npz: {e}") from e
+    from sparsecc.driver.cli import read_input
+
+    return [read_input(path) for path in paths]
+
+
+def run(arguments: argparse.Namespace, progress: Callable[[str], None]) -> NetworkReport:
+    """Compile, simulate, check every layer; write what was asked for."""
+    output: str | None = arguments.output
+    artifact = compiled(arguments, progress, arguments.file)
+    if output and len(artifact.outputs) > 1 and not output.endswith(".npz"):
+        raise UserError(
+            f"--output {output}: the network has {len(artifact.outputs)} outputs; name a .npz file",
+            exit_code=2,
+        )
+    report = artifact.report
+    if output and output.endswith(".npz"):
+        import numpy as np
+
+        found = artifact(*artifact.inputs)
+        arrays = found if isinstance(found, tuple) else (found,)
+        named: dict[str, Any] = dict(zip(artifact.output_names, arrays, strict=True))
+        np.savez(output, **named)
+    elif output or arguments.trace:
+        artifact.rerun([output] if output else [], arguments.trace)
+    if arguments.fail_if_slower_than_dense and report.speedup < 1.0:
+        raise UserError(
+            f"{report.name}: its products take {report.cycles} cycles, with dense plans {report.dense_cycles}",
+            exit_code=3,
+        )
+    return report
+
+
+def show(report: NetworkReport, arguments: argparse.Namespace, console: Any) -> None:
+    """As JSON or as tables."""
+    if getattr(arguments, "json", False):
+        import json
+
+        print(json.dumps(report.to_json(), indent=2))
+    elif not arguments.quiet:
+        for table in report.tables():
+            console.print(table)
