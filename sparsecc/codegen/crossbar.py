@@ -147,8 +147,9 @@ class CrossbarWriter:
 
             def multiply(b: Index) -> None:
                 code.instruction(
-                    xbar.MvmOp, b, src, p.x_rows, dst, self.m, columns, 1, comment="adds to the sums"
-                )
+                    xbar.MvmOp, b, src, p.x_rows, dst, self.m, columns, code.lookup(t["block_adds"], b),
+                    comment="adds to the sums, or begins them",
+                )  # fmt: skip
 
             def one_round(r: Index) -> None:
                 after = code.add(r, 1)

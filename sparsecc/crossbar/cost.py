@@ -20,6 +20,7 @@ from math import ceil
 import numpy as np
 
 from sparsecc.crossbar.adc import bits_needed
+from sparsecc.crossbar.place import adding
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.target.crossbar import CrossbarTarget
 
@@ -153,13 +154,15 @@ def cost(tiles: Sequence[Tile], target: CrossbarTarget, space: tuple[int, int, i
     )
     written = cells * devices * program.pulses * e.write_pj
     again = len(rounds) > 1
-    at_once = not again and len({t.array for t in tiles}) == len(tiles)
+    at_once = len(tiles) if not again and len({t.array for t in tiles}) == len(tiles) else 0
+    adds, _ = adding([t.outputs for t in tiles], m, at_once)
     return Cost(
         arrays=len({t.array for t in own}) if all(t.array >= 0 for t in own) else len(own),
         conversions=n * sum(steps_of(t, target) * conversions(t, target) for t in tiles),
         mvm_cycles=mvm,
         cycles=mvm + transfer + (writing if again else 0),
-        energy_pj=n * sum(tile_energy(t, target, not at_once) for t in tiles)
+        energy_pj=n
+        * sum(tile_energy(t, target, added) for t, added in zip(tiles, adds.tolist(), strict=True))
         + off_chip * e.dram_pj_per_byte
         + on_chip
         + (written if again else 0),

@@ -22,6 +22,8 @@ from sparsecc.crossbar.tiles import (
     IMAGE,
     ROW,
     ROWS,
+    Bool,
+    Int32,
     Int64,
     Tile,
     Tiles,
@@ -120,6 +122,22 @@ def waves(tiles: Tiles, arrays: int) -> Int64:
     deepest = np.zeros(int(rounds.max(initial=-1)) + 2, np.int64)
     np.maximum.at(deepest, rounds + 1, turn + 1)
     return np.cumsum(deepest)[rounds] + turn
+
+
+def adding(outputs: Sequence[Int32], m: int, at_once: int = 0) -> tuple[Bool, Bool]:
+    """(which tiles add to sums, which of m outputs count from 0 before), of tiles in the order they are read.
+
+    outputs: of each tile. The first `at_once` start together, and the machine clears what they name. Another
+    writes its sums over what was there where it is the first with any of its outputs; else it adds.
+    """
+    written, cleared = np.zeros(m, bool), np.zeros(m, bool)
+    adds = np.zeros(len(outputs), bool)
+    for i, own in enumerate(outputs):
+        if i >= at_once and written[own].any():
+            adds[i] = True
+            cleared[own[~written[own]]] = True
+        written[own] = True
+    return adds, cleared | ~written
 
 
 def broken_places(tiles: Tiles, shape: Shape) -> str | None:

@@ -1,7 +1,8 @@
 """The tables of a crossbar program: what is written where, which blocks are read together, and when.
 
-Tiles are numbered anew, wave by wave. One XB.MVMG starts the first of every array; every other is an XB.MVM
-that adds to the sums, so that each array goes on as soon as it is free. Inputs lie in
+Tiles are numbered anew, wave by wave. One XB.MVMG starts the first of every array; every other is an XB.MVM,
+so that each array goes on as soon as it is free. It adds to the sums, or writes them where it is the first
+with these outputs. Inputs lie in
 SPAD: row i of X at row i, or, where few rows of X are used, the used ones one after another. Sums lie in ACC,
 row m of Y at row m. Where the chip has fewer arrays than the tiles need, the blocks of a round come after the
 writing of its arrays, in every inference.
@@ -9,15 +10,15 @@ writing of its arrays, in every inference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.crossbar.cost import gathers
-from sparsecc.crossbar.place import waves
-from sparsecc.crossbar.tiles import ARRAY, Int8, Int32, Tile, Tiles
+from sparsecc.crossbar.place import adding, waves
+from sparsecc.crossbar.tiles import ARRAY, Bool, Int8, Int32, Tile, Tiles
 from sparsecc.errors import UserError
 from sparsecc.target.crossbar import CrossbarTarget
 
@@ -30,9 +31,9 @@ BLOCKS = (
     "block_shift", "block_adc", "block_offset", "block_inputs", "block_outputs", "block_doubled",
     "block_flipped",
 )  # fmt: skip
-# Runs of rows of Y that count from 0 before any block adds to them. First block and first write of each
-# round, and how many there are in all.
-OTHERS = ("zero_first", "zero_rows", "round_block", "round_write")
+# Whether a block adds to sums. Runs of rows of Y that count from 0 before any block adds to them. First
+# block and first write of each round, and how many there are in all.
+OTHERS = ("block_adds", "zero_first", "zero_rows", "round_block", "round_write")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +136,14 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
             level += len(held)
     block = np.array(blocks, np.int32).reshape(-1, len(BLOCKS)).T
     write = np.array(writes, np.int32).reshape(-1, len(WRITES)).T
-    # Where arrays are written between, every block adds to the sums.
+    # Where arrays are written between, blocks follow each other.
     at_once = int((when == 0).sum()) if int(rounds.max(initial=0)) == 0 else 0
     every = np.arange(int(rounds.max(initial=-1)) + 2)
     panel, ahead = _panel(target, len(gather) or k, m, n, len(every) > 2)
+    adds, cleared = adding([tiles[int(i)].outputs for i in order], m, at_once)
     others = (
-        *_unwritten([tiles[int(i)] for i in order[:at_once]], m),
+        adds.astype(np.int32),
+        *_runs(cleared),
         np.searchsorted(rounds[order], every).astype(np.int32),
         np.searchsorted(write_round, every).astype(np.int32),
     )
@@ -163,12 +166,9 @@ def _offset(tile: Tile) -> int:
     return tile.zero << tile.shift
 
 
-def _unwritten(tiles: Iterable[Tile], m: int) -> tuple[Int32, Int32]:
-    """(first row, rows) of each run of outputs that none of these tiles has."""
-    written = np.zeros(m, bool)
-    for tile in tiles:
-        written[tile.outputs] = True
-    edges = np.flatnonzero(np.diff(np.concatenate([[True], written, [True]])))
+def _runs(rows: Bool) -> tuple[Int32, Int32]:
+    """(first row, rows) of each run of these."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]])))
     return edges[::2].astype(np.int32), (edges[1::2] - edges[::2]).astype(np.int32)
 
 

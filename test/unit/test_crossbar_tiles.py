@@ -17,7 +17,7 @@ from sparsecc.crossbar.adc import bits_needed, largest_sums
 from sparsecc.crossbar.assign import blocks_of, pack
 from sparsecc.crossbar.choose import dense_tiles, fitted, lowered
 from sparsecc.crossbar.encode import ENCODINGS, Encoding, levels_of, weights_of
-from sparsecc.crossbar.place import broken_places, place_table, placed, waves
+from sparsecc.crossbar.place import adding, broken_places, place_table, placed, waves
 from sparsecc.crossbar.share import shared
 from sparsecc.crossbar.slices import sliced, without_empty
 from sparsecc.crossbar.squeeze import squeezed
@@ -240,6 +240,21 @@ def test_tiles_of_a_wave_use_different_arrays_of_one_round(seed: int, arrays: in
         virtual = tiles.table[when == wave, 0]
         assert len(set((virtual % arrays).tolist())) == len(virtual)
         assert len(set((virtual // arrays).tolist())) == 1
+
+
+@given(st.lists(st.sets(st.integers(0, 5), min_size=1), max_size=8), st.integers(0, 3))
+def test_sums_begin_once_and_are_then_added_to(outputs: list[set[int]], at_once: int):
+    lists = [np.array(sorted(own), np.int32) for own in outputs]
+    at_once = min(at_once, len(lists))
+    adds, cleared = adding(lists, 6, at_once)
+    y, needed = np.full(6, 1000), np.zeros(6, int)  # what was there before must not be seen
+    y[cleared] = 0
+    if at_once:
+        y[np.concatenate(lists[:at_once])] = 0
+    for own, add, first in zip(lists, adds, np.arange(len(lists)) < at_once, strict=True):
+        y[own] = y[own] * (add or first) + 1
+        needed[own] += 1
+    assert (y == needed).all()
 
 
 def test_overlapping_tiles_are_found():

@@ -27,16 +27,32 @@ func.func @main(%x: tensor<4x8xi8>) -> tensor<3x8xi32> {
 
 // -----
 
-// One array: one after the other; what the first does not write begins at 0.
+// One array: one after the other; each is the first with its output, so nothing needs to begin at 0.
+// CHECK-LABEL: @program
+// CHECK:      @main
+// CHECK-NOT:  tu.fill
+// CHECK:      xbar.mvmg %1 step %c2, %c0 count %c1, %0 step %c2 n %c8 accumulate %c0
+// CHECK-NEXT: xbar.mvm %1 step %c2, %c1, %0 step %c2 n %c8 accumulate %c0
+func.func @main(%x: tensor<2x8xi8>) -> tensor<2x8xi32> {
+  %y = xbar.spmm %x, #sparse.weight<2x2xi8, [(0, 0, 1), (1, 1, 1)]> on "re2pim" array <128, 128> : tensor<2x8xi8> -> tensor<2x8xi32> {
+    block 0 slice 0 adc 2 at 5[0, 0] : [0] += k[0] levels [1]
+    block 1 slice 0 adc 2 at 5[0, 0] as 0 : [1] += k[1] levels [1]
+  }
+  func.return %y : tensor<2x8xi32>
+}
+
+// -----
+
+// One array: the second block adds to one output and is the first with the other, which begins at 0.
 // CHECK-LABEL: @program
 // CHECK:      @main
 // CHECK:      tu.fill %{{.*}} rows %c1 value %c0 comment "sums that begin at 0"
 // CHECK:      xbar.mvmg %1 step %c2, %c0 count %c1, %0 step %c2 n %c8 accumulate %c0
 // CHECK-NEXT: xbar.mvm %1 step %c2, %c1, %0 step %c2 n %c8 accumulate %c1
 func.func @main(%x: tensor<2x8xi8>) -> tensor<2x8xi32> {
-  %y = xbar.spmm %x, #sparse.weight<2x2xi8, [(0, 0, 1), (1, 1, 1)]> on "re2pim" array <128, 128> : tensor<2x8xi8> -> tensor<2x8xi32> {
+  %y = xbar.spmm %x, #sparse.weight<2x2xi8, [(0, 0, 1), (0, 1, 1), (1, 1, 1)]> on "re2pim" array <128, 128> : tensor<2x8xi8> -> tensor<2x8xi32> {
     block 0 slice 0 adc 2 at 5[0, 0] : [0] += k[0] levels [1]
-    block 1 slice 0 adc 2 at 5[0, 0] as 0 : [1] += k[1] levels [1]
+    block 1 slice 0 adc 2 at 5[1, 0] : [0:2] += k[1] levels [1, 1]
   }
   func.return %y : tensor<2x8xi32>
 }
