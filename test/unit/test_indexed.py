@@ -151,3 +151,12 @@ def test_bicliques_pay_on_pruned_layers(name: str, least: float):
     assert report.exact
     assert report.speedup is not None
     assert report.speedup >= least
+
+
+@pytest.mark.parametrize(("m", "k", "n", "density"), [(1200, 100, 64, 0.03), (400, 300, 128, 0.1)])
+def test_the_model_foretells_the_simulator(m: int, k: int, n: int, density: float):
+    """Blocks have equal work, so that storing one and computing the next overlap as the model says."""
+    rng = np.random.default_rng(m)
+    weights = (rng.integers(1, 9, (m, k)) * (rng.random((m, k)) < density)).astype(np.int8)
+    artifact = sparsecc.compile(weights, target="gemmini16x", n=n, plan="biclique", effort=0)
+    assert artifact.predicted().predicted_cycles == pytest.approx(artifact.timing.cycles, rel=0.05)
