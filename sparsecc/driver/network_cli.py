@@ -111,11 +111,12 @@ def run(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Netwo
         arrays = found if isinstance(found, tuple) else (found,)
         named: dict[str, Any] = dict(zip(artifact.output_names, arrays, strict=True))
         np.savez(output, **named)
-    elif output or arguments.trace:
+        output = None
+    if output or arguments.trace:
         artifact.rerun([output] if output else [], arguments.trace)
     if arguments.fail_if_slower_than_dense and report.speedup < 1.0:
         raise UserError(
-            f"{report.name}: its products take {report.cycles} cycles, with dense plans {report.dense_cycles}",
+            f"{report.name}: its products take {report.cycles} cycles, dense plans {report.dense_cycles}",
             exit_code=3,
         )
     return report

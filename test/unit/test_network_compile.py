@@ -1,0 +1,239 @@
+"""Whole networks from end to end: one C program that checks every layer, outputs as onnxruntime's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort  # pyright: ignore[reportMissingTypeStubs]
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+import sparsecc
+from sparsecc.driver.cli import main
+from sparsecc.errors import UserError
+from sparsecc.network_compiler import compile_network
+from sparsecc.toolchain import find_compiler, host_library, simulator_library
+
+Array = NDArray[Any]
+MODELS = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
+needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason=f"no models in {MODELS}")
+onnxruntime: Any = ort
+save: Any = onnx.save
+
+
+def sparse(*shape: int, seed: int, density: float = 0.15) -> Array:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(shape) * (rng.random(shape) < density)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with most kinds of operators: branches, pooling, a residual sum, two outputs."""
+    constants = {
+        "w1": sparse(16, 3, 3, 3, seed=1), "b1": sparse(16, seed=2, density=1),
+        "w2": sparse(16, 16, 1, 1, seed=3),
+        "w3": sparse(16, 1, 3, 3, seed=4, density=0.6), "w4": sparse(10, 16 * 12, seed=5),
+        "b4": sparse(10, seed=6, density=1), "i": np.array([3, 0, -1]),
+    }  # fmt: skip
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["x", "w1", "b1"], ["c1"], name="conv1", pads=[1, 1, 1, 1]),
+        node("Relu", ["c1"], ["r1"], name="relu1"),
+        node("Conv", ["r1", "w2"], ["c2"], name="pointwise"),
+        node("Conv", ["r1", "w3"], ["c3"], name="depthwise", group=16, pads=[1, 1, 1, 1]),
+        node("Add", ["c2", "c3"], ["a"], name="residual"),
+        node("Concat", ["a", "r1"], ["k"], name="join", axis=1),
+        node("Gather", ["k", "i"], ["g"], name="pick", axis=1),
+        node("MaxPool", ["a"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Flatten", ["p"], ["f"], name="flatten"),
+        node("Gemm", ["f", "w4", "b4"], ["s"], name="classes", transB=1),
+        node("Softmax", ["s"], ["y"], name="softmax"),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 6])
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("y", "g")]
+    held = [numpy_helper.from_array(v, n) for n, v in constants.items()]
+    graph = helper.make_graph(nodes, "small", [x], outputs, held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    found = tmp_path_factory.mktemp("model") / "small.onnx"
+    save(model, str(found))
+    return found
+
+
+def wanted(path: Path, x: Array) -> list[Array]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})
+
+
+def image(batch: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal((batch, 3, 8, 6)).astype(np.float32)
+
+
+@pytest.mark.parametrize("target", ["scalesim-ws16", "ascend910"])
+def test_a_network_gives_onnxruntimes_outputs(path: Path, target: str):
+    x = image(2)
+    artifact = compile_network(path, target=target, batch=2, effort=0)
+    found = artifact(x)
+    assert isinstance(found, tuple)
+    tolerance = 1e-5 if target == "scalesim-ws16" else 3e-3
+    for y, w in zip(found, wanted(path, x), strict=True):
+        np.testing.assert_allclose(y, w, atol=tolerance, rtol=tolerance)
+    report = artifact.report
+    assert [p.name for p in report.products] == ["conv1", "pointwise", "classes"]
+    assert report.cycles == sum(p.cycles for p in report.products)
+    assert report.values_checked
+    assert report.worst_share is not None
+    assert 0 < report.worst_share <= 1
+    hosts = {row.name: row for row in report.host}
+    assert "host_depthwise_f32" in hosts["depthwise"].operators
+    assert report.arena_lower_bound <= report.arena_bytes < report.unshared_bytes
+
+
+def sanitized(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The program's own C under sanitizers, run; the libraries are tested elsewhere."""
+    options = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
+    sources = ["-I.", "-Iaxsim", "-Ihost", "model.c", "data.c", "main.c"]
+    libraries = [str(simulator_library()), str(host_library()), "-lm", "-o", "clean"]
+    command = [*find_compiler(), *options, "-ffp-contract=off", *sources, *libraries]
+    subprocess.run(command, cwd=folder, check=True)
+    return subprocess.run([str(folder / "clean")], capture_output=True, text=True, check=False)
+
+
+def test_the_folder_stands_alone_and_finds_wrong_weights(path: Path, tmp_path: Path):
+    folder = tmp_path / "out"
+    compile_network(path, target="scalesim-ws16", batch=1, effort=0).save(folder)
+    command = ["make", "-C", str(folder), "check", "CFLAGS=-O0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "check: 0 of " in done.stdout
+    assert "cycles in all" in done.stdout
+    assert (done := sanitized(folder)).returncode == 0, done.stderr
+    weights = bytearray((folder / "weights.bin").read_bytes())
+    values = np.frombuffer(weights, np.float32)
+    values[np.flatnonzero(values)[0]] += 1
+    (folder / "weights.bin").write_bytes(bytes(weights))
+    done = sanitized(folder)
+    assert done.returncode == 3
+    assert "values are wrong; the first is value" in done.stderr
+
+
+def test_an_index_outside_is_an_error_of_the_program(tmp_path: Path):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 8])
+    i = helper.make_tensor_value_info("i", TensorProto.INT64, [2])
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["x", "i"], ["y"], name="pick")],
+        "g",
+        [x, i],
+        [onnx.ValueInfoProto(name="y")],
+    )
+    file = tmp_path / "m.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
+    artifact = compile_network(file)
+    rows = np.arange(32, dtype=np.float32).reshape(4, 8)
+    np.testing.assert_array_equal(artifact(rows, np.array([3, -4])), rows[[3, 0]])
+    with pytest.raises(UserError, match="node pick: an index is outside its axis"):
+        artifact(rows, np.array([0, 4]))
+
+
+def test_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    np.savez(tmp_path / "x.npz", x=image(1))
+    command = ["--target", "scalesim-ws16", "--batch", "1", "--effort", "0"]
+    result = tmp_path / "y.npz"
+    arguments = [
+        "run",
+        str(path),
+        *command,
+        "--json",
+        "--input",
+        str(tmp_path / "x.npz"),
+        "--output",
+        str(result),
+    ]
+    assert main(arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["products"][0]["nnz"] == np.count_nonzero(sparse(16, 3, 3, 3, seed=1))
+    np.testing.assert_allclose(np.load(result)["y"], wanted(path, image(1))[0], atol=1e-5)
+    assert main(["analyze", str(path), *command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["values_checked"] is None
+    assert main(["compile", str(path), *command, "-o", str(tmp_path / "c")]) == 0
+    assert "make -C" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "gemmini16"], "multiplies i8 only, and networks are not quantised yet"),
+        (["--target", "isaac128"], "has no tensor unit"),
+        (["--target", "scalesim-ws16", "--n", "3"], "--n is for one matrix"),
+        (["--target", "scalesim-ws16", "--dim", "N"], "needed NAME=N"),
+        (["--target", "scalesim-ws16"], "dynamic dimension 'N'"),
+    ],
+    ids=["integers", "crossbars", "option", "extent", "batch"],
+)
+def test_what_is_refused(path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    batch = [] if "dynamic" in message else ["--batch", "1"]
+    assert main(["run", str(path), *arguments, *batch]) in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+def test_an_operator_that_cannot_be_compiled_is_named(tmp_path: Path):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 1, 4])
+    held = [
+        numpy_helper.from_array(sparse(1, 8, 4, seed=1), "w"),
+        numpy_helper.from_array(sparse(1, 8, 2, seed=2), "r"),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("LSTM", ["x", "w", "r"], ["y"], name="memory", hidden_size=2)], "g", [x],
+        [onnx.ValueInfoProto(name="y")], held,
+    )  # fmt: skip
+    file = tmp_path / "m.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
+    with pytest.raises(UserError, match=r"node 'memory.*' \(lstm\): whole networks cannot be compiled"):
+        compile_network(file)
+
+
+def test_inputs_are_checked(path: Path):
+    with pytest.raises(UserError, match=r"input x has shape \[1, 3\]; needed \[1, 3, 8, 6\]"):
+        compile_network(path, batch=1, inputs=[np.zeros((1, 3), np.float32)])
+    with pytest.raises(UserError, match="the network has the inputs x; found z"):
+        compile_network(path, batch=1, inputs={"z": image(1)})
+    with pytest.raises(UserError, match="not finite"):
+        compile_network(path, batch=1, inputs={"x": image(1) * np.float32(np.inf)})
+
+
+@needs_models
+@pytest.mark.parametrize("target", ["scalesim-ws16", "ascend910", "tpu128"])
+def test_lenet(target: str):
+    digits = np.load(MODELS / "mnist_test_a.npz")
+    x = digits["images"][:32].reshape(-1, 784).astype(np.float32)
+    path = MODELS / "lenet300100_pruned.onnx"
+    artifact = sparsecc.compile_network(path, target=target, inputs=[x], batch=32, effort=0)
+    y, (w,) = artifact(x), wanted(path, x)
+    assert isinstance(y, np.ndarray)
+    (bound,) = artifact.bounds
+    assert bound is not None
+    assert (np.abs(y - w) <= 2 * bound).all()
+    assert (y.argmax(1) == w.argmax(1)).all()
+    assert artifact.report.speedup > 2
+    assert artifact.report.products[0].speedup > 2
+    assert {row.name for row in artifact.report.host if row.reorders} == {"ip1", "output"}
+
+
+@needs_models
+def test_mnist_of_cntk():
+    digits = np.load(MODELS / "mnist_test_a.npz")
+    x = digits["images"][:1].reshape(1, 1, 28, 28).astype(np.float32)
+    path = MODELS / "mnist_cntk.onnx"
+    artifact = compile_network(path, target="scalesim-ws32", inputs=[x], effort=0)
+    y, (w,) = artifact(x), wanted(path, x)
+    np.testing.assert_allclose(y, w, rtol=1e-5, atol=1e-5 * np.abs(w).max())
+    assert artifact.report.worst_share is not None
+    # One image: nothing is ever moved to another order.
+    assert not any(row.reorders for row in artifact.report.host)
