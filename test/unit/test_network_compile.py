@@ -25,7 +25,8 @@ Array = NDArray[Any]
 MODELS = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
 needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason=f"no models in {MODELS}")
 onnxruntime: Any = ort
-save: Any = onnx.save
+onnx_library: Any = onnx
+save = onnx_library.save
 
 
 def sparse(*shape: int, seed: int, density: float = 0.15) -> Array:
