@@ -253,8 +253,10 @@ def model_c(program: NetworkProgram) -> tuple[str, list[Part]]:
     titled = text.getvalue().splitlines()
     titled[0] = f"/* {_comment(program.title)}"
     for i, line in enumerate(titled):
-        if line == '#include "model.h"':
-            titled[i] = '#include <string.h>\n\n#include "host.h"\n#include "model.h"'
+        if line == "#include <stdint.h>":
+            titled[i] = "#include <stdint.h>\n#include <string.h>"
+        elif line == '#include "model.h"':
+            titled[i] = '#include "host.h"\n#include "model.h"'
     printer = _Printer(program)
     for value, name in program.storage.constants.items():
         if isinstance(value.owner, ConstantOp):
