@@ -115,7 +115,7 @@ def analyze(operator: Operator, target: Target, search: Search) -> Analysis:
         sparse_cycles=round(best.plan.estimate.cycles),
         dense_cycles=round(dense),
         speedup=max(dense, 1.0) / max(taken, 1.0),
-        control_speedup=_control(m, k, pattern.nnz, n, target, search),
+        control_speedup=control(m, k, pattern.nnz, n, target, search),
         break_even=break_even,
         cycles_bound=int(bound.cycles),
         gap=bound.gap(taken),
@@ -197,8 +197,8 @@ def _weight_bytes(plan: Plan | IndexedPlan, target: Target) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _control(m: int, k: int, nnz: int, n: int, target: Target, search: Search) -> float:
-    """Speed-up of the plan that is taken for a random matrix."""
+def control(m: int, k: int, nnz: int, n: int, target: Target, search: Search) -> float:
+    """Speed-up over dense, by the model, of the plan that is taken for a random matrix."""
     choice = _random_choice(m, k, nnz / (m * k), n, target, search)
     return max(choice.dense.plan.estimate.cycles, 1.0) / max(choice.best.plan.estimate.cycles, 1.0)
 

@@ -66,6 +66,8 @@ class Report:
     cycles: int | None
     dense_cycles: int | None
     speedup: float | None
+    control_speedup: float | None
+    """By the model, of a random matrix of the same shape and density: only what exceeds it is structure."""
     energy_pj: float | None
     dense_energy_pj: float | None
     energy_parts_pj: dict[str, float] | None
@@ -127,6 +129,7 @@ class Report:
             cycles=run.cycles if run else None,
             dense_cycles=dense.cycles if dense else None,
             speedup=dense.cycles / run.cycles if run and dense and run.cycles else None,
+            control_speedup=None,
             energy_pj=run.energy_pj if run else None,
             dense_energy_pj=dense.energy_pj if dense else None,
             energy_parts_pj=_energy_parts(run) if run else None,
@@ -143,6 +146,10 @@ class Report:
             warnings=run.report["warnings"] if run else None,
             assumed=target.assumed,
         )
+
+    def with_control(self, speedup: float) -> Report:
+        """This report beside what a random matrix of the same shape and density gains."""
+        return dataclasses.replace(self, control_speedup=speedup)
 
     def to_json(self) -> dict[str, object]:
         """The report as one JSON object."""
@@ -186,6 +193,7 @@ class Report:
             ("cycles", f"{self.cycles} (predicted {self.predicted_cycles}), bound by {self.bound_by}"),
             ("cycles, dense plan", str(self.dense_cycles)),
             ("speed-up over dense", f"{self.speedup:.2f} x" if self.speedup else "no cycle is left"),
+            *self._control_row(),
             ("energy", f"{si(self.energy_pj)}J (dense {si(self.dense_energy_pj)}J)"),
             ("off-chip traffic", f"{self.dram_bytes} bytes"),
             (
@@ -203,6 +211,11 @@ class Report:
             )
         rows += [("warning", f"{count} x {name}") for name, count in (self.warnings or {}).items() if count]
         return rows
+
+    def _control_row(self) -> list[tuple[str, str]]:
+        if self.control_speedup is None:
+            return []
+        return [("random zeros instead", f"{self.control_speedup:.2f} x by the model, at the same density")]
 
     def _tried_row(self) -> list[tuple[str, str]]:
         """What the scheduler weighed, the best first."""

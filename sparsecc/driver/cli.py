@@ -226,7 +226,7 @@ def _run(arguments: argparse.Namespace) -> int:
     noise = noise_cli.check(arguments)
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress, x)
-        report = native_cli.report_of(artifact, arguments)
+        report = _with_control(native_cli.report_of(artifact, arguments), artifact, arguments, progress)
         noisy = noise_cli.runs(arguments, artifact, noise) if noise else None
         if arguments.output or arguments.trace:
             artifact.rerun(arguments.output, arguments.trace)
@@ -243,6 +243,23 @@ def _run(arguments: argparse.Namespace) -> int:
             exit_code=3,
         )
     return 0
+
+
+def _with_control(
+    report: Any, artifact: Artifact, arguments: argparse.Namespace, progress: Callable[[str], None]
+) -> Any:
+    """The report of a sparse plan on a tensor unit beside what random zeros would gain."""
+    from sparsecc.report import Report
+
+    if not isinstance(report, Report) or artifact.is_dense or arguments.op != "spmm":
+        return report
+    from sparsecc.analysis import Search, control
+
+    progress("the same with random zeros")
+    m, n, k = artifact.operator.shape
+    nnz = artifact.operator.weight.nnz
+    search = Search(arguments.effort, arguments.seed)
+    return report.with_control(control(m, k, nnz, n, artifact.target, search))
 
 
 def read_input(path: str) -> Any:
