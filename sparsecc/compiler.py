@@ -418,8 +418,8 @@ def compile(
         _check_multiplies(op, found_target.name, "crossbars")
         return compile_crossbar(
             source, found_target, cast("str | CrossbarTarget", target), n=n, dtype=dtype, seed=seed,
-            effort=effort, x=x, plan=plan, passes=passes, name=name, check_stages=check_stages,
-            confirm=confirm, progress=progress,
+            effort=effort, x=x, plan=plan, pattern=pattern, passes=passes, name=name,
+            check_stages=check_stages, confirm=confirm, progress=progress,
         )  # fmt: skip
     chip = target if isinstance(target, Target) else Target.load(cast(str, target))
     progress("reading the matrix")

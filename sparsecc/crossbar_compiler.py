@@ -27,6 +27,7 @@ from sparsecc.model import model_module
 from sparsecc.monte_carlo import NoisyRuns, monte_carlo, noise_words
 from sparsecc.operator import Spmm, operator_of
 from sparsecc.passes.xbar_fit_adc import MAY_CLIP
+from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import crossbar
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.crossbar_noise import Noise
@@ -129,6 +130,7 @@ def compile_crossbar(
     effort: int,
     x: Array | tuple[Array, ...] | None,
     plan: str,
+    pattern: str | None,
     passes: Sequence[ModulePass] | None,
     name: str | None,
     check_stages: bool,
@@ -139,6 +141,8 @@ def compile_crossbar(
     register()
     progress("reading the matrix")
     operator = operator_of(source, n, chip, dtype, seed, name)
+    if pattern is not None:
+        check_declared(operator.pattern, pattern, operator.name)
     given = operator.checked_inputs(_inputs(operator, chip, seed, x))
     check = operator.reference(given)
     after = _checked_stage(check) if check_stages else _verify_tiles

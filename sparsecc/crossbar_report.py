@@ -107,6 +107,7 @@ class CrossbarReport(Report):
             cycles=cycles,
             dense_cycles=dense_cycles,
             speedup=dense_cycles / cycles if cycles and dense_cycles else None,
+            control_speedup=None,
             energy_pj=energy,
             dense_energy_pj=dense_energy,
             energy_parts_pj=_parts(run),

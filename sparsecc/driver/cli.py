@@ -249,9 +249,12 @@ def _with_control(
     report: Any, artifact: Artifact, arguments: argparse.Namespace, progress: Callable[[str], None]
 ) -> Any:
     """The report of a sparse plan on a tensor unit beside what random zeros would gain."""
+    from sparsecc.crossbar_report import CrossbarReport
     from sparsecc.report import Report
 
-    if not isinstance(report, Report) or artifact.is_dense or arguments.op != "spmm":
+    if not isinstance(report, Report) or isinstance(report, CrossbarReport):
+        return report
+    if artifact.is_dense or arguments.op != "spmm":
         return report
     from sparsecc.analysis import Search, control
 

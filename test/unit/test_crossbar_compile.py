@@ -171,6 +171,11 @@ def test_wrong_use_is_refused():
     assert checked(compiled(w, "isaac128", n=2, x=x)).exact
 
 
+def test_declared_patterns_are_held_against_the_matrix():
+    with pytest.raises(UserError, match="declared 2:4, but row 0 has 4 nonzeros in columns 0 to 3"):
+        sparsecc.compile(np.ones((4, 8), np.int8), target="isaac128", n=2, pattern="2:4")
+
+
 def test_saved_folders_check_themselves(tmp_path: Any):
     import subprocess
 
