@@ -208,6 +208,8 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
         if not isinstance(artifact, CrossbarArtifact):
             raise UserError(f"--places: target {arguments.target} has no crossbars", exit_code=2)
         artifact.save_places(arguments.places)
+    if arguments.command == "run":
+        _add_control(artifact, arguments.seed, arguments.effort, progress)
     pictures_cli.write(arguments, artifact)
     return artifact
 
@@ -226,7 +228,7 @@ def _run(arguments: argparse.Namespace) -> int:
     noise = noise_cli.check(arguments)
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress, x)
-        report = _with_control(native_cli.report_of(artifact, arguments), artifact, arguments, progress)
+        report = native_cli.report_of(artifact, arguments)
         noisy = noise_cli.runs(arguments, artifact, noise) if noise else None
         if arguments.output or arguments.trace:
             artifact.rerun(arguments.output, arguments.trace)
@@ -245,24 +247,22 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _with_control(
-    report: Any, artifact: Artifact, arguments: argparse.Namespace, progress: Callable[[str], None]
-) -> Any:
-    """The report of a sparse plan on a tensor unit beside what random zeros would gain."""
-    from sparsecc.crossbar_report import CrossbarReport
-    from sparsecc.report import Report
+def _add_control(artifact: Any, seed: int, effort: int, progress: Callable[[str], None]) -> None:
+    """Put what random zeros would gain beside the gain of a sparse plan on a tensor unit."""
+    from sparsecc.compiler import Artifact
+    from sparsecc.operator import Spmm
 
-    if not isinstance(report, Report) or isinstance(report, CrossbarReport):
-        return report
-    if artifact.is_dense or arguments.op != "spmm":
-        return report
+    product = artifact.operator
+    # Artifacts of other targets are subclasses.
+    if type(artifact) is not Artifact or artifact.is_dense or not isinstance(product, Spmm):
+        return
     from sparsecc.analysis import Search, control
 
+    report = artifact.report
     progress("the same with random zeros")
-    m, n, k = artifact.operator.shape
-    nnz = artifact.operator.weight.nnz
-    search = Search(arguments.effort, arguments.seed)
-    return report.with_control(control(m, k, nnz, n, artifact.target, search))
+    m, n, k = product.shape
+    found = control(m, k, product.weight.nnz, n, artifact.target, Search(effort, seed))
+    artifact.report = report.with_control(found)
 
 
 def read_input(path: str) -> Any:

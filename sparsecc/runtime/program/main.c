@@ -101,6 +101,12 @@ static verdict check(const void *y, ax_type type) {
     return v;
 }
 
+/* Of all values; 0 where a mask keeps none. */
+static double root_mean(double squares) {
+    const double values = (double)MODEL_VALUES;
+    return values > 0.0 ? sqrt(squares / values) : 0.0;
+}
+
 static int write_report(const ax_machine *m, const verdict *v, const options *o) {
     FILE *out = fopen(o->report, "w");
     if (!out) {
@@ -112,8 +118,7 @@ static int write_report(const ax_machine *m, const verdict *v, const options *o)
     if (v) {
         fprintf(out, ", \"check\": {\"wrong\": %lld, \"max_error\": %.17g, \"error_bound\": %.17g, \"worst_share\": %.17g, "
                 "\"rms_error\": %.17g, \"rms\": %.17g}",
-                (long long)v->wrong, v->max_error, v->bound_there, v->worst, sqrt(v->squared_error / (double)MODEL_VALUES),
-                sqrt(v->squared / (double)MODEL_VALUES));
+                (long long)v->wrong, v->max_error, v->bound_there, v->worst, root_mean(v->squared_error), root_mean(v->squared));
     }
     fprintf(out, "}\n");
     if (fclose(out) != 0) {
