@@ -11,7 +11,6 @@ from ctypes import (
     c_int32,
     c_int64,
     c_size_t,
-    c_uint64,
     c_void_p,
 )
 from dataclasses import dataclass, field
@@ -38,10 +37,6 @@ class CallStruct(Structure):
         ("x", c_void_p), ("ldx", c_size_t), ("y", c_void_p), ("ldy", c_size_t), ("n", c_size_t),
         ("residual", c_void_p), ("ldr", c_size_t),
     ]  # fmt: skip
-
-
-class ChunkStruct(Structure):
-    _fields_ = [("run", c_void_p), ("first", c_uint64)]
 
 
 class LineStruct(Structure):

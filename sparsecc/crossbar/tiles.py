@@ -13,8 +13,8 @@ A *block* is a tile whose levels are still the int8 weights themselves: slice -1
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,12 +192,6 @@ class Tiles:
         """Physical arrays used; before placement, one for each tile with cells of its own."""
         own = self.table[self.table[:, IMAGE] < 0]
         return len(np.unique(own[:, ARRAY])) if self.is_placed else len(own)
-
-    def with_column(self, column: int, values: Sequence[int] | Int64) -> Tiles:
-        """The same tiles with another number in this column of each."""
-        table = self.table.copy()
-        table[:, column] = values
-        return replace(self, table=table)
 
 
 def dense_of(tiles: Tiles, shape: tuple[int, int]) -> Int64:
