@@ -18,7 +18,6 @@ from sparsecc.target.document import (
     Bytes,
     Document,
     Range,
-    TargetError,
     check_name,
     check_sources,
     fail,
@@ -64,7 +63,7 @@ class Limits:
 
 
 SECTIONS = {"simd": Simd, "cache": Caches, "limits": Limits}
-OWN_KEYS = ("name", "family")
+OWN_KEYS = {"target": ("name", "family")}
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class CpuTarget:
 
     def to_toml(self) -> str:
         """The text of a file that reads back as this target."""
-        lines = ["[target]", *(f"{key} = {toml_text(getattr(self, key))}" for key in OWN_KEYS)]
+        lines = ["[target]", *(f"{key} = {toml_text(getattr(self, key))}" for key in OWN_KEYS["target"])]
         for name, section in _sections(self):
             lines += ["", f"[{name}]"]
             lines += [
@@ -177,18 +176,4 @@ class CpuDocument(Document):
 
     def target(self) -> CpuTarget:
         """The target, or TargetError at the line of the key that is wrong."""
-        self.known("", self.tables, ["target", *SECTIONS, "sources"])
-        table = self.table("target")
-        self.known("target", table, OWN_KEYS)
-        own: dict[str, Any] = {key: self.take("target", table, key) for key in OWN_KEYS}
-        if not isinstance(own["name"], str):
-            raise self.error("target.name", f"found {own['name']!r}, needed a string")
-        for name, cls in SECTIONS.items():
-            section = self.table(name)
-            keys = [field.name for field in dataclasses.fields(cls)]
-            self.known(name, section, keys)
-            own[name] = cls(**{key: self.take(name, section, key) for key in keys})
-        try:
-            return CpuTarget(**own, sources=self.sources())
-        except TargetError as error:
-            raise self.error(error.key, error.problem) from None
+        return self.made(CpuTarget, OWN_KEYS, SECTIONS)

@@ -24,8 +24,6 @@ from sparsecc.target.document import (
     Document,
     Picojoules,
     Range,
-    TargetError,
-    base_type,
     check_name,
     check_sources,
     fail,
@@ -521,40 +519,17 @@ class CrossbarDocument(Document):
 
     def target(self) -> CrossbarTarget:
         """The target, or TargetError at the line of the key that is wrong."""
-        known = [*OWN_KEYS, *(name for name in SECTIONS if "." not in name), "sources"]
-        self.known("", self.tables, known)
-        self.known("memory", self.table("memory"), (*OWN_KEYS["memory"], "spad", "acc"))
-        own: dict[str, Any] = {}
-        for name, keys in OWN_KEYS.items():
-            table = self.table(name)
-            if name == "target":
-                self.known(name, table, keys)
-            own |= {key: self.take(name, table, key) for key in keys}
-        for key in ("name", "family"):
-            if not isinstance(own[key], str):
-                raise self.error(f"target.{key}", f"found {own[key]!r}, needed a string")
-        for name, cls in SECTIONS.items():
-            own[name.removeprefix("memory.")] = self._section(name, cls)
-        try:
-            return CrossbarTarget(**own, sources=self.sources())
-        except TargetError as error:
-            raise self.error(error.key, error.problem) from None
+        return self.made(CrossbarTarget, OWN_KEYS, SECTIONS)
 
-    def _section(self, name: str, cls: type) -> Any:
+    def section(self, name: str, cls: type) -> Any:
         """The dataclass of one section."""
-        table = self.table(name)
-        keys = [field.name for field in dataclasses.fields(cls)]
-        self.known(name, table, keys)
         optional: set[str] = set(OPTIONAL_KEYS)
         if name == "pipeline":
-            timing = self.take(name, table, "timing")
+            timing = self.take(name, self.table(name), "timing")
             for other, theirs in TIMING_KEYS.items():
                 if other != timing:
                     optional.update(theirs)
-        values = {key: self.take(name, table, key) for key in keys if key in table or key not in optional}
-        for key, value in values.items():
-            if type(value) is int and base_type(_HINTS[cls][key]) is float:
-                values[key] = float(value)
+        values = self.fields(name, cls, optional)
         if cls is Array:
             values.setdefault("digitised", "together")
             usual = ((values["rows"], values["cols"]),)

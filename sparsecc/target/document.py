@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import fnmatch
 import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Protocol, cast, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from sparsecc.errors import UserError
 
 INT_MAX = 2**31 - 1  # the simulator keeps counts in C ints
 ASSUMED = "assumed"
+
+T = TypeVar("T")
 
 
 class TargetError(UserError):
@@ -215,6 +229,49 @@ class Document:
         if key not in table:
             raise self.error(f"{name}.{key}", f"found nothing, needed a value; add `{key} = ...` to [{name}]")
         return table[key]
+
+    def made(
+        self, target: Callable[..., T], own_keys: Mapping[str, Sequence[str]], sections: Mapping[str, type]
+    ) -> T:
+        """The target, or TargetError at the line of the key that is wrong.
+
+        own_keys: the target's own fields, by their section. sections: its dataclasses, by dotted name.
+        """
+        top = [*own_keys, *(name for name in sections if "." not in name), "sources"]
+        self.known("", self.tables, top)
+        own: dict[str, Any] = {}
+        for name, keys in own_keys.items():
+            table = self.table(name)
+            within = [s.removeprefix(f"{name}.") for s in sections if s.startswith(f"{name}.")]
+            self.known(name, table, (*keys, *within))
+            own |= {key: self.take(name, table, key) for key in keys}
+        for key in ("name", "family"):
+            if not isinstance(own[key], str):
+                raise self.error(f"target.{key}", f"found {own[key]!r}, needed a string")
+        for name, cls in sections.items():
+            own[name.rpartition(".")[2]] = self.section(name, cls)
+        try:
+            return target(**own, sources=self.sources())
+        except TargetError as error:
+            raise self.error(error.key, error.problem) from None
+
+    def section(self, name: str, cls: type) -> Any:
+        """The dataclass of one section."""
+        return cls(**self.fields(name, cls))
+
+    def fields(self, name: str, cls: type, optional: Iterable[str] = ()) -> dict[str, Any]:
+        """The fields of one section as the file has them; those that are optional may be missing."""
+        table = self.table(name)
+        keys = [field.name for field in dataclasses.fields(cls)]
+        self.known(name, table, keys)
+        left_out = set(optional).difference(table)
+        values = {key: self.take(name, table, key) for key in keys if key not in left_out}
+        hints = get_type_hints(cls, include_extras=True)
+        for key, value in values.items():
+            # `bytes_per_cycle = 16` may come without a point.
+            if type(value) is int and base_type(hints[key]) is float:
+                values[key] = float(value)
+        return values
 
     def sources(self) -> tuple[tuple[str, str], ...]:
         """[sources], each a string; a pattern may stand without quotes, which TOML reads as nested tables."""

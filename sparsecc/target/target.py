@@ -22,9 +22,7 @@ from sparsecc.target.document import (
     Document,
     Picojoules,
     Range,
-    TargetError,
     Width,
-    base_type,
     check_name,
     check_sources,
     fail,
@@ -596,44 +594,20 @@ class TensorDocument(Document):
 
     def target(self) -> Target:
         """The target, or TargetError at the line of the key that is wrong."""
-        known = [*OWN_KEYS, *(name for name in SECTIONS if "." not in name), "sources"]
-        self.known("", self.tables, known)
-        self.known("memory", self.table("memory"), ("line_rows", "spad", "acc", "l0a", "l0b"))
-        own: dict[str, Any] = {}
-        for name, keys in OWN_KEYS.items():
-            table = self.table(name)
-            if name == "target":
-                self.known(name, table, keys)
-            own |= {key: self.take(name, table, key) for key in keys}
-        for key in ("name", "family"):
-            if not isinstance(own[key], str):
-                raise self.error(f"target.{key}", f"found {own[key]!r}, needed a string")
-        for name, cls in SECTIONS.items():
-            own[name.removeprefix("memory.")] = self._section(name, cls)
-        try:
-            return Target(**own, sources=self.sources())
-        except TargetError as error:
-            raise self.error(error.key, error.problem) from None
+        return self.made(Target, OWN_KEYS, SECTIONS)
 
-    def _section(self, name: str, cls: type) -> Any:
+    def section(self, name: str, cls: type) -> Any:
         """The dataclass of one section; None for an optional section that is not there."""
         above, _, key = name.rpartition(".")
         if name in OPTIONAL_SECTIONS and key not in (self.table(above) if above else self.tables):
             return None
-        table = self.table(name)
-        keys = [field.name for field in dataclasses.fields(cls)]
-        self.known(name, table, keys)
         optional: set[str] = set(OPTIONAL_KEYS)
         if name == "array":
-            kind = self.take(name, table, "kind")
+            kind = self.take(name, self.table(name), "kind")
             for other, theirs in KIND_KEYS.items():
                 if other != kind:
                     optional.update(theirs)
-        values = {key: self.take(name, table, key) for key in keys if key in table or key not in optional}
-        # `bytes_per_cycle = 16` may come without a point.
-        for key, value in values.items():
-            if type(value) is int and base_type(_HINTS[cls][key]) is float:
-                values[key] = float(value)
+        values = self.fields(name, cls, optional)
         if cls is Array:
             values["types"] = self._types(values["types"])
             values.setdefault("in_type", values["types"][0][0] if values["types"] else "")
