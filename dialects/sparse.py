@@ -65,6 +65,7 @@ from sparsecc.dialects.sparse_attributes import (
     parse_metaops,
     print_metaops,
 )
+from sparsecc.dialects.sparse_epilogue import EpilogueOp
 
 __all__ = [
     "PRINTED_ENTRIES",
@@ -73,6 +74,7 @@ __all__ = [
     "RESULT_TYPES",
     "ConstantOp",
     "CoverOp",
+    "EpilogueOp",
     "GroupOp",
     "MetaOpsAttr",
     "ProductOp",
@@ -488,5 +490,5 @@ def _broken_result(factor: TensorType[Attribute], result: TensorType[Attribute],
 
 
 Sparse = Dialect(
-    "sparse", [ConstantOp, CoverOp, GroupOp, SddmmOp, SpmmOp], [MetaOpsAttr, UnitAttr, WeightAttr]
+    "sparse", [ConstantOp, CoverOp, EpilogueOp, GroupOp, SddmmOp, SpmmOp], [MetaOpsAttr, UnitAttr, WeightAttr]
 )

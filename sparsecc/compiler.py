@@ -31,6 +31,7 @@ from sparsecc.cover.cells import count_cells
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.dialects import tu, xbar
+from sparsecc.dialects.nn_base import TensorAttr
 from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_large, metaops_blob
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
@@ -88,6 +89,8 @@ class Stage:
                         found.append(xbar.tiles_blob(attribute.data))
                     case tu.ArrayDataAttr():
                         found.append(attribute.data)
+                    case TensorAttr():
+                        found.append(attribute.data.blob)
                     case _:
                         pass
         return found

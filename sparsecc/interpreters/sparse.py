@@ -23,7 +23,7 @@ from xdsl.traits import SymbolTable
 from xdsl.utils.hints import isa
 
 from sparsecc.cover.cells import blocks
-from sparsecc.dialects.sparse import ConstantOp, SddmmOp, SpmmOp
+from sparsecc.dialects.sparse import ConstantOp, EpilogueOp, SddmmOp, SpmmOp
 from sparsecc.elements import array_of, round_to, stored
 from sparsecc.errors import UserError
 
@@ -155,6 +155,11 @@ def _sddmm(op: SddmmOp, frame: Frame) -> list[Array]:
     return [round_to(result, op.res.type.element_type)]
 
 
+def _epilogue(op: EpilogueOp, frame: Frame) -> list[Array]:
+    residual = None if op.residual is None else frame[op.residual]
+    return [op.epilogue.apply(frame[op.sums], residual)]
+
+
 def _constant(op: arith.ConstantOp, frame: Frame) -> list[Array]:
     match op.value:
         case IntegerAttr(value=number) | FloatAttr(value=number):
@@ -272,6 +277,7 @@ def _elementwise(function: Callable[[Array, Array], Array]) -> Handler:
 
 HANDLERS: dict[type[Operation], Handler] = {
     ConstantOp: _sparse_constant,
+    EpilogueOp: _epilogue,
     SddmmOp: _sddmm,
     SpmmOp: _spmm,
     arith.AddfOp: _elementwise(np.add),

@@ -1,0 +1,124 @@
+"""`sparse.epilogue`: what happens to the sums of a product on their way to memory.
+
+It stands after `sparse.spmm` (or the product it comes from) and is fused into its stores or its kernel, where
+the target can; `sparsecc.epilogue` says what it computes.
+
+```mlir
+%c = sparse.spmm %x, #sparse.weight<...> unit <16, 16, 16> : tensor<64x32xi8> -> tensor<3x32xi32> { ... }
+%y = sparse.epilogue %c bias #nn.tensor<[7, -2, 0], tensor<3xi32>> scale #nn.tensor<[0.01], tensor<f32>>
+    low 0.0 : f32 zero -128 : i32 : tensor<3x32xi32> -> tensor<3x32xi8>
+```
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self, cast
+
+import numpy as np
+from xdsl.dialects.builtin import FloatAttr, IntegerAttr, TensorType, f32, i32
+from xdsl.ir import Attribute, SSAValue
+from xdsl.irdl import (
+    IRDLOperation,
+    ParsePropInAttrDict,
+    irdl_op_definition,
+    operand_def,
+    opt_operand_def,
+    opt_prop_def,
+    result_def,
+    traits_def,
+)
+from xdsl.traits import Pure
+from xdsl.utils.exceptions import VerifyException
+
+from sparsecc.dialects.nn_base import ELEMENTS, TensorAttr
+from sparsecc.epilogue import Epilogue
+
+_ACCUMULATORS = ("i32", "f32")
+
+
+@irdl_op_definition
+class EpilogueOp(IRDLOperation):
+    """Sums [M, N] in i32 or f32 to the result's type; see `sparsecc.epilogue`."""
+
+    name = "sparse.epilogue"
+    sums = operand_def(TensorType)
+    residual = opt_operand_def(TensorType)
+    bias = opt_prop_def(TensorAttr)
+    scale = opt_prop_def(TensorAttr)
+    low = opt_prop_def(FloatAttr)
+    high = opt_prop_def(FloatAttr)
+    zero = opt_prop_def(IntegerAttr)
+    res = result_def(TensorType)
+
+    irdl_options = (ParsePropInAttrDict(),)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$sums (`bias` qualified($bias)^)? (`scale` qualified($scale)^)? "
+        "(`residual` $residual^ `:` type($residual))? (`low` $low^)? (`high` $high^)? (`zero` $zero^)? "
+        "attr-dict `:` type($sums) `->` type($res)"
+    )
+
+    @classmethod
+    def of(cls, sums: SSAValue, epilogue: Epilogue, residual: SSAValue | None = None) -> Self:
+        """The epilogue of a product's result."""
+        shape = cast("TensorType[Attribute]", sums.type).get_shape()
+        properties: dict[str, Attribute | None] = {
+            "bias": None
+            if epilogue.bias is None
+            else TensorAttr.of(epilogue.bias, ELEMENTS["i32" if epilogue.bias.dtype == np.int32 else "f32"]),
+            "scale": None if epilogue.scale is None else TensorAttr.of(epilogue.scale, f32),
+            "low": FloatAttr(epilogue.low, f32) if epilogue.low > -math.inf else None,
+            "high": FloatAttr(epilogue.high, f32) if epilogue.high < math.inf else None,
+            "zero": IntegerAttr(epilogue.zero, i32) if epilogue.zero else None,
+        }
+        return cls.create(
+            operands=[sums] if residual is None else [sums, residual],
+            properties={name: value for name, value in properties.items() if value is not None},
+            result_types=[TensorType(ELEMENTS[epilogue.element], shape)],
+        )
+
+    @property
+    def epilogue(self) -> Epilogue:
+        """What it computes."""
+
+        def number(attribute: FloatAttr[Any] | None, otherwise: float) -> float:
+            return otherwise if attribute is None else float(attribute.value.data)
+
+        zero = cast("IntegerAttr[Any] | None", self.zero)
+        return Epilogue(
+            str(self.res.type.element_type),
+            bias=None if self.bias is None else self.bias.array,
+            scale=None if self.scale is None else self.scale.array,
+            residual=self.residual is not None,
+            low=number(self.low, -math.inf),
+            high=number(self.high, math.inf),
+            zero=0 if zero is None else zero.value.data,
+        )
+
+    def verify_(self) -> None:
+        sums, result = cast("TensorType[Attribute]", self.sums.type), self.res.type
+        accumulator = str(sums.element_type)
+        if accumulator not in _ACCUMULATORS or len(sums.get_shape()) != 2:
+            raise VerifyException(f"sums are {sums}; needed a matrix of {' or '.join(_ACCUMULATORS)}")
+        if result.get_shape() != sums.get_shape():
+            raise VerifyException(f"sums are {sums}, the result {result}; needed the same shape")
+        rows = sums.get_shape()[:1]
+        if self.bias is not None and str(self.bias.type) != f"tensor<{rows[0]}x{accumulator}>":
+            raise VerifyException(f"the bias is {self.bias.type}; needed tensor<{rows[0]}x{accumulator}>")
+        if self.scale is not None and self.scale.type.get_shape() not in ((), rows):
+            raise VerifyException(f"the scale is {self.scale.type}; needed one number, or one per row")
+        if self.residual is not None and self.residual.type != TensorType(f32, sums.get_shape()):
+            raise VerifyException(
+                f"the residual is {self.residual.type}; needed f32 in the shape of the sums"
+            )
+        try:
+            _ = self.epilogue
+        except ValueError as e:
+            raise VerifyException(str(e)) from e
+
+
+def epilogue_of(product: SSAValue) -> EpilogueOp | None:
+    """What alone uses the result of a product, if it is an epilogue."""
+    users = [use.operation for use in product.uses]
+    return users[0] if len(users) == 1 and isinstance(users[0], EpilogueOp) else None

@@ -1,0 +1,121 @@
+"""What happens to the sums of a product on their way to memory: bias, scale, residual, limits, rounding.
+
+A unit that has these in its store, or a kernel that writes each sum once, does them without a second pass
+over the result. In this order, for a sum of row r in the accumulator's type:
+
+1. `sum + bias[r]` in the accumulator's type: i32 wraps, f32 rounds;
+2. times `scale`, one number or one per row, in f32; an i32 is rounded to f32 first;
+3. plus the residual's element, in f32;
+4. limited to [low, high]: ReLU is low 0, ReLU6 is [0, 6]; NaN passes;
+5. to the element type: integers are rounded to nearest, ties to even, moved by `zero` and saturated (NaN
+   becomes 0); f16 and bf16 are rounded to nearest, ties to even.
+
+Sums in i32 that stay i32 are not scaled, so that none is rounded. This is what the simulator's stores do
+(scale, ReLU, type), and `nn.requantize` (scale, zero).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecc.nn.arithmetic import saturate
+from sparsecc.target.numbers import convert
+
+Array = NDArray[Any]
+
+INTEGERS: dict[str, type[np.generic]] = {"i8": np.int8, "ui8": np.uint8, "i32": np.int32}
+ELEMENTS = (*INTEGERS, "f16", "bf16", "f32")
+"""What results may be."""
+
+
+@dataclass(frozen=True, eq=False)
+class Epilogue:
+    """See above. The sums are [M, N]."""
+
+    element: str
+    """Of the result: one of `ELEMENTS`."""
+    bias: Array | None = None
+    """[M], in the accumulator's type: int32 or float32."""
+    scale: Array | None = None
+    """float32, [] or [M]."""
+    residual: bool = False
+    """Whether a second operand, float32 [M, N], is added."""
+    low: float = -math.inf
+    high: float = math.inf
+    zero: int = 0
+    """Zero point of an integer result."""
+
+    def __post_init__(self) -> None:
+        if (problem := self.broken()) is not None:
+            raise ValueError(problem)
+
+    def broken(self) -> str | None:
+        """What is wrong, if anything is."""
+        if self.element not in ELEMENTS:
+            return f"a result of {self.element}; needed one of {', '.join(ELEMENTS)}"
+        if self.bias is not None and (
+            self.bias.ndim != 1 or self.bias.dtype.name not in ("int32", "float32")
+        ):
+            return f"a bias of {self.bias.dtype} {list(self.bias.shape)}; needed int32 or float32 [M]"
+        if self.scale is not None and (self.scale.ndim > 1 or self.scale.dtype != np.float32):
+            return f"a scale of {self.scale.dtype} {list(self.scale.shape)}; needed float32, [] or [M]"
+        if self.scale is not None and not np.isfinite(self.scale).all():
+            return "a scale that is not finite"
+        if not self.low <= self.high:
+            return f"limits {self.low} and {self.high}; needed the lower one first"
+        if self.element == "i32" and (self.scale is not None or self.residual or self.zero):
+            return "a result of i32 with a scale, a residual or a zero point; i32 stays as it is"
+        if self.zero:
+            kind = INTEGERS.get(self.element)
+            if kind is None:
+                return f"zero point {self.zero} of a result of {self.element}; floats have none"
+            limits = np.iinfo(cast("type[np.int8]", kind))
+            if not limits.min <= self.zero <= limits.max:
+                return f"zero point {self.zero}; needed {limits.min} to {limits.max}"
+        return None
+
+    @property
+    def relu(self) -> bool:
+        """Whether the limits are those of ReLU."""
+        return self.low == 0 and self.high == math.inf
+
+    @property
+    def limited(self) -> bool:
+        """Whether there are limits."""
+        return self.low > -math.inf or self.high < math.inf
+
+    @property
+    def trivial(self) -> bool:
+        """Whether sums only change their type, if that."""
+        return self.bias is None and self.scale is None and not (self.residual or self.limited or self.zero)
+
+    def rows(self, first: int, end: int) -> Epilogue:
+        """That of some rows of the result."""
+        bias = None if self.bias is None else self.bias[first:end]
+        scale = self.scale if self.scale is None or self.scale.ndim == 0 else self.scale[first:end]
+        return replace(self, bias=bias, scale=scale)
+
+    def apply(self, sums: Array, residual: Array | None = None) -> Array:
+        """The result, [M, N], for sums in int32 or float32; bf16 is kept as the f32 it equals."""
+        assert (residual is not None) == self.residual, "a residual where one is due"
+        with np.errstate(all="ignore"):
+            if self.bias is not None:
+                sums = (sums + self.bias[:, None]).astype(sums.dtype)
+            if self.element == "i32" and sums.dtype == np.int32:
+                low, high = max(self.low, -(2**31)), min(self.high, 2**31 - 1)
+                return np.clip(sums, int(np.ceil(low)), int(np.floor(high)))
+            values = sums.astype(np.float32)
+            if self.scale is not None:
+                values = values * (self.scale[:, None] if self.scale.ndim else self.scale)
+            if residual is not None:
+                values = values + residual.astype(np.float32)
+            values = np.where(values < np.float32(self.low), np.float32(self.low), values)
+            values = np.where(values > np.float32(self.high), np.float32(self.high), values)
+            if (kind := INTEGERS.get(self.element)) is None:
+                return convert(values, self.element)
+            return saturate(np.rint(values).astype(np.float64) + self.zero, np.dtype(kind))
