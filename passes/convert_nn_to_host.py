@@ -34,7 +34,9 @@ from sparsecc.network import lower_elementwise, lower_layout, lower_products, lo
 from sparsecc.network.layout import Layout
 from sparsecc.network.lower import FLOATS, Lowering, Placed, Rule
 from sparsecc.passes.base import SparsePass
-from sparsecc.target import Target
+from sparsecc.target import AnyTarget
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.load import load_target
 
 RULES: dict[type[Operation], Rule] = {
     **lower_elementwise.RULES,
@@ -59,7 +61,7 @@ class ConvertNnToHostPass(SparsePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         try:
-            target = float_target(Target.load(self.target), self.dtype or None)
+            target = float_target(load_target(self.target), self.dtype or None)
             for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
                 if any(isinstance(o, NnOp | ConstantOp) for o in function.walk()):
                     _convert(op, function, target)
@@ -67,9 +69,9 @@ class ConvertNnToHostPass(SparsePass):
             raise PassFailedException(str(e)) from e
 
 
-def float_target(target: Target, dtype: str | None) -> Target:
+def float_target(target: AnyTarget, dtype: str | None) -> AnyTarget:
     """The target used with a float input type. Raises UserError when it has none."""
-    types = [i for i, _ in target.types]
+    types = [target.in_type] if isinstance(target, CrossbarTarget) else [i for i, _ in target.types]
     floats = [t for t in FLOATS if t in types]
     if dtype is not None and dtype not in floats:
         target.with_type(dtype)
@@ -82,7 +84,7 @@ def float_target(target: Target, dtype: str | None) -> Target:
     return target.with_type(dtype or floats[0])
 
 
-def _convert(module: ModuleOp, function: func.FuncOp, target: Target) -> None:
+def _convert(module: ModuleOp, function: func.FuncOp, target: AnyTarget) -> None:
     old = function.body.block
     block = Block(arg_types=old.arg_types)
     low = Lowering(block, target)

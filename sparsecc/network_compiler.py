@@ -1,4 +1,4 @@
-"""Compiles a whole network: from an ONNX file to one C program that checks itself on the simulator."""
+"""Compiles a whole network: from an ONNX file to one C program that checks itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,57 +21,32 @@ from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
 from xdsl.ir import Attribute, SSAValue
 
 from sparsecc.codegen.network import DESCR, Check, NetworkProgram, name_of, steps, write_network
-from sparsecc.compiler import Artifact, Stage, compile, named_target, run_passes, save_stages
+from sparsecc.compiler import Stage, named_target, run_passes, save_stages
 from sparsecc.dialects.host import CallOp, Tensor, kind_of
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.onnx_file import import_onnx
 from sparsecc.interpreters.host import DTYPES, Run, run, weight_of
 from sparsecc.interpreters.sparse import run_module
+from sparsecc.network.engine import Engine, Layer, NetworkReport, Options, Product, Progress, engine_for
 from sparsecc.network.storage import Storage, plan_storage
-from sparsecc.network_report import NetworkReport
 from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass, float_target
-from sparsecc.target import AnyTarget, Target
+from sparsecc.target import AnyTarget
 from sparsecc.target.load import load_target
-from sparsecc.toolchain import build_network
 
 Array = NDArray[Any]
-Progress = Callable[[str], None]
 
 
 def _silent(_: str) -> None:
     """Progress that nobody sees."""
 
 
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A product of the network, compiled."""
-
-    name: str
-    artifact: Artifact
-
-    @property
-    def program(self) -> ModuleOp:
-        """Its instructions, before they become C."""
-        return next(s.module for s in reversed(self.artifact.stages) if s.name == "tu-unroll")
-
-
-@dataclass(frozen=True)
-class NetworkRun:
-    """What one run of the program told."""
-
-    simulation: dict[str, Any]
-    products: list[int]
-    """Cycles of each product."""
-    check: dict[str, Any] | None
-
-
 @dataclass(eq=False)
 class NetworkArtifact:
-    """A compiled network. Call it to run it on the simulator."""
+    """A compiled network. Call it to run it."""
 
     name: str
-    target: Target
+    engine: Engine
     stages: tuple[Stage, ...]
     """As it was read, and with its operators chosen."""
     layers: tuple[Layer, ...]
@@ -84,6 +59,11 @@ class NetworkArtifact:
     """How far the program's outputs may be from those of the reference; None where no bound is known."""
     storage: Storage
     progress: Progress
+
+    @property
+    def target(self) -> AnyTarget:
+        """The target, used with the type of products."""
+        return self.engine.target
 
     @property
     def function(self) -> func.FuncOp:
@@ -128,19 +108,18 @@ class NetworkArtifact:
 
     def program(self) -> NetworkProgram:
         return NetworkProgram(
-            self.title, self.function, self.storage, self.target,
-            [(layer.name, layer.program) for layer in self.layers],
+            self.title, self.function, self.storage, self.engine, self.layers,
             list(zip(self.input_names, self.inputs, strict=True)), self.output_names, self.expected,
             self.bounds, self.checks(),
         )  # fmt: skip
 
     def save(self, folder: str | os.PathLike[str], ir: bool = False) -> None:
-        """Write the folder that stands alone: C, data, simulator, host operators, Makefile, report.json."""
+        """Write the folder that stands alone: C, data, all it calls, Makefile, report.json."""
         write_network(Path(folder), self.program(), self.predicted().to_json())
         if ir:
             save_stages(self.stages, Path(folder) / "ir")
             for layer in self.layers:
-                save_stages(layer.artifact.stages, Path(folder) / "ir" / _file_name(layer.name))
+                save_stages(layer.stages, Path(folder) / "ir" / _file_name(layer.name))
 
     @cached_property
     def _program(self) -> Path:
@@ -150,10 +129,10 @@ class NetworkArtifact:
         folder = Path(work) / "model"
         write_network(folder, self.program(), {})
         self.progress("compiling the C")
-        return build_network(folder)
+        return self.engine.build(folder)
 
     def __call__(self, *inputs: Array) -> Array | tuple[Array, ...]:
-        """The network on the simulator: its output, or all of them where it has several.
+        """The network's result: its output, or all of them where it has several.
 
         Inputs in their order, of the shapes and types of the model.
         """
@@ -171,17 +150,14 @@ class NetworkArtifact:
         return found[0] if len(found) == 1 else found
 
     @cached_property
-    def simulation(self) -> NetworkRun:
-        """A run on the stored inputs, every layer checked."""
+    def measurement(self) -> dict[str, Any]:
+        """What the program reports of a run on the stored inputs, every layer checked."""
         program = self._program
-        self.progress("simulating the network")
+        self.progress("running the network")
         with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
             path = Path(work) / "report.json"
             _execute([str(program), "--quiet", "--report", str(path)])
-            found = cast("dict[str, Any]", json.loads(path.read_text()))
-        return NetworkRun(
-            found["simulation"], [p["cycles"] for p in found["products"]], found.get("check")
-        )  # fmt: skip
+            return cast("dict[str, Any]", json.loads(path.read_text()))
 
     def rerun(self, outputs: Sequence[str], trace: str | None) -> None:
         """Run on the stored inputs once more and write the outputs as .npy, and a Chrome trace."""
@@ -190,12 +166,12 @@ class NetworkArtifact:
 
     def predicted(self) -> NetworkReport:
         """The report as far as it is known without building the program."""
-        return NetworkReport.of(self, None)
+        return self.engine.report(self, None)
 
     @cached_property
     def report(self) -> NetworkReport:
-        """The report of a simulated run."""
-        return NetworkReport.of(self, self.simulation)
+        """The report of a run."""
+        return self.engine.report(self, self.measurement)
 
 
 def checked_values(function: func.FuncOp) -> list[SSAValue]:
@@ -278,7 +254,7 @@ def compile_network(
     confirm: bool = True,
     progress: Progress = _silent,
 ) -> NetworkArtifact:
-    """Compile a whole network for a target with a tensor unit that multiplies floats.
+    """Compile a whole network for a target that multiplies floats.
 
     source: the path of an ONNX file, or a module of the `nn` dialect (which is not changed). batch, dims:
     extents the model leaves open. inputs: to check with, by name or in order, random by default. dtype: the
@@ -286,12 +262,7 @@ def compile_network(
     `sparsecc.compile`, for every product. Raises UserError, which names the node that cannot be compiled.
     """
     found_target = load_target(target) if isinstance(target, str) else target
-    if not isinstance(found_target, Target):
-        raise UserError(
-            f"target {found_target.name} has no tensor unit; whole networks are compiled for tensor units "
-            "(compile its matrices one by one instead)"
-        )
-    chip = float_target(found_target, dtype)
+    engine = engine_for(float_target(found_target, dtype), target)
     progress("reading the network")
     if isinstance(source, ModuleOp):
         module, name = source, name or "network"
@@ -312,6 +283,7 @@ def compile_network(
     bounds = _bounds(module, lowered, main, given)
     storage = plan_storage(main)
     layers: list[Layer] = []
+    options = Options(seed, effort, plan, confirm)
     calls = [op for op in steps(main) if isinstance(op, func.CallOp)]
     for i, call in enumerate(calls):
         label = name_of(call)
@@ -322,13 +294,9 @@ def compile_network(
         def tell(text: str, prefix: str = f"{label} ({i + 1} of {len(calls)}): ") -> None:
             progress(prefix + text)
 
-        artifact = compile(
-            matrix, target=target, n=n, dtype=chip.in_type, seed=seed, effort=effort, plan=plan, name=label,
-            confirm=confirm, progress=tell,
-        )  # fmt: skip
-        layers.append(Layer(label, artifact))
+        layers.append(engine.compile(Product(label, matrix, n), options, tell))
     return NetworkArtifact(
-        name, chip, tuple(stages), tuple(layers), given, reference, bounds, storage, progress
+        name, engine, tuple(stages), tuple(layers), given, reference, bounds, storage, progress
     )
 
 

@@ -1,20 +1,22 @@
-"""What is told of a compiled network: each product with its plan, what the host does, and the totals."""
+"""What is told of a network on a simulated accelerator: products with their plans, the host, and totals."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sparsecc.codegen.network import name_of, steps
 from sparsecc.compiler import Artifact, has_compiler
 from sparsecc.dialects.host import CallOp
 from sparsecc.network.host_cost import RATES, HostWork, work_of
+from sparsecc.network.tensor_unit import TensorUnitEngine, TensorUnitLayer
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sparsecc.network_compiler import NetworkArtifact, NetworkRun
+    from sparsecc.network_compiler import NetworkArtifact
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class HostRow:
 
 
 @dataclass(frozen=True)
-class NetworkReport:
+class SimulatedReport:
     """A network on a target. What only a run tells is None before it."""
 
     name: str
@@ -76,13 +78,13 @@ class NetworkReport:
     """Outputs for which errors of all layers together have no known bound."""
 
     @staticmethod
-    def of(artifact: NetworkArtifact, run: NetworkRun | None) -> NetworkReport:
-        """The report of an artifact, with what its run told."""
+    def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> SimulatedReport:
+        """The report of an artifact, with what its program reported."""
         products: list[ProductRow] = []
         for i, layer in enumerate(artifact.layers):
-            one = layer.artifact
+            one = cast(TensorUnitLayer, layer).artifact
             m, _, k = one.operator.shape
-            cycles = run.products[i] if run else _cycles(one)
+            cycles = run["products"][i]["cycles"] if run else _cycles(one)
             dense = cycles if one.is_dense else _cycles(one.dense)
             products.append(
                 ProductRow(
@@ -98,25 +100,26 @@ class NetworkReport:
                 )
             )
         host = _host_rows(artifact)
+        chip = cast(TensorUnitEngine, artifact.engine).chip
         cycles, dense = sum(p.cycles for p in products), sum(p.dense_cycles for p in products)
         unknown = [name for name, b in zip(artifact.output_names, artifact.bounds, strict=True) if b is None]
-        check = run.check if run else None
-        return NetworkReport(
+        check = run.get("check") if run else None
+        return SimulatedReport(
             name=artifact.name,
-            target=artifact.target.name,
-            dtype=artifact.target.in_type,
+            target=chip.name,
+            dtype=chip.in_type,
             products=products,
             host=host,
             cycles=cycles,
             dense_cycles=dense,
             speedup=dense / cycles if cycles else 1.0,
-            accelerator_seconds=cycles / (artifact.target.clock_ghz * 1e9),
+            accelerator_seconds=cycles / (chip.clock_ghz * 1e9),
             host_seconds=sum(row.seconds for row in host),
             host_rates=RATES,
             arena_bytes=artifact.storage.size,
             arena_lower_bound=artifact.storage.needed,
             unshared_bytes=artifact.storage.total,
-            energy_pj=float(run.simulation["energy_pj"]["total"]) if run else None,
+            energy_pj=float(run["simulation"]["energy_pj"]["total"]) if run else None,
             values_checked=check["values"] if check else None,
             worst_share=max((c["worst_share"] for c in check["layers"]), default=0.0) if check else None,
             unbounded_outputs=unknown,
@@ -125,6 +128,12 @@ class NetworkReport:
     def to_json(self) -> dict[str, Any]:
         """The report as one JSON object."""
         return dataclasses.asdict(self)
+
+    def slower_than_dense(self) -> str | None:
+        """One sentence, where the products are slower than dense ones."""
+        if self.speedup >= 1.0:
+            return None
+        return f"{self.name}: its products take {self.cycles} cycles, dense plans {self.dense_cycles}"
 
     def tables(self) -> list[Table]:
         """For people: products, what the host does, totals."""

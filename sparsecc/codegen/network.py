@@ -1,34 +1,32 @@
-"""The C of a whole network: programs of its products, calls of the host, one arena for activations."""
+"""The C of a whole network: calls of the host and of products, one arena for activations.
+
+What multiplies is not known here: an engine (`sparsecc.network.engine`) gives its C.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.context import Context
 from xdsl.dialects import func, tensor
-from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr
+from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Operation, SSAValue
 
-from sparsecc.codegen.c_printer import C_TYPES as TABLE_TYPES
-from sparsecc.codegen.c_target import CTarget, is_large
-from sparsecc.codegen.folder import INLINE_LIMIT, copies_of, stored
+from sparsecc.codegen.folder import stored
 from sparsecc.codegen.parts import INCBIN, Part, data_c, write_files
-from sparsecc.dialects import tu
 from sparsecc.dialects.host import CallOp, Tensor, ViewOp, elements_in, kind_of
 from sparsecc.dialects.nn_base import ConstantOp
 from sparsecc.host.operator import C_TYPES, Kind
 from sparsecc.network.storage import Storage
-from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
-from sparsecc.target import Target
-from sparsecc.target.header import target_header
 from sparsecc.toolchain import NETWORK_PROGRAM, host_headers, host_sources
+
+if TYPE_CHECKING:
+    from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Operand
 
 Array = NDArray[Any]
 
@@ -36,12 +34,11 @@ MAKEFILE = """\
 # make: build the program; make check: run it, which compares every layer with the stored results.
 CC ?= cc
 CFLAGS ?= -O2
-# Without contraction the host's arithmetic is the same everywhere.
-ALL_CFLAGS = -std=gnu11 -I. -Iaxsim -Ihost -ffp-contract=off $(CFLAGS)
-SOURCES = model.c data.c main.c $(wildcard axsim/*.c) $(wildcard host/*.c)
+ALL_CFLAGS = -std=gnu11 -I. -Ihost {flags} $(CFLAGS)
+SOURCES = model.c data.c main.c $(wildcard host/*.c) {sources}
 
-model: $(SOURCES) $(wildcard *.h axsim/*.h host/*.h) $(wildcard *.bin)
-\t$(CC) $(ALL_CFLAGS) $(SOURCES) -lm -o $@
+model: $(SOURCES) $(wildcard *.h */*.h) $(wildcard *.bin)
+\t$(CC) $(ALL_CFLAGS) $(SOURCES) {libraries} -o $@
 
 check: model
 \t./model
@@ -77,9 +74,9 @@ class NetworkProgram:
     title: str
     function: func.FuncOp
     storage: Storage
-    target: Target
-    products: Sequence[tuple[str, ModuleOp]]
-    """For each product its name and its program of `tu` instructions, in the order of their functions."""
+    engine: Engine
+    layers: Sequence[Layer]
+    """The products, in the order they are called."""
     inputs: Sequence[tuple[str, Array]]
     """Names in the model, and the stored inputs."""
     outputs: Sequence[str]
@@ -101,24 +98,7 @@ def name_of(op: Operation) -> str:
     return name.data if isinstance(name, StringAttr) else op.name
 
 
-def linked(module: ModuleOp, symbol: str) -> ModuleOp:
-    """A copy of a program in which @main is called so, and all other symbols begin with it."""
-    new = module.clone()
-    names = {
-        op.sym_name.data: symbol if op.sym_name.data == "main" else f"{symbol}_{op.sym_name.data}"
-        for op in new.ops
-        if isinstance(op, func.FuncOp | tu.ConstantOp)
-    }
-    for op in new.walk():
-        for key, attribute in list(op.properties.items()):
-            if isinstance(attribute, SymbolRefAttr):
-                op.properties[key] = SymbolRefAttr(names[attribute.string_value()])
-            elif key == "sym_name" and isinstance(attribute, StringAttr) and op is not new:
-                op.properties[key] = StringAttr(names[attribute.data])
-    return new
-
-
-def _comment(text: str) -> str:
+def comment(text: str) -> str:
     """Text that cannot end a comment."""
     return (
         "".join(c if c.isprintable() and c.isascii() else "?" for c in text)
@@ -154,8 +134,8 @@ class _Printer:
         message = json.dumps(f"node {name_of(op)}: an index is outside its axis")
         return f"if ({call} != 0) {{\n        m->error = {message};\n        return -1;\n    }}"
 
-    def infer(self) -> str:
-        """The body of model_infer."""
+    def infer(self, calls: Sequence[str]) -> str:
+        """The body of model_infer; calls: of the products."""
         lines: list[str] = []
         block = self.program.function.body.block
         number = product = 0
@@ -167,14 +147,13 @@ class _Printer:
         for op in block.ops:
             match op:
                 case CallOp():
-                    lines.append(f"/* {_comment(name_of(op))} */")
+                    lines.append(f"/* {comment(name_of(op))} */")
                     lines.append(self.host(op))
                     lines.append(f"DONE({number}, {self.array(op.res)});")
                     number += 1
                 case func.CallOp():
-                    symbol = op.callee.string_value()
-                    lines.append(f"/* {_comment(name_of(op))} */")
-                    lines.append(f"PRODUCT({product}, {symbol});")
+                    lines.append(f"/* {comment(name_of(op))} */")
+                    lines.append(calls[product])
                     lines.append(f"DONE({number}, {self.array(op.results[0])});")
                     number, product = number + 1, product + 1
                 case func.ReturnOp():
@@ -185,18 +164,24 @@ class _Printer:
                     assert isinstance(op, ConstantOp | ViewOp | tensor.EmptyOp), op.name
         return "\n".join(f"    {line}" for line in lines)
 
-    def init(self) -> str:
-        """The body of model_init: buffers of the products."""
-        lines: list[str] = []
-        calls = [op for op in steps(self.program.function) if isinstance(op, func.CallOp)]
-        for i, op in enumerate(calls):
-            for field, value in (("x", op.arguments[0]), ("y", op.results[0])):
-                kind = kind_of(value)
-                data = self.array(value)
-                data = f"(void *)(uintptr_t){data}" if value in self.storage.constants else data
-                rest = f"{data}, {elements_in(value)}, AX_{kind.upper()}"
-                lines.append(f'm->{field}[{i}] = ax_buffer(machine, "{field}", {rest});')
-        return "\n".join(f"    {line}" for line in lines)
+    def operand(self, value: SSAValue) -> Operand:
+        from sparsecc.network.engine import Operand
+
+        constant = value in self.storage.constants
+        return Operand(self.array(value), elements_in(value), kind_of(value), constant)
+
+    def calls(self) -> list[Call]:
+        """The products, where they are called."""
+        from sparsecc.network.engine import Call
+
+        found = [op for op in steps(self.program.function) if isinstance(op, func.CallOp)]
+        return [
+            Call(
+                name_of(op), op.callee.string_value(), self.operand(op.arguments[0]),
+                self.operand(op.results[0]),
+            )
+            for op in found
+        ]  # fmt: skip
 
 
 _MODEL_C = """
@@ -206,23 +191,10 @@ _MODEL_C = """
     do { \\
         if (m->watch) m->watch(m->context, step, values); \\
     } while (0)
-/* A product on the accelerator; nothing of it overlaps with what comes before or after. */
-#define PRODUCT(i, program) \\
-    do { \\
-        const int64_t start = ax_cycles(m->machine); \\
-        ax_scope(m->machine, model_products[i]); \\
-        if (program(m->machine, m->x[i], m->y[i]) != 0 || ax_fence(m->machine) != 0) { \\
-            m->error = ax_error(m->machine); \\
-            return -1; \\
-        } \\
-        m->cycles[i] = ax_cycles(m->machine) - start; \\
-    } while (0)
 
-int model_init(model *m, ax_machine *machine) {
+int model_init(model *m, {parameter}) {
     memset(m, 0, sizeof *m);
-    m->machine = machine;
 {init}
-    m->error = ax_error(machine);
     return m->error ? -1 : 0;
 }
 
@@ -233,52 +205,32 @@ int model_infer(model *m, const void *const *inputs, void *const *outputs) {
 """
 
 
-def model_c(program: NetworkProgram) -> tuple[str, list[Part]]:
-    """The text of model.c, and the constants that it leaves to weights.bin."""
-    whole = ModuleOp([])
-    parts: list[Part] = []
-    for i, (_, module) in enumerate(program.products):
-        one = linked(module, f"layer{i}")
-        ConvertTuToCPass().apply(Context(), one)
-        for op in list(one.ops):
-            op.detach()
-            whole.body.block.add_op(op)
-            if isinstance(op, tu.ConstantOp) and is_large(op, INLINE_LIMIT):
-                kind = str(op.type.element_type)
-                parts.append(Part(op.sym_name.data, TABLE_TYPES[kind], stored(op.array, kind), "weights.bin"))
-            elif isinstance(op, func.FuncOp):
-                op.properties["sym_visibility"] = StringAttr("private")
-    text = StringIO()
-    CTarget(inline_limit=INLINE_LIMIT, header="model.h").emit(Context(), whole, text)
-    titled = text.getvalue().splitlines()
-    titled[0] = f"/* {_comment(program.title)}"
-    for i, line in enumerate(titled):
-        if line == "#include <stdint.h>":
-            titled[i] = "#include <stdint.h>\n#include <string.h>"
-        elif line == '#include "model.h"':
-            titled[i] = '#include "host.h"\n#include "model.h"'
+def model_c(program: NetworkProgram) -> tuple[str, EngineCode, list[Part]]:
+    """The text of model.c, what the engine gives, and all constants."""
     printer = _Printer(program)
+    code = program.engine.code(program.title, program.layers, printer.calls())
+    parts = list(code.parts)
     for value, name in program.storage.constants.items():
         if isinstance(value.owner, ConstantOp):
             kind = kind_of(value)
             array = stored(value.owner.value.array, "bf16" if kind == "bf16" else kind)
             parts.append(Part(name, C_TYPES[kind], array, "weights.bin"))
-    body = _MODEL_C.replace("{init}", printer.init()).replace("{infer}", printer.infer())
-    return "\n".join(titled) + "\n" + body, parts
+    init = "\n".join(f"    {line}" for line in code.init.splitlines())
+    body = _MODEL_C.replace("{parameter}", code.parameter).replace("{init}", init)
+    return code.source + body.replace("{infer}", printer.infer(code.calls)), code, parts
 
 
-def _model_h(program: NetworkProgram, parts: Sequence[Part]) -> str:
+def _model_h(program: NetworkProgram, code: EngineCode, parts: Sequence[Part]) -> str:
     block = program.function.body.block
     outputs = cast(func.ReturnOp, block.last_op).operands
     declared = "".join(
         f"extern AX_DATA {p.declaration};\n" for p in parts if p.name.startswith(("host_c", "model_"))
     )
+    includes = "".join(f'#include "{header}"\n' for header in code.headers)
     inputs = "".join(
-        f" *   {_comment(n)}: {a.type}\n" for (n, _), a in zip(program.inputs, block.args, strict=True)
+        f" *   {comment(n)}: {a.type}\n" for (n, _), a in zip(program.inputs, block.args, strict=True)
     )
-    results = "".join(
-        f" *   {_comment(n)}: {v.type}\n" for n, v in zip(program.outputs, outputs, strict=True)
-    )
+    results = "".join(f" *   {comment(n)}: {v.type}\n" for n, v in zip(program.outputs, outputs, strict=True))
     return f"""\
 /* The network as a C library, and what main.c and data.c know of it. Written by sparsecc.
  *
@@ -290,28 +242,25 @@ def _model_h(program: NetworkProgram, parts: Sequence[Part]) -> str:
 
 #include <stdint.h>
 
-#include "target.h"
-
-#define MODEL_TITLE {json.dumps(_comment(program.title))}
+{includes}
+#define MODEL_TITLE {json.dumps(comment(program.title))}
 #define MODEL_INPUTS {len(block.args)}
 #define MODEL_OUTPUTS {len(outputs)}
-#define MODEL_PRODUCTS {len(program.products)}
+#define MODEL_PRODUCTS {len(program.layers)}
 #define MODEL_CHECKS {len(program.checks)}
 #define MODEL_ARENA {max(program.storage.size, 1)}
 
 {INCBIN}
 typedef struct model {{
-    ax_machine *machine;
-    int x[MODEL_PRODUCTS + 1], y[MODEL_PRODUCTS + 1]; /* buffers of the products */
-    int64_t cycles[MODEL_PRODUCTS + 1];               /* that each product took in the last inference */
+{code.fields}\
     void (*watch)(void *context, int step, void *values); /* told of every step done; may be NULL */
     void *context;
     const char *error; /* one sentence, after -1 */
     _Alignas(64) unsigned char arena[MODEL_ARENA];
 }} model;
 
-/* Prepares a model on a machine; it must stay where it is. 0, or -1. */
-int model_init(model *m, ax_machine *machine);
+/* Prepares a model; it must stay where it is. 0, or -1. */
+int model_init(model *m, {code.parameter});
 /* One inference: arrays of the shapes above, row-major. Allocates nothing. 0, or -1. */
 int model_infer(model *m, const void *const *inputs, void *const *outputs);
 /* Reads the data where it is not part of the program; 0, or -1 after a message. `program` is argv[0]. */
@@ -357,7 +306,7 @@ def _tables(program: NetworkProgram) -> str:
     def row(name: str, value: SSAValue, data: str, bound: str = "0") -> str:
         kind = kind_of(value)
         return (
-            f'    {{{json.dumps(_comment(name))}, "{DESCR[kind]}", "{_shape_text(value)}", '
+            f'    {{{json.dumps(comment(name))}, "{DESCR[kind]}", "{_shape_text(value)}", '
             f"{elements_in(value)}, sizeof({C_TYPES[kind]}), {data}, {bound}}},\n"
         )
 
@@ -370,11 +319,13 @@ def _tables(program: NetworkProgram) -> str:
         for i, (name, v, bound) in enumerate(zip(program.outputs, outputs, program.bounds, strict=True))
     )
     checks = "".join(
-        f'    {{{c.step}, {json.dumps(_comment(c.name))}, {c.expected.size}, "{DESCR[kind_of(c.value)]}", '
+        f'    {{{c.step}, {json.dumps(comment(c.name))}, {c.expected.size}, "{DESCR[kind_of(c.value)]}", '
         f"sizeof({C_TYPES[kind_of(c.value)]}), model_expected{i}, model_bound{i}}},\n"
         for i, c in enumerate(program.checks)
     )
-    names = "".join(f"    {json.dumps(_comment(name))},\n" for name, _ in program.products)
+    names = "".join(
+        f"    {json.dumps(comment(name))},\n" for name in (layer.name for layer in program.layers)
+    )
     # A last row of zeros: C has no empty arrays.
     return (
         f"const model_array model_inputs[] = {{\n{inputs}    {{0}},\n}};\n\n"
@@ -386,7 +337,7 @@ def _tables(program: NetworkProgram) -> str:
 
 def write_network(folder: Path, program: NetworkProgram, report: Mapping[str, object]) -> None:
     """Write everything the program needs; raises UserError when the folder cannot be written."""
-    text, parts = model_c(program)
+    text, code, parts = model_c(program)
     for i, ((_, array), argument) in enumerate(
         zip(program.inputs, program.function.body.block.args, strict=True)
     ):
@@ -404,12 +355,12 @@ def write_network(folder: Path, program: NetworkProgram, report: Mapping[str, ob
         parts.append(Part(f"model_bound{i}", "float", check.bound, "check.bin"))
     texts = {
         "model.c": text,
-        "model.h": _model_h(program, parts),
+        "model.h": _model_h(program, code, parts),
         "data.c": data_c(_tables(program), parts),
-        "target.h": target_header(program.target),
-        "Makefile": MAKEFILE,
+        "Makefile": MAKEFILE.format(flags=code.flags, sources=code.sources, libraries=code.libraries),
         "report.json": json.dumps(report, indent=2) + "\n",
+        **code.texts,
     }
-    copies = copies_of(NETWORK_PROGRAM.iterdir())
+    copies = {p.name: p for p in sorted(NETWORK_PROGRAM.iterdir())} | dict(code.copies)
     copies |= {f"host/{p.name}": p for p in host_sources() + host_headers()}
     write_files(folder, texts, parts, copies)

@@ -158,4 +158,4 @@ def write_files(
 def _is_ours(folder: Path) -> bool:
     """Whether the folder is empty or one that `write_files` wrote."""
     names = {path.name for path in folder.iterdir()}
-    return not names or {"model.c", "model.h", "data.c", "target.h", "report.json"} <= names
+    return not names or {"model.c", "model.h", "data.c", "report.json"} <= names

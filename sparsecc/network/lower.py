@@ -25,7 +25,7 @@ from sparsecc.interpreters.nn import evaluate
 from sparsecc.model import model_module
 from sparsecc.network.layout import Layout
 from sparsecc.operator import operator_of
-from sparsecc.target import Target
+from sparsecc.target import AnyTarget
 
 Array = NDArray[Any]
 Rule = Callable[[Any, "Lowering"], Sequence["Placed"]]
@@ -57,7 +57,7 @@ def refuse(op: Operation, problem: str) -> NoReturn:
 class Lowering:
     """Builds the calls of one function. `values` holds what is built so far, by value of the network."""
 
-    def __init__(self, block: Block, target: Target):
+    def __init__(self, block: Block, target: AnyTarget):
         self.block, self.target = block, target
         self.values: dict[SSAValue, Placed] = {}
         self.functions: list[func.FuncOp] = []

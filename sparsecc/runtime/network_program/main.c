@@ -1,7 +1,7 @@
-/* Runs a compiled network on the simulator, checks every layer, and reports.
+/* Runs a compiled network, checks every layer, and reports.
  *
- * Without arguments: run on the stored inputs, compare each layer with the stored results, print the cycles of
- * every product. Exit status: 0 all well, 1 an error of the program or of a file, 2 wrong arguments, 3 a wrong value.
+ * Without arguments: run on the stored inputs, compare each layer with the stored results, print what every product
+ * cost. Exit status: 0 all well, 1 an error of the program or of a file, 2 wrong arguments, 3 a wrong value.
  */
 #include <errno.h>
 #include <math.h>
@@ -12,14 +12,26 @@
 
 #include "model.h"
 
+static void put_text(FILE *out, const char *text) {
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\') fputc('\\', out);
+        fputc(*text, out);
+    }
+    fputc('"', out);
+}
+
+#include "engine.h"
+
 static const char usage[] =
-    "usage: model [--input X.npy]... [--output Y.npy]... [--report FILE.json] [--trace FILE.json] [--quiet]\n"
+    "usage: model [--input X.npy]... [--output Y.npy]... [--report FILE.json] [--quiet]" ENGINE_USAGE "\n"
     "  --input is given once for each input of the network, in their order, --output likewise; without --input the\n"
     "  stored inputs are taken, and every layer is compared with its stored result\n";
 
 typedef struct options {
-    const char *input[MODEL_INPUTS + 1], *output[MODEL_OUTPUTS + 1], *report, *trace;
+    const char *input[MODEL_INPUTS + 1], *output[MODEL_OUTPUTS + 1], *report;
     int inputs, outputs, quiet;
+    engine_options engine;
 } options;
 
 static int parse(int argc, char **argv, options *o) {
@@ -31,9 +43,9 @@ static int parse(int argc, char **argv, options *o) {
         }
         const char **value = NULL;
         if (strcmp(name, "--report") == 0) value = &o->report;
-        else if (strcmp(name, "--trace") == 0) value = &o->trace;
         else if (strcmp(name, "--input") == 0) value = &o->input[o->inputs < MODEL_INPUTS ? o->inputs++ : MODEL_INPUTS];
         else if (strcmp(name, "--output") == 0) value = &o->output[o->outputs < MODEL_OUTPUTS ? o->outputs++ : MODEL_OUTPUTS];
+        else value = engine_option(&o->engine, name);
         if (!value || i + 1 == argc) {
             fprintf(stderr, "model: %s: %s\n%s", name, value ? "needs a value" : "unknown argument", usage);
             return 2;
@@ -151,30 +163,14 @@ static void watch(void *context, int step, void *values) {
     }
 }
 
-static void put_text(FILE *out, const char *text) {
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\') fputc('\\', out);
-        fputc(*text, out);
-    }
-    fputc('"', out);
-}
-
 static int write_report(const model *m, const verdict *v, const options *o) {
     FILE *out = fopen(o->report, "w");
     if (!out) {
         fprintf(stderr, "model: %s: cannot write: %s\n", o->report, strerror(errno));
         return 1;
     }
-    fprintf(out, "{\"simulation\": ");
-    ax_report_json(m->machine, out);
-    fprintf(out, ", \"products\": [");
-    for (int i = 0; i < MODEL_PRODUCTS; i++) {
-        fprintf(out, "%s{\"name\": ", i ? ", " : "");
-        put_text(out, model_products[i]);
-        fprintf(out, ", \"cycles\": %lld}", (long long)m->cycles[i]);
-    }
-    fprintf(out, "]");
+    fprintf(out, "{");
+    engine_report(m, &o->engine, out);
     if (!o->inputs) {
         fprintf(out, ", \"check\": {\"values\": %lld, \"wrong\": %lld, \"layers\": [", (long long)v->values, (long long)v->wrong);
         for (int i = 0; i < MODEL_CHECKS; i++) {
@@ -198,25 +194,21 @@ static int infer(model *m, const void *const *inputs, void *const *outputs) {
     return 1;
 }
 
-/* An inference in which every layer starts from exact values, on a machine of its own. */
-static int check_layers(model *m, verdict *v, const void *const *inputs, void *const *outputs) {
-    ax_machine *machine = ax_open(&ax_target, 0u);
+/* An inference in which every layer starts from exact values; it leaves nothing behind. */
+static int check_layers(model *m, const engine_options *o, verdict *v, const void *const *inputs, void *const *outputs) {
     int status = 1;
-    if (!machine) {
-        fprintf(stderr, "model: out of memory for the simulator\n");
-    } else if (model_init(m, machine) != 0) {
-        fprintf(stderr, "model: %s\n", m->error);
-    } else {
+    if (engine_open(m, o, 1) == 0) {
         m->watch = watch;
         m->context = v;
         status = infer(m, inputs, outputs);
     }
-    ax_close(machine);
+    engine_close(m);
     return status;
 }
 
 static int run(model *m, const options *o, verdict *v, const void *const *inputs, void *const *outputs) {
     if (infer(m, inputs, outputs) != 0) return 1;
+    if (engine_measure(m, &o->engine, inputs, outputs) != 0) return 1;
     for (int k = 0; k < MODEL_OUTPUTS && !o->inputs; k++) {
         const model_array *a = &model_outputs[k];
         double largest = 0.0, worst = 0.0;
@@ -224,17 +216,13 @@ static int run(model *m, const options *o, verdict *v, const void *const *inputs
     }
     if (!o->quiet) {
         printf("%s\n", MODEL_TITLE);
-        for (int i = 0; i < MODEL_PRODUCTS; i++) printf("%12lld cycles  %s\n", (long long)m->cycles[i], model_products[i]);
-        printf("%12lld cycles in all\n", (long long)ax_cycles(m->machine));
+        engine_print(m, &o->engine);
         if (!o->inputs) {
             printf("check: %lld of %lld values of %d layers and the outputs wrong\n", (long long)v->wrong, (long long)v->values, MODEL_CHECKS);
         }
     }
     if (o->report && write_report(m, v, o) != 0) return 1;
-    if (o->trace && ax_write_trace(m->machine, o->trace) != 0) {
-        fprintf(stderr, "model: %s: cannot write: %s\n", o->trace, strerror(errno));
-        return 1;
-    }
+    if (engine_files(m, &o->engine) != 0) return 1;
     for (int k = 0; k < o->outputs; k++)
         if (write_npy(o->output[k], &model_outputs[k], outputs[k]) != 0) return 1;
     if (v->wrong > 0) {
@@ -249,14 +237,13 @@ static model network;
 static verdict found;
 
 int main(int argc, char **argv) {
-    options o = {{NULL}, {NULL}, NULL, NULL, 0, 0, 0};
+    options o = {{NULL}, {NULL}, NULL, 0, 0, 0, {0}};
     const int wrong = parse(argc, argv, &o);
     if (wrong) return wrong;
     if (model_load(argv[0]) != 0) return 1;
 
     const void *inputs[MODEL_INPUTS + 1] = {NULL};
     void *read[MODEL_INPUTS + 1] = {NULL}, *outputs[MODEL_OUTPUTS + 1] = {NULL};
-    ax_machine *machine = NULL;
     int status = 1;
     for (int k = 0; k < MODEL_INPUTS; k++) {
         inputs[k] = model_inputs[k].data;
@@ -269,13 +256,10 @@ int main(int argc, char **argv) {
             goto done;
         }
     }
-    if (!o.inputs && check_layers(&network, &found, inputs, outputs) != 0) goto done;
-    machine = ax_open(&ax_target, o.trace ? AX_TRACE : 0u);
-    if (!machine) fprintf(stderr, "model: out of memory for the simulator\n");
-    else if (model_init(&network, machine) != 0) fprintf(stderr, "model: %s\n", network.error);
-    else status = run(&network, &o, &found, inputs, outputs);
+    if (!o.inputs && check_layers(&network, &o.engine, &found, inputs, outputs) != 0) goto done;
+    if (engine_open(&network, &o.engine, 0) == 0) status = run(&network, &o, &found, inputs, outputs);
+    engine_close(&network);
 done:
-    ax_close(machine);
     for (int k = 0; k < MODEL_INPUTS; k++) free(read[k]);
     for (int k = 0; k < MODEL_OUTPUTS; k++) free(outputs[k]);
     return status;

@@ -1,0 +1,189 @@
+"""What multiplies the constant matrices of a network: an engine, one for each family of targets.
+
+A network is calls of the host library and of products. `sparsecc.network_compiler` knows the host and the
+memory; an engine compiles one product at a time to a layer, gives the C that the layers need, and tells what
+a run of them reports. Adding a family is adding an engine to `engine_for`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sparsecc.codegen.parts import Part
+from sparsecc.compiler import Stage
+from sparsecc.errors import UserError
+from sparsecc.importers.matrix import Csr
+from sparsecc.target import AnyTarget, CpuTarget, Target
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sparsecc.network_compiler import NetworkArtifact
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How products are compiled: as of `sparsecc.compile`."""
+
+    seed: int = 0
+    effort: int = 1
+    plan: str = "auto"
+    confirm: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """What is to be compiled: y [M, n] = weight [M, K] x [K, n]."""
+
+    name: str
+    weight: Csr
+    n: int
+
+
+class Layer(Protocol):
+    """A product, compiled."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """Its module after each pass."""
+        ...
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An array of a product, in C."""
+
+    text: str
+    """An expression: where it begins."""
+    elements: int
+    kind: str
+    """Type of the elements, as the host calls it."""
+    constant: bool
+    """It may not be written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A product where the network calls it."""
+
+    name: str
+    symbol: str
+    """layer0, layer1, ..."""
+    x: Operand
+    y: Operand
+
+
+@dataclass(frozen=True, eq=False)
+class EngineCode:
+    """What the folder of a network holds of its engine.
+
+    Beside the sources comes `engine.h` of the runtime folder that `copies` name: functions of main.c that
+    begin and end a run and print what it cost.
+    """
+
+    source: str
+    """What model.c begins with: a comment, includes, the programs of the layers."""
+    headers: Sequence[str]
+    """That model.h includes."""
+    fields: str
+    """Declarations in the structure `model`."""
+    parameter: str
+    """What model_init takes besides the model."""
+    init: str
+    """Statements of model_init; `m` is the model. They set m->error where something failed."""
+    calls: Sequence[str]
+    """For each product the statement that runs it, in order; returns -1 with m->error set on failure."""
+    parts: Sequence[Part] = ()
+    """Data; what model.c or another source declares is not declared again."""
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
+    copies: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    flags: str = "-ffp-contract=off"
+    """Of the compiler, besides -I. -Ihost. Without contraction arithmetic is the same everywhere."""
+    sources: str = ""
+    """Further sources for the Makefile, as make writes them."""
+    libraries: str = "-lm"
+
+
+class NetworkReport(Protocol):
+    """What is told of a network on a target."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def speedup(self) -> float:
+        """Over the same network with dense products, as far as it is known."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        ...
+
+    def tables(self) -> list[Table]:
+        """The report for people."""
+        ...
+
+    def slower_than_dense(self) -> str | None:
+        """One sentence, where the products are slower than dense ones."""
+        ...
+
+
+class Engine(ABC):
+    """Compiles the products of networks for one target."""
+
+    @property
+    @abstractmethod
+    def target(self) -> AnyTarget:
+        """The target, used with the input type that products are in."""
+
+    @property
+    def in_type(self) -> str:
+        """Element type of the factors."""
+        return self.target.in_type
+
+    @abstractmethod
+    def compile(self, product: Product, options: Options, progress: Progress) -> Layer:
+        """A product as a layer. Raises UserError."""
+
+    @abstractmethod
+    def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:
+        """The C of all layers, and of their calls."""
+
+    @abstractmethod
+    def build(self, folder: Path) -> Path:
+        """Compile the program of an emitted folder for use here; returns it. Raises UserError."""
+
+    @abstractmethod
+    def report(self, artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> NetworkReport:
+        """The report of a network. run: what its program reported, None before it ran."""
+
+
+def engine_for(target: AnyTarget, named: str | AnyTarget) -> Engine:
+    """The engine for a target, used with the input type of products; `named` is what passes call it.
+
+    Raises UserError for a family that has none yet.
+    """
+    match target:
+        case Target():
+            from sparsecc.network.tensor_unit import TensorUnitEngine
+
+            return TensorUnitEngine(target, named)
+        case CpuTarget():
+            raise UserError(
+                f"target {target.name} has no tensor unit; whole networks are compiled for tensor units "
+                "(compile its matrices one by one instead)"
+            )
+        case _:
+            raise UserError(
+                f"target {target.name} has no tensor unit; whole networks are compiled for tensor units "
+                "(compile its matrices one by one instead)"
+            )

@@ -1,0 +1,160 @@
+"""Products of networks on tensor units: instructions of `tu`, run by the simulator in the emitted folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
+
+from xdsl.context import Context
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr
+
+from sparsecc.codegen.c_printer import C_TYPES
+from sparsecc.codegen.c_target import CTarget, is_large
+from sparsecc.codegen.folder import INLINE_LIMIT, copies_of, stored
+from sparsecc.codegen.network import comment
+from sparsecc.codegen.parts import Part
+from sparsecc.compiler import Artifact, Stage, compile
+from sparsecc.dialects import tu
+from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Options, Product, Progress
+from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
+from sparsecc.target import AnyTarget, Target
+from sparsecc.target.header import target_header
+from sparsecc.toolchain import RUNTIME, build_network
+
+CALLS = """
+/* A product on the accelerator; nothing of it overlaps with what comes before or after. */
+#define PRODUCT(i, program) \\
+    do { \\
+        const int64_t start = ax_cycles(m->machine); \\
+        ax_scope(m->machine, model_products[i]); \\
+        if (program(m->machine, m->x[i], m->y[i]) != 0 || ax_fence(m->machine) != 0) { \\
+            m->error = ax_error(m->machine); \\
+            return -1; \\
+        } \\
+        m->cycles[i] = ax_cycles(m->machine) - start; \\
+    } while (0)
+"""
+
+FIELDS = """\
+    ax_machine *machine;
+    int x[MODEL_PRODUCTS + 1], y[MODEL_PRODUCTS + 1]; /* buffers of the products */
+    int64_t cycles[MODEL_PRODUCTS + 1];               /* that each product took in the last inference */
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class TensorUnitLayer:
+    """A product, compiled to instructions of a tensor unit."""
+
+    name: str
+    artifact: Artifact
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        return self.artifact.stages
+
+    @property
+    def program(self) -> ModuleOp:
+        """Its instructions, before they become C."""
+        return next(s.module for s in reversed(self.artifact.stages) if s.name == "tu-unroll")
+
+
+@dataclass(frozen=True)
+class TensorUnitEngine(Engine):
+    """The engine of tensor units."""
+
+    chip: Target
+    named: str | AnyTarget
+
+    @property
+    def target(self) -> Target:
+        return self.chip
+
+    def compile(self, product: Product, options: Options, progress: Progress) -> TensorUnitLayer:
+        artifact = compile(
+            product.weight, target=self.named, n=product.n, dtype=self.in_type, seed=options.seed,
+            effort=options.effort, plan=options.plan, name=product.name, confirm=options.confirm,
+            progress=progress,
+        )  # fmt: skip
+        return TensorUnitLayer(product.name, artifact)
+
+    def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:
+        programs = [cast(TensorUnitLayer, layer).program for layer in layers]
+        source, parts = _source(title, programs)
+        init = ["m->machine = machine;"]
+        for i, call in enumerate(calls):
+            for name, operand in (("x", call.x), ("y", call.y)):
+                data = f"(void *)(uintptr_t){operand.text}" if operand.constant else operand.text
+                init.append(
+                    f'm->{name}[{i}] = ax_buffer(machine, "{name}", {data}, {operand.elements}, '
+                    f"AX_{operand.kind.upper()});"
+                )
+        return EngineCode(
+            source=source + CALLS,
+            headers=["target.h"],
+            fields=FIELDS,
+            parameter="ax_machine *machine",
+            init="\n".join([*init, "m->error = ax_error(machine);"]),
+            calls=[f"PRODUCT({i}, {call.symbol});" for i, call in enumerate(calls)],
+            parts=parts,
+            texts={"target.h": target_header(self.chip)},
+            copies=copies_of((RUNTIME / "network_tu").iterdir()),
+            flags="-Iaxsim -ffp-contract=off",
+            sources="$(wildcard axsim/*.c)",
+        )
+
+    def build(self, folder: Path) -> Path:
+        return build_network(folder)
+
+    def report(self, artifact: Any, run: Mapping[str, Any] | None) -> Any:
+        from sparsecc.network_report import SimulatedReport
+
+        return SimulatedReport.of(artifact, run)
+
+
+def linked(module: ModuleOp, symbol: str) -> ModuleOp:
+    """A copy of a program in which @main is called so, and all other symbols begin with it."""
+    new = module.clone()
+    names = {
+        op.sym_name.data: symbol if op.sym_name.data == "main" else f"{symbol}_{op.sym_name.data}"
+        for op in new.ops
+        if isinstance(op, func.FuncOp | tu.ConstantOp)
+    }
+    for op in new.walk():
+        for key, attribute in list(op.properties.items()):
+            if isinstance(attribute, SymbolRefAttr):
+                op.properties[key] = SymbolRefAttr(names[attribute.string_value()])
+            elif key == "sym_name" and isinstance(attribute, StringAttr) and op is not new:
+                op.properties[key] = StringAttr(names[attribute.data])
+    return new
+
+
+def _source(title: str, programs: Sequence[ModuleOp]) -> tuple[str, list[Part]]:
+    """The programs of all layers in C, and the constants that they leave to weights.bin."""
+    whole = ModuleOp([])
+    parts: list[Part] = []
+    for i, module in enumerate(programs):
+        one = linked(module, f"layer{i}")
+        ConvertTuToCPass().apply(Context(), one)
+        for op in list(one.ops):
+            op.detach()
+            whole.body.block.add_op(op)
+            if isinstance(op, tu.ConstantOp) and is_large(op, INLINE_LIMIT):
+                kind = str(op.type.element_type)
+                parts.append(Part(op.sym_name.data, C_TYPES[kind], stored(op.array, kind), "weights.bin"))
+            elif isinstance(op, func.FuncOp):
+                op.properties["sym_visibility"] = StringAttr("private")
+    text = StringIO()
+    CTarget(inline_limit=INLINE_LIMIT, header="model.h").emit(Context(), whole, text)
+    titled = text.getvalue().splitlines()
+    titled[0] = f"/* {comment(title)}"
+    for i, line in enumerate(titled):
+        if line == "#include <stdint.h>":
+            titled[i] = "#include <stdint.h>\n#include <string.h>"
+        elif line == '#include "model.h"':
+            titled[i] = '#include "host.h"\n#include "model.h"'
+    return "\n".join(titled) + "\n", parts
