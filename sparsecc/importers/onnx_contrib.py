@@ -12,8 +12,9 @@ from sparsecc.dialects.nn_layout import ConcatOp
 from sparsecc.dialects.nn_products import LinearIntegerOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp, RequantizeOp
 from sparsecc.dialects.nn_reductions import ReduceOp, SoftmaxOp
+from sparsecc.importers.emitter import reshaped, transposed
 from sparsecc.importers.onnx_graph import Handler, Node, Results
-from sparsecc.importers.onnx_products import average_pool_of, reshaped, signed_weight, transposed
+from sparsecc.importers.onnx_products import average_pool_of, signed_weight
 from sparsecc.importers.onnx_values import Value
 
 

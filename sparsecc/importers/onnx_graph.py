@@ -7,29 +7,23 @@ that the model, or ONNX itself, defines for them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-from xdsl.ir import Block
 
-from sparsecc.dialects.nn_base import ELEMENTS, NnOp, Property, tensor_type, type_of
 from sparsecc.errors import UserError
+from sparsecc.importers.emitter import Emitter
 from sparsecc.importers.files import quote
-from sparsecc.importers.onnx_constants import Constant, Dense
+from sparsecc.importers.onnx_constants import Constant
 from sparsecc.importers.onnx_proto import TensorReader, onnx_library
 from sparsecc.importers.onnx_values import Builder, Value
-from sparsecc.interpreters.nn import evaluate
-from sparsecc.nn.shapes import ShapeError
 
 if TYPE_CHECKING:
     import onnx
 
 Array = NDArray[Any]
 
-# A result with more elements is folded only when it is no larger than what it is made of.
-_FOLDED = 1 << 22
 # Functions that call functions: deeper is a cycle.
 _DEPTH = 32
 
@@ -38,18 +32,15 @@ Results = Value | Sequence[Value | None]
 Handler = Callable[["Node"], Results]
 
 
-class Node:
+class Node(Emitter):
     """One node of the graph: attributes and inputs with the errors that name it."""
 
     def __init__(self, graph: Graph, proto: onnx.NodeProto, opset: int, inputs: Sequence[Value | None]):
         self.graph, self.proto, self.opset, self.inputs = graph, proto, opset, inputs
         self._attributes = {a.name: a for a in proto.attribute}
-        self.name = graph.prefix + (proto.name or (proto.output[0] if proto.output else ""))
-        self.where = f"{graph.source}, node {quote(self.name, 200)} ({quote(proto.op_type)})"
-
-    def fail(self, problem: str, advice: str = "export the model again without this") -> NoReturn:
-        """Raise the error that this node is wrong or not supported."""
-        raise UserError(f"{self.where}: {problem}; {advice}")
+        name = graph.prefix + (proto.name or (proto.output[0] if proto.output else ""))
+        where = f"{graph.source}, node {quote(name, 200)} ({quote(proto.op_type)})"
+        super().__init__(graph.builder, name, where)
 
     # -- inputs
 
@@ -149,63 +140,6 @@ class Node:
         if found not in allowed:
             shown = ", ".join(map(repr, allowed))
             self.fail(f"attribute {name} is {found!r}; only {shown} is supported")
-
-    # -- operations
-
-    def emit(
-        self,
-        kind: type[NnOp],
-        /,
-        *inputs: Value | None,
-        weights: Sequence[int] = (),
-        **properties: Property | None,
-    ) -> Value:
-        """The one result of an operation, as `emit_all` gives it."""
-        return self.emit_all(kind, *inputs, weights=weights, properties=properties)[0]
-
-    def emit_all(
-        self,
-        kind: type[NnOp],
-        /,
-        *inputs: Value | None,
-        weights: Sequence[int],
-        properties: Mapping[str, Property | None],
-    ) -> list[Value]:
-        """All results of an operation, folded when all its inputs are constant.
-
-        weights: which inputs are matrices of weights.
-        """
-        given = [v for v in inputs if v is not None]
-        try:
-            if all(v.constant is not None for v in given):
-                if (folded := self._folded(kind, given, properties)) is not None:
-                    return folded
-            builder = self.graph.builder
-            operands = [
-                builder.matrix(v, self.name) if i in weights else builder.ssa(v, self.name)
-                for i, v in enumerate(given)
-            ]
-            op = builder.add(kind.make(*operands, **properties), self.name)
-        except ShapeError as error:
-            self.fail(str(error))
-        results: list[Value] = []
-        for result in op.results:
-            found = type_of(result)
-            results.append(Value(found.get_shape(), str(found.element_type), ssa=result))
-        return results
-
-    def _folded(
-        self, kind: type[NnOp], inputs: Sequence[Value], properties: Mapping[str, Property | None]
-    ) -> list[Value] | None:
-        block = Block(arg_types=[tensor_type(v.shape, ELEMENTS[v.element]) for v in inputs])
-        op = kind.make(*block.args, **properties)
-        types = [type_of(result) for result in op.results]
-        size = sum(math.prod(t.get_shape()) for t in types)
-        if size > _FOLDED and size > sum(math.prod(v.shape) for v in inputs):
-            return None
-        arrays = [v.constant.array() for v in inputs if v.constant is not None]
-        results = evaluate(op, dict(zip(block.args, arrays, strict=True)))
-        return [Value.of(Dense(a, str(t.element_type))) for a, t in zip(results, types, strict=True)]
 
 
 class Graph:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sparsecc.dialects.nn_base import ELEMENTS
-from sparsecc.dialects.nn_elementwise import CastOp, WhereOp
-from sparsecc.dialects.nn_layout import ConcatOp, GatherOp, PadOp, SliceOp
+from sparsecc.dialects.nn_elementwise import WhereOp
+from sparsecc.dialects.nn_layout import ConcatOp, GatherOp, PadOp
+from sparsecc.importers.emitter import as_element, broadcast, reshaped, sliced, transposed
 from sparsecc.importers.onnx_graph import Graph, Handler, Node, Results
-from sparsecc.importers.onnx_products import broadcast, reshaped, transposed
 from sparsecc.importers.onnx_proto import element_name
 from sparsecc.importers.onnx_values import Value
 from sparsecc.nn import shapes
@@ -97,13 +96,6 @@ def concat(node: Node) -> Results:
     filled = [p for p in parts if p.shape != (0,) or len(parts) == 1]
     # An empty list joins any tensor in what some exporters write.
     return node.emit(ConcatOp, *(filled or parts[:1]), axis=node.integer("axis", 1))
-
-
-def sliced(node: Node, x: Value, offsets: list[int], sizes: list[int], strides: list[int]) -> Value:
-    """A part of the value; all of it is the value itself."""
-    if sizes == list(x.shape) and not any(offsets) and all(s == 1 for s in strides):
-        return x
-    return node.emit(SliceOp, x, offsets=offsets, sizes=sizes, strides=strides)
 
 
 def _taken(start: int, end: int, step: int, extent: int) -> range:
@@ -249,15 +241,11 @@ def trilu(node: Node) -> Results:
 
 def cast(node: Node) -> Results:
     x = node.value(0)
-    return _cast(node, x, element_name(node.integer("to"), f"{node.where}, attribute to"))
-
-
-def _cast(node: Node, x: Value, element: str) -> Value:
-    return x if x.element == element else node.emit(CastOp, x, element_type=ELEMENTS[element])
+    return as_element(node, x, element_name(node.integer("to"), f"{node.where}, attribute to"))
 
 
 def cast_like(node: Node) -> Results:
-    return _cast(node, node.value(0), node.value(1).element)
+    return as_element(node, node.value(0), node.value(1).element)
 
 
 def constant(node: Node) -> Results:
@@ -316,7 +304,7 @@ def one_hot(node: Node) -> Results:
     axis = _axis(node, axis, indices.rank + 1)
     from sparsecc.dialects.nn_elementwise import AddOp, EqualOp, LessOp
 
-    index = _cast(node, indices, "i64")
+    index = as_element(node, indices, "i64")
     negative = node.emit(LessOp, index, Value.array(0, "i64"))
     index = node.emit(WhereOp, negative, node.emit(AddOp, index, Value.array(depth, "i64")), index)
     places = Value.array(np.arange(depth).reshape([-1] + [1] * (indices.rank - axis)), "i64")

@@ -17,8 +17,8 @@ from sparsecc.dialects.nn_reductions import (
     ReduceOp,
     SoftmaxOp,
 )
+from sparsecc.importers.emitter import reshaped
 from sparsecc.importers.onnx_graph import Handler, Node, Results
-from sparsecc.importers.onnx_products import reshaped
 from sparsecc.importers.onnx_values import Value
 
 _ONE_OPERAND: dict[str, type[NnOp]] = {

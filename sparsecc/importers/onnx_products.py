@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from sparsecc.dialects.nn_elementwise import AddOp, MulOp
-from sparsecc.dialects.nn_layout import BroadcastOp, ReshapeOp, TransposeOp
 from sparsecc.dialects.nn_products import (
     ConvIntegerOp,
     ConvOp,
     LinearIntegerOp,
     LinearOp,
     MatmulIntegerOp,
-    MatmulOp,
 )
 from sparsecc.dialects.nn_quantized import RequantizeOp
 from sparsecc.dialects.nn_reductions import AveragePoolOp, MaxPoolOp
+from sparsecc.importers.emitter import as_matrix, product, reshaped, transposed
 from sparsecc.importers.onnx_graph import Handler, Node, Results
 from sparsecc.importers.onnx_values import Value, as_signed
-
-
-def transposed(node: Node, value: Value, perm: Sequence[int] = (1, 0)) -> Value:
-    """The value with its axes in another order; constants stay what they are."""
-    if value.constant is not None and sorted(perm) == list(range(value.rank)):
-        return Value.of(value.constant.transpose(perm))
-    return node.emit(TransposeOp, value, perm=list(perm))
-
-
-def reshaped(node: Node, value: Value, shape: Sequence[int]) -> Value:
-    """The value under another shape; constants stay what they are."""
-    if value.constant is not None and math.prod(value.shape) == math.prod(shape):
-        return Value.of(value.constant.reshape(shape))
-    return value if value.shape == tuple(shape) else node.emit(ReshapeOp, value, shape=list(shape))
-
-
-def broadcast(node: Node, value: Value, shape: Sequence[int]) -> Value:
-    """The value repeated to the shape."""
-    return value if value.shape == tuple(shape) else node.emit(BroadcastOp, value, shape=list(shape))
-
 
 # ---- windows
 
@@ -82,15 +60,10 @@ def _conv_properties(node: Node, x: Value, w: Value) -> dict[str, list[int] | in
     return {**window_properties(node, x.shape[2:], kernel, dilations), "groups": node.integer("group", 1)}
 
 
-def _as_matrix(node: Node, w: Value) -> Value:
-    """A weight [M, ...] as [M, everything else]."""
-    return reshaped(node, w, (w.shape[0], math.prod(w.shape[1:])))
-
-
 def conv(node: Node) -> Results:
     x, w = node.value(0), node.value(1)
     properties = _conv_properties(node, x, w)
-    return node.emit(ConvOp, x, _as_matrix(node, w), node.optional(2), weights=[1], **properties)
+    return node.emit(ConvOp, x, as_matrix(node, w), node.optional(2), weights=[1], **properties)
 
 
 def max_pool(node: Node) -> Results:
@@ -119,14 +92,6 @@ def average_pool_of(node: Node, x: Value) -> Value:
 
 
 # ---- products of floats
-
-
-def product(node: Node, a: Value, b: Value) -> Value:
-    """numpy's matmul; a constant matrix on the right makes it `nn.linear`."""
-    if b.constant is not None and b.rank == 2 and a.rank >= 1 and a.constant is None:
-        return node.emit(LinearOp, a, transposed(node, b), weights=[1])
-    weights = [i for i, v in enumerate((a, b)) if v.constant is not None and v.rank == 2]
-    return node.emit(MatmulOp, a, b, weights=weights)
 
 
 def matmul(node: Node) -> Results:
@@ -185,7 +150,7 @@ def signed_weight(w: Value, zero: Value) -> tuple[Value, Value]:
 
 def _integer_conv(node: Node, x: Value, w: Value, x_zero: Value, w_zero: Value, b: Value | None) -> Value:
     properties = _conv_properties(node, x, w)
-    w, w_zero = signed_weight(_as_matrix(node, w), w_zero)
+    w, w_zero = signed_weight(as_matrix(node, w), w_zero)
     return node.emit(ConvIntegerOp, x, w, x_zero, w_zero, b, weights=[1], **properties)
 
 

@@ -24,9 +24,9 @@ from sparsecc.dialects.nn_layout import GatherOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp
 from sparsecc.dialects.nn_reductions import ReduceOp
 from sparsecc.elements import stored
+from sparsecc.importers.emitter import reshaped
 from sparsecc.importers.onnx_constants import Quantized
 from sparsecc.importers.onnx_graph import Handler, Node, Results
-from sparsecc.importers.onnx_products import reshaped
 from sparsecc.importers.onnx_proto import element_name
 from sparsecc.importers.onnx_values import Value
 

@@ -10,8 +10,8 @@ from xdsl.dialects.builtin import ArrayAttr, StringAttr
 from sparsecc.dialects.nn_base import Property
 from sparsecc.dialects.nn_layout import ConcatOp, SliceOp
 from sparsecc.dialects.nn_recurrent import GruOp, LstmOp, RnnOp
+from sparsecc.importers.emitter import reshaped, transposed
 from sparsecc.importers.onnx_graph import Handler, Node, Results
-from sparsecc.importers.onnx_products import reshaped, transposed
 from sparsecc.importers.onnx_values import Value
 from sparsecc.nn.recurrent import ACTIVATIONS
 
