@@ -1,6 +1,7 @@
-"""Pruned matrices on one core: sparsecc and every library that is installed, as JSON and a plot.
+"""Pruned matrices on one core: sparsecc and every library that is installed, as table, JSON and plot.
 
-Run: python bench/cpu.py [--n 8,32,128] [--quick] [--data FOLDER] [--plot FILE.png] [--peers NAME,...]
+Run: python bench/cpu.py [--n 8,32,128] [--quick] [--data FOLDER] [--output FILE.json] [--plot FILE.png]
+     [--peers NAME,...] [--match TEXT]
 
 Effective GFLOP/s, 2 nnz N / time. All peers run in one process, pinned to one core, one thread each, warm, in
 turns: in each round every peer is called for some milliseconds, three times at least, and its fastest call
@@ -79,31 +80,32 @@ def measure(calls: dict[str, Call]) -> dict[str, float]:
     return {name: statistics.median(seconds) for name, seconds in best.items()}
 
 
-def prepared(w: Any, x: Any, peers: list[str], absent: dict[str, str]) -> dict[str, Call]:
-    """The calls of all peers that are there and right; the others' reasons are added to `absent`."""
+def prepared(w: Any, x: Any, peers: list[str]) -> tuple[dict[str, Call], dict[str, str]]:
+    """The calls of all peers that are there and right, and the reasons of the others."""
     exact = w.astype(np.float64) @ x.astype(np.float64)
     size = abs(w).astype(np.float64) @ np.abs(x.astype(np.float64))
     calls: dict[str, Call] = {}
+    absent: dict[str, str] = {}
     for name in peers:
         try:
             call = PEERS[name](w, x)
             y = call()
         except (ImportError, OSError, RuntimeError, AttributeError) as e:
-            absent.setdefault(name, (str(e).splitlines() or [type(e).__name__])[0])
+            absent[name] = (str(e).splitlines() or [type(e).__name__])[0]
             continue
         if not (np.abs(y - exact) <= w.shape[1] * 2.0**-23 * size + 1e-30).all():
             absent[name] = "wrong values"
             continue
         calls[name] = call
-    return calls
+    return calls, absent
 
 
-def compare(name: str, w: Any, n: int, peers: list[str], absent: dict[str, str]) -> dict[str, Any]:
+def compare(name: str, w: Any, n: int, peers: list[str]) -> dict[str, Any]:
     """One matrix with n positions."""
     x = aligned((w.shape[1], n))
     x[:] = np.random.default_rng(1).standard_normal(x.shape)
     started = time.perf_counter()
-    calls = prepared(w, x, peers, absent)
+    calls, absent = prepared(w, x, peers)
     seconds = measure(calls)
     operations = 2e-9 * w.nnz * n
     gflops = {peer: operations / s for peer, s in seconds.items()}
@@ -117,6 +119,7 @@ def compare(name: str, w: Any, n: int, peers: list[str], absent: dict[str, str])
         "best_peer": max(others, key=lambda p: others[p]) if others else None,
         "over_best_peer": round(mine / max(others.values()), 3) if others else None,
         "over_best_dense": round(mine / max(dense.values()), 3) if dense else None,
+        "absent": absent,
         "prepared_s": round(time.perf_counter() - started, 2),
     }  # fmt: skip
 
@@ -137,6 +140,33 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             behind = [r["matrix"] for r in band if r["over_best_peer"] < 1]
             found.append({"n": n, "sparsity": [low, high], "matrices": len(band), **means, "behind": behind})
     return found
+
+
+def absent_everywhere(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Peers of which there is not one figure, with the reason given first."""
+    there = {peer for row in rows for peer in row["gflops"]}
+    reasons = {peer: why for row in reversed(rows) for peer, why in row["absent"].items()}
+    return {peer: why for peer, why in reasons.items() if peer not in there}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The summary and every row, for people."""
+    lines = [f"{found['machine']['processor']}, peak of a core {found['peak_gflops']} GFLOP/s"]
+    for row in found["rows"]:
+        best = row["best_peer"]
+        lines.append(
+            f"{row['matrix']:38} N {row['n']:4}  {row['gflops'].get('sparsecc', math.nan):7.1f} GFLOP/s"
+            + (f"  {row['over_best_peer']:6.2f} x {best} ({row['gflops'][best]})" if best else "")
+        )
+    for band in found["summary"]:
+        low, high = (f"{100 * s:g}" for s in band["sparsity"])
+        lines.append(
+            f"N {band['n']:4}, {low} to {high} % zeros, {band['matrices']} matrices: "
+            f"{band['over_best_peer']} x the best peer, {band['over_best_dense']} x the best dense"
+            + (f"; behind on {', '.join(band['behind'])}" if band["behind"] else "")
+        )
+    lines += [f"not compared: {peer}: {why}" for peer, why in found["absent"].items()]
+    return "\n".join(lines)
 
 
 def plot(rows: list[dict[str, Any]], path: Path, peak: float) -> None:
@@ -181,6 +211,8 @@ def main() -> int:
     parser.add_argument("--n", default="128", help="positions, several with commas (default: 128)")
     parser.add_argument("--quick", action="store_true", help="three small random matrices")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with matrices/dlmc")
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="JSON beside the table")
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     parser.add_argument("--peers", default=",".join(PEERS), help="those to compare")
     parser.add_argument("--match", default="", help="only matrices with this in their name")
@@ -193,19 +225,20 @@ def main() -> int:
     from sparsecc.target.load import native_target
 
     top = peak(native_target()) / 1e9
-    absent: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     for name, w in cases(arguments.data, arguments.quick):
         if arguments.match not in name:
             continue
         for n in map(int, arguments.n.split(",")):
-            rows.append(compare(name, w, n, arguments.peers.split(","), absent))
+            rows.append(compare(name, w, n, arguments.peers.split(",")))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     found = {
-        "machine": machine(), "versions": versions(), "peak_gflops": round(top, 1), "absent": absent,
-        "summary": summary(rows), "rows": rows,
+        "machine": machine(), "versions": versions(), "peak_gflops": round(top, 1),
+        "absent": absent_everywhere(rows), "summary": summary(rows), "rows": rows,
     }  # fmt: skip
-    print(json.dumps(found, indent=2))
+    print(json.dumps(found, indent=2) if arguments.json else table(found))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(found, indent=2) + "\n")
     if arguments.plot:
         plot(rows, arguments.plot, top)
     return 0

@@ -1,15 +1,23 @@
 """Libraries that multiply a pruned matrix on a CPU, each on one thread: what bench/cpu.py compares with.
 
 A peer is a function of W (scipy CSR, float32) and X that returns what is to be timed. It may prepare whatever
-it likes; only the call counts. It raises ImportError or OSError where its library is not there.
+it likes, X in the layout that it is fastest with included; only the call counts. It raises ImportError or
+OSError where its library is not there.
+
+    pip install numpy scipy torch onnx onnxruntime openvino numba mkl sparse-dot-mkl
+    apt-get install mlir-19-tools clang-19 libxsmm-dev
 """
 
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
+import os
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -69,6 +77,17 @@ def torch_dense(w: Any, x: Any) -> Call:
     return call
 
 
+def onednn_dense(w: Any, x: Any) -> Call:
+    """The oneDNN inside torch, weights packed beforehand. It takes positions as rows, and gets them so."""
+    torch = _library("torch")
+
+    torch.set_num_threads(1)
+    packed = torch.ops.mkldnn._reorder_linear_weight(torch.from_numpy(w.toarray()), x.shape[1])
+    rows = torch.from_numpy(np.ascontiguousarray(x.T))
+    run = torch.ops.mkldnn._linear_pointwise
+    return lambda: run(rows, packed, None, "none", [], "").numpy().T
+
+
 def torch_csr(w: Any, x: Any) -> Call:
     torch = _library("torch")
 
@@ -122,11 +141,13 @@ def openvino_dense(w: Any, x: Any) -> Call:
     return call
 
 
+@cache
 def _mkl() -> ctypes.CDLL:
     """MKL's library, as its wheel installs it."""
     for path in sorted((Path(sys.prefix) / "lib").glob("libmkl_rt.so*")):
         library = ctypes.CDLL(str(path))
         library.MKL_Set_Num_Threads(1)
+        os.environ["MKL_RT"] = str(path)  # where sparse_dot_mkl looks
         return library
     raise ImportError("no libmkl_rt.so: pip install mkl")
 
@@ -171,6 +192,14 @@ def mkl_csr(w: Any, x: Any) -> Call:
     return _kept(call, (pointers, columns))
 
 
+def mkl_csr_scipy(w: Any, x: Any) -> Call:
+    """MKL behind the interface that users of scipy know."""
+    _mkl()
+    multiply, y = _library("sparse_dot_mkl").dot_product_mkl, aligned((w.shape[0], x.shape[1]))
+    matrix = _library("scipy.sparse").csr_matrix(w)  # it does not know sparse arrays
+    return lambda: multiply(matrix, x, out=y, out_scalar=0.0)
+
+
 def numba_csr(w: Any, x: Any) -> Call:
     numba = _library("numba")
 
@@ -192,22 +221,124 @@ def numba_csr(w: Any, x: Any) -> Call:
 
 
 def deepsparse_engine(w: Any, x: Any) -> Call:
-    deepsparse = _library("deepsparse")  # its wheels end at Python 3.11
-    raise ImportError(f"deepsparse {deepsparse.__version__} is there, but this benchmark has no model for it")
+    try:
+        _library("deepsparse")
+    except ImportError:
+        raise ImportError(
+            "PyPI has no wheel any more: release 1.9.0 is an sdist of 6 kB whose setup.py says that it has "
+            "reached its end of life, and stops"
+        ) from None
+    raise ImportError("an old wheel is there, but this benchmark has no model for it")
+
+
+def run(folder: str, *command: str) -> None:
+    """A step of a build. Raises OSError where it fails."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise OSError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+
+
+SPARSIFIED = """
+#csr = #sparse_tensor.encoding<{{
+  map = (d0, d1) -> (d0 : dense, d1 : compressed), posWidth = 32, crdWidth = 32 }}>
+#spmm = {{
+  indexing_maps = [affine_map<(i, k, j) -> (i, k)>, affine_map<(i, k, j) -> (k, j)>,
+                   affine_map<(i, k, j) -> (i, j)>],
+  iterator_types = ["parallel", "reduction", "parallel"] }}
+func.func @spmm(%begin: tensor<?xi32>, %columns: tensor<?xi32>, %values: tensor<?xf32>,
+                %x: tensor<{k}x{n}xf32>, %y: tensor<{m}x{n}xf32> {{bufferization.writable = true}})
+    -> tensor<{m}x{n}xf32> attributes {{llvm.emit_c_interface}} {{
+  %w = sparse_tensor.assemble (%begin, %columns), %values
+    : (tensor<?xi32>, tensor<?xi32>), tensor<?xf32> to tensor<{m}x{k}xf32, #csr>
+  %r = linalg.generic #spmm ins(%w, %x : tensor<{m}x{k}xf32, #csr>, tensor<{k}x{n}xf32>)
+      outs(%y : tensor<{m}x{n}xf32>) {{
+    ^bb0(%a: f32, %b: f32, %s: f32):
+      %p = arith.mulf %a, %b fastmath<fast> : f32
+      %t = arith.addf %s, %p fastmath<fast> : f32
+      linalg.yield %t : f32
+  }} -> tensor<{m}x{n}xf32>
+  return %r : tensor<{m}x{n}xf32>
+}}
+"""
+SPARSIFIER = (
+    "enable-runtime-library=false vl=16 reassociate-fp-reductions=true enable-index-optimizations=true"
+)
+
+
+def mlir_csr(w: Any, x: Any) -> Call:
+    """MLIR's sparsifier: linalg on a sparse tensor, lowered by its own pipeline, compiled by clang."""
+    found = [
+        next((c for c in (f"{tool}-{v}" for v in (21, 20, 19)) if shutil.which(c)), None)
+        for tool in ("mlir-opt", "mlir-translate", "clang")
+    ]
+    if None in found:
+        raise ImportError("no mlir-opt, mlir-translate, clang of version 19 or newer: apt has mlir-19-tools")
+    optimise, translate, clang = (str(tool) for tool in found)
+    (m, k), n = w.shape, x.shape[1]
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "a.mlir").write_text(SPARSIFIED.format(m=m, k=k, n=n))
+        run(folder, optimise, "a.mlir", f"--sparsifier={SPARSIFIER}", "-o", "b.mlir")
+        run(folder, translate, "--mlir-to-llvmir", "b.mlir", "-o", "c.ll")
+        flags = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", "-x", "ir")
+        run(folder, clang, *flags, "c.ll", "-o", "c.so")
+        function = ctypes.CDLL(f"{folder}/c.so")._mlir_ciface_spmm
+    function.restype = None
+    y = aligned((m, n))
+    arrays = w.indptr.astype(np.int32), w.indices.astype(np.int32), w.data, x, y
+    memrefs = [_memref(array) for array in (y, *arrays)]  # the first becomes the result
+    arguments = [ctypes.byref(memref) for memref in memrefs]
+
+    def call() -> Any:
+        y.fill(0)
+        function(*arguments)
+        return y
+
+    return _kept(call, (arrays, memrefs))
+
+
+def _memref(array: Any) -> ctypes.Structure:
+    """What MLIR passes for a memref: base, aligned base, offset, sizes, strides."""
+    sizes = ctypes.c_int64 * array.ndim
+
+    class MemRef(ctypes.Structure):
+        _fields_ = [
+            ("base", ctypes.c_void_p), ("aligned", ctypes.c_void_p), ("offset", ctypes.c_int64),
+            ("sizes", sizes), ("strides", sizes),
+        ]  # fmt: skip
+
+    strides = sizes(*(stride // array.itemsize for stride in array.strides))
+    return MemRef(array.ctypes.data, array.ctypes.data, 0, sizes(*array.shape), strides)
+
+
+@cache
+def _xsmm() -> ctypes.CDLL:
+    """The archive that Debian's package holds, as a shared library."""
+    ask = ["gcc", "-print-file-name=libxsmm.a"]
+    archive = Path(subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip())
+    if not archive.is_file():
+        raise ImportError(
+            "no libxsmm.a: apt has libxsmm-dev (or name its folder in LIBRARY_PATH); the libxsmm on PyPI, "
+            "0.0.1, holds the name and no code"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        whole = "-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive"
+        blas = str(archive.parent / "libxsmmnoblas.a")
+        run(folder, "gcc", "-shared", "-o", "xsmm.so", *whole, blas, "-lpthread", "-lm", "-ldl")
+        return ctypes.CDLL(f"{folder}/xsmm.so")
 
 
 def libxsmm(w: Any, x: Any) -> Call:
-    if (name := ctypes.util.find_library("xsmm")) is None:
-        raise ImportError("no libxsmm: Debian has it as libxsmm-dev, without a Python interface")
-    xsmm = ctypes.CDLL(name)
-    # The sparse-times-dense kernel for fixed W ("fsspmdm"); it takes positions in multiples of 16.
+    """Its kernel for a fixed sparse W ("fsspmdm"), dense code where the nonzeros do not fit its registers."""
+    xsmm = _xsmm()
+    if x.shape[1] % 16:
+        raise OSError("positions must be a multiple of 16")
     dense, (m, k), n = w.toarray().astype(np.float32), w.shape, x.shape[1]
     one, zero = ctypes.c_float(1), ctypes.c_float(0)
     xsmm.libxsmm_sfsspmdm_create.restype = ctypes.c_void_p
     pointer = ctypes.c_void_p(dense.ctypes.data)
     handle = xsmm.libxsmm_sfsspmdm_create(m, n, k, k, n, n, one, zero, 1, pointer)
     if not handle:
-        raise OSError("libxsmm_sfsspmdm_create refused the matrix")
+        raise OSError("libxsmm_sfsspmdm_create refuses this size")
     y = aligned((m, n))
     arguments = [ctypes.c_void_p(v) for v in (handle, x.ctypes.data, y.ctypes.data)]
 
@@ -223,12 +354,15 @@ PEERS: dict[str, Callable[[Any, Any], Call]] = {
     "numpy dense": numpy_dense,
     "mkl dense": mkl_dense,
     "torch dense": torch_dense,
+    "onednn dense": onednn_dense,
     "onnxruntime dense": onnxruntime_dense,
     "openvino dense": openvino_dense,
     "scipy csr": scipy_csr,
     "mkl csr": mkl_csr,
+    "sparse_dot_mkl csr": mkl_csr_scipy,
     "torch csr": torch_csr,
     "numba csr": numba_csr,
+    "mlir csr": mlir_csr,
     "libxsmm": libxsmm,
     "deepsparse": deepsparse_engine,
 }
