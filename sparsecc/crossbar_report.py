@@ -140,7 +140,7 @@ class CrossbarReport(Report):
             program_energy_pj=programmed,
             dense_program_energy_pj=dense_programmed,
             writes_per_cell=found["writes_per_cell"] if found else None,
-            inferences_to_break_even=_break_even(programmed, energy, dense_programmed, dense_energy),
+            inferences_to_break_even=break_even(programmed, energy, dense_programmed, dense_energy),
         )
 
     def rows(self) -> list[tuple[str, str]]:
@@ -236,9 +236,13 @@ def _programming(found: dict[str, Any] | None) -> tuple[float | None, int | None
     return (found["program"]["energy_pj"], found["program"]["cycles"]) if found else (None, None)
 
 
-def _break_even(
+def break_even(
     programmed: float | None, energy: float | None, dense_programmed: float | None, dense_energy: float | None
 ) -> int | None:
+    """Inferences after which programming and inferring took no more energy than dense; None for never.
+
+    The energies of programming and of an inference, in picojoules, and the same of the dense mapping.
+    """
     if programmed is None or energy is None or dense_programmed is None or dense_energy is None:
         return None
     more, saved = programmed - dense_programmed, dense_energy - energy

@@ -18,19 +18,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sparsecc.analysis import Analysis, Search, analyze
 from sparsecc.errors import UserError
 from sparsecc.importers import load_matrix
 from sparsecc.importers.files import damaged, read_file, unpack
+from sparsecc.importers.matrix import Matrix
 from sparsecc.importers.smtx import parse_smtx
 from sparsecc.operator import operator_of
 from sparsecc.patterns.declared import check_declared
 from sparsecc.target import CpuTarget, Target, load_target
+from sparsecc.target.crossbar import CrossbarTarget
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+T = TypeVar("T")
 
 ENDINGS = (
     ".smtx", ".smtx.gz", ".mtx", ".mtx.gz", ".npz", ".npy", ".safetensors", ".tar.xz",
@@ -78,13 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--jobs {arguments.jobs}: at least 1 process is needed", exit_code=2)
     if arguments.n < 1:
         raise UserError(f"--n {arguments.n}: an operator needs at least 1 position", exit_code=2)
-    if isinstance(native := load_target(arguments.target), CpuTarget):
+    if isinstance(found := load_target(arguments.target), CpuTarget):
         from sparsecc.driver import analyze_cpu
 
-        return analyze_cpu.run(arguments, native)
-    target = Target.load(arguments.target)
-    target.with_type(arguments.dtype or target.in_type)
-    tasks = tasks_of(arguments.path)
+        return analyze_cpu.run(arguments, found)
     options = Options(
         arguments.target,
         arguments.n,
@@ -92,6 +93,13 @@ def run(arguments: argparse.Namespace) -> int:
         Search(arguments.effort, arguments.seed),
         arguments.pattern,
     )
+    found.with_type(arguments.dtype or found.in_type)
+    if isinstance(found, CrossbarTarget):
+        from sparsecc.driver import analyze_crossbar
+
+        return analyze_crossbar.run(arguments, found, options)
+    target = Target.load(arguments.target)
+    tasks = tasks_of(arguments.path)
     with progress_bar(len(tasks), arguments.quiet) as done:
         rows: list[Row] = []
         for row in analyze_all(tasks, options, arguments.jobs):
@@ -164,27 +172,43 @@ def _matrices(file: Path) -> list[str]:
         raise damaged(str(file), ".safetensors file", error) from None
 
 
-def analyze_task(task: Task, options: Options) -> Row:
-    """One row; a failure where the matrix cannot be read, held or compiled."""
+def loaded(task: Task) -> Matrix:
+    """The matrix. Raises UserError where it cannot be read."""
+    if task.data is None:
+        return load_matrix(task.source)
+    return parse_smtx(task.data, source=task.source, name=task.name)
+
+
+def guarded(task: Task, work: Callable[[], T]) -> T | Failure:
+    """What the work gives; a failure where the matrix cannot be read, held or compiled."""
     try:
-        target = Target.load(options.target)
-        if task.data is None:
-            matrix = load_matrix(task.source)
-        else:
-            matrix = parse_smtx(task.data, source=task.source, name=task.name)
-        operator = operator_of(matrix, options.n, target, options.dtype, options.search.seed, task.name)
-        if options.pattern is not None:
-            check_declared(operator.pattern, options.pattern, operator.name)
-        return analyze(operator, target.with_type(operator.in_type), options.search)
+        return work()
     except UserError as error:
         return Failure(task.name, str(error))
     except MemoryError:
         return Failure(task.name, f"{task.source}: out of memory; take a larger machine or fewer --jobs")
 
 
+def analyze_task(task: Task, options: Options) -> Row:
+    """One row; a failure where the matrix cannot be read, held or compiled."""
+
+    def work() -> Analysis:
+        target = Target.load(options.target)
+        operator = operator_of(loaded(task), options.n, target, options.dtype, options.search.seed, task.name)
+        if options.pattern is not None:
+            check_declared(operator.pattern, options.pattern, operator.name)
+        return analyze(operator, target.with_type(operator.in_type), options.search)
+
+    return guarded(task, work)
+
+
 def analyze_all(tasks: list[Task], options: Options, jobs: int = 1) -> Iterator[Row]:
     """A row for each task, in order, whatever the number of processes."""
-    work = partial(analyze_task, options=options)
+    return in_order(partial(analyze_task, options=options), tasks, jobs)
+
+
+def in_order(work: Callable[[Task], T], tasks: list[Task], jobs: int) -> Iterator[T]:
+    """What the work gives for each task, in order. With several jobs it must be a function of a module."""
     if jobs == 1 or len(tasks) == 1:
         yield from map(work, tasks)
         return
