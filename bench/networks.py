@@ -1,4 +1,4 @@
-"""ONNX models of the networks that are kept as arrays: keyword spotting, SqueezeNet, a graph convolution.
+"""ONNX models of networks kept as arrays: keyword spotting, SqueezeNet, graph convolution, sentence encoder.
 
 Each function takes the arrays of one `.npz` file (a mapping of names) and returns a model; weights stay as
 they are stored: bytes behind DequantizeLinear, the graph as a sparse initializer.
@@ -141,3 +141,74 @@ def graph_convolution(z: Arrays) -> onnx.ModelProto:
     x = w.node("MatMul", [x, w.constant("w1", z["W1"])], "project2")
     features = [int(d) for d in z["X_shape"]]
     return w.model({"x": (TensorProto.FLOAT, features)}, w.node("MatMul", ["a", x], "gather2"))
+
+
+def sentence_encoder(z: Arrays, length: int, heads: int = 12, epsilon: float = 1e-12) -> onnx.ModelProto:
+    """A BERT encoder with mean pooling (MiniLM): inputs "ids", "mask" [N, length] of i64, output "embedding".
+
+    z: tensors under the names of the model's safetensors; as many layers as it has. The embedding [N, hidden]
+    has length 1. Positions where mask is 0 are neither attended to nor averaged.
+    """
+    w = _Writer()
+    hidden = z["embeddings.word_embeddings.weight"].shape[1]
+    wide = hidden // heads
+
+    def number(name: str, value: float) -> str:
+        return w.constant(name, np.array(value, np.float32))
+
+    def shape(name: str, *extents: int) -> str:
+        return w.constant(name, np.array(extents, np.int64))
+
+    def dense(x: str, name: str) -> str:
+        # Weights are stored [outputs, inputs].
+        weight = w.constant(f"{name}.weight", z[f"{name}.weight"].T)
+        x = w.node("MatMul", [x, weight], f"{name}.product")
+        return w.node("Add", [x, w.constant(f"{name}.bias", z[f"{name}.bias"])], name)
+
+    def normal(x: str, name: str) -> str:
+        parameters = [w.constant(f"{name}.{part}", z[f"{name}.{part}"]) for part in ("weight", "bias")]
+        return w.node("LayerNormalization", [x, *parameters], name, axis=-1, epsilon=epsilon)
+
+    half, one, root = number("half", 0.5), number("one", 1.0), number("root_of_2", 2**0.5)
+    apart, together = shape("heads", 0, 0, heads, wide), shape("whole", 0, 0, hidden)
+    scale = number("scale", wide**-0.5)
+    words = w.constant("words", z["embeddings.word_embeddings.weight"])
+    places = (
+        z["embeddings.position_embeddings.weight"][:length] + z["embeddings.token_type_embeddings.weight"][0]
+    )
+    x = w.node("Gather", [words, "ids"], "embedded", axis=0)
+    x = normal(w.node("Add", [x, w.constant("places", places)], "placed"), "embeddings.LayerNorm")
+    seen = w.node("Cast", ["mask"], "seen", to=TensorProto.FLOAT)
+    hide = w.node("Mul", [w.node("Sub", [seen, one], "unseen"), number("far", 1e4)], "hide")
+    hide = w.node("Unsqueeze", [hide, shape("of_keys", 1, 2)], "hide_keys")
+    layers = sum(name.endswith("attention.self.query.weight") for name in z)
+    for i in range(layers):
+        at = f"encoder.layer.{i}"
+
+        def split(part: str, perm: list[int], x: str = x, at: str = f"{at}.attention.self") -> str:
+            y = w.node("Reshape", [dense(x, f"{at}.{part}"), apart], f"{at}.{part}.heads")
+            return w.node("Transpose", [y], f"{at}.{part}.by_head", perm=perm)
+
+        q, k, v = split("query", [0, 2, 1, 3]), split("key", [0, 2, 3, 1]), split("value", [0, 2, 1, 3])
+        scores = w.node("Mul", [w.node("MatMul", [q, k], f"{at}.dots"), scale], f"{at}.scores")
+        scores = w.node("Add", [scores, hide], f"{at}.masked")
+        weights = w.node("Softmax", [scores], f"{at}.weights", axis=-1)
+        y = w.node("MatMul", [weights, v], f"{at}.mixed")
+        y = w.node("Transpose", [y], f"{at}.by_place", perm=[0, 2, 1, 3])
+        y = dense(w.node("Reshape", [y, together], f"{at}.joined"), f"{at}.attention.output.dense")
+        x = normal(w.node("Add", [y, x], f"{at}.attended"), f"{at}.attention.output.LayerNorm")
+        y = dense(x, f"{at}.intermediate.dense")
+        # GELU as exporters write it.
+        inner = w.node("Erf", [w.node("Div", [y, root], f"{at}.gelu.divided")], f"{at}.gelu.erf")
+        inner = w.node("Mul", [y, w.node("Add", [inner, one], f"{at}.gelu.shifted")], f"{at}.gelu.twice")
+        y = dense(w.node("Mul", [inner, half], f"{at}.gelu"), f"{at}.output.dense")
+        x = normal(w.node("Add", [y, x], f"{at}.sum"), f"{at}.output.LayerNorm")
+    each = w.node("Unsqueeze", [seen, shape("of_features", 2)], "seen_places")
+    axis = shape("places_axis", 1)
+    total = w.node("ReduceSum", [w.node("Mul", [x, each], "counted"), axis], "total", keepdims=0)
+    count = w.node("ReduceSum", [seen, axis], "count", keepdims=1)
+    mean = w.node("Div", [total, w.node("Max", [count, number("least", 1e-9)], "count_or_least")], "mean")
+    norm = w.node("ReduceL2", [mean], "norm", axes=[1], keepdims=1)
+    y = w.node("Div", [mean, w.node("Max", [norm, number("tiny", 1e-12)], "norm_or_tiny")], "embedding")
+    tokens = ["N", length]
+    return w.model({"ids": (TensorProto.INT64, tokens), "mask": (TensorProto.INT64, tokens)}, y)

@@ -24,6 +24,7 @@ Bound = Array | None
 """Of each element, float32 of the value's size, flat; or unknown."""
 
 UNIT = 2.0**-24
+SMALLEST = 2.0**-149
 CASTS = {"f16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
 """Rounding of a narrow type: relative to the value, and below its normal numbers."""
 
@@ -42,8 +43,10 @@ def gamma(terms: int) -> float:
 
 
 def up(error: Array) -> Array:
-    """As float32, not smaller."""
-    return (error.astype(np.float64) * (1 + 2**-20)).astype(np.float32)
+    """As float32, not smaller; infinite where no number is known."""
+    with np.errstate(over="ignore"):
+        found = (error.astype(np.float64) * (1 + 2**-20)).astype(np.float32)
+    return np.where(np.isnan(found), np.float32(np.inf), found)
 
 
 def of_product(weight: Any, x: Array, error: Array, y: Array, narrow: float) -> Array:
@@ -72,7 +75,9 @@ def of_call(operator: HostOperator, values: Sequence[Any], errors: Sequence[Boun
     if result.dtype.kind != "f" or rule is None:
         exact = not any(bool(e.any()) for e in brought)
         return up(4 * UNIT * _magnitude(result)) if exact else _moved(name, operator, values, errors, result)
-    return up(rule(name, operator, list(values), list(errors), result))
+    # Infinite errors times 0 are not known, either.
+    with np.errstate(all="ignore"):
+        return up(rule(name, operator, list(values), list(errors), result))
 
 
 def _magnitude(result: Array) -> Array:
@@ -151,8 +156,7 @@ def _binary(name: str, operator: HostOperator, values: list[Any], errors: list[A
         case "mul":
             carried = a * eb + b * ea + ea * eb
         case "div":
-            with np.errstate(all="ignore"):
-                carried = np.where(b > eb, (ea + y * eb) / (b - eb), np.inf)
+            carried = np.where(b > eb, (ea + y * eb) / (b - eb), np.inf)
         case _:
             return np.maximum(ea, eb)
     return carried + UNIT * (y + carried)
@@ -177,13 +181,101 @@ def _linear(name: str, operator: HostOperator, values: list[Any], errors: list[A
 def _softmax(name: str, operator: HostOperator, values: list[Any], errors: list[Any], result: Array) -> Array:
     outer, axis, inner = values[2:5]
     cube = errors[1].astype(np.float64).reshape(outer, axis, inner)
-    x = np.abs(values[1][: cube.size].astype(np.float64)).reshape(cube.shape)
-    # The difference to the largest is rounded once.
-    most = (cube.max(axis=1, keepdims=True) + 2 * UNIT * x.max(axis=1, keepdims=True)) * np.ones((1, axis, 1))
+    x = values[1][: cube.size].astype(np.float64).reshape(cube.shape)
+    # Elements less the largest one, a difference that is rounded once; the largest itself drops out.
+    apart = x.max(axis=1, keepdims=True) - x
+    each = cube + 2 * UNIT * np.where(np.isfinite(apart), apart, 0.0)
     wide = np.abs(result.astype(np.float64))
     if name == "log_softmax":
-        return 2 * most.reshape(-1) + gamma(axis + 4) * (1 + wide)
-    return wide * (np.expm1(2 * most.reshape(-1)) + gamma(axis + 4))
+        most = each.max(axis=1, keepdims=True) * np.ones((1, axis, 1))
+        return (each + most).reshape(-1) + gamma(axis + 4) * (1 + wide)
+    # e^a / (sum of e^b): a moves by `each`, and the sum by the mean of its terms' factors.
+    p = wide.reshape(cube.shape)
+    more, less = np.expm1(each), -np.expm1(-each)
+    least, most = 1 - (p * less).sum(axis=1, keepdims=True), 1 + (p * more).sum(axis=1, keepdims=True)
+    above = np.where(least > 0, (1 + more) / least - 1, np.inf)
+    moved = p * np.maximum(above, 1 - (1 - less) / most)
+    # A share of the whole is never above 1.
+    known = np.isfinite(moved)
+    moved = np.minimum(np.where(known, moved, 1.0), 1.0).reshape(-1)
+    return moved + gamma(axis + 4) * (wide + moved) + SMALLEST
+
+
+def _layer_norm(
+    name: str, operator: HostOperator, values: list[Any], errors: list[Any], result: Array
+) -> Array:
+    v, e = _by_name(operator, values), _by_name(operator, errors)
+    outer, axis, inner = v["outer"], v["axis"], v["inner"]
+    x = v["x"][: result.size].astype(np.float64).reshape(outer, axis, inner)
+    moved = e["x"].astype(np.float64).reshape(x.shape)
+    terms = gamma(axis + 4)
+    mean = x.mean(axis=1, keepdims=True)
+    centred = np.abs(x - mean)
+    of_mean = moved.mean(axis=1, keepdims=True) + terms * (np.abs(x) + moved).mean(axis=1, keepdims=True)
+    of_centred = moved + of_mean + UNIT * (centred + moved + of_mean)
+    # The deviation is a norm of the centred values, so it moves by no more than the norm of their errors.
+    deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True) + v["epsilon"])
+    of_deviation = np.sqrt((of_centred**2).mean(axis=1, keepdims=True))
+    of_deviation += terms * (deviation + of_deviation)
+    normal, left = centred / deviation, deviation - of_deviation
+    carried = np.where(left > 0, (of_centred + normal * of_deviation) / left, np.inf)
+    # No normalised value is larger than the root of their number.
+    of_normal = np.minimum(carried, normal + axis**0.5) + 2 * UNIT * normal
+    of_normal *= 1 + 4 * UNIT
+
+    def parameter(values: Array | None, otherwise: float) -> Array:
+        return (
+            np.full((1, 1, 1), otherwise)
+            if values is None
+            else np.abs(values[:axis, None].astype(np.float64))
+        )
+
+    scale, of_scale = parameter(v["scale"], 1.0), parameter(e["scale"], 0.0)
+    bias, of_bias = parameter(v["bias"], 0.0), parameter(e["bias"], 0.0)
+    carried = of_normal * (scale + of_scale) + normal * of_scale
+    whole = carried + 2 * UNIT * (normal * scale + carried) + of_bias + UNIT * bias
+    return np.broadcast_to(whole, x.shape).reshape(-1)
+
+
+def _root(name: str, operator: HostOperator, values: list[Any], errors: list[Any], result: Array) -> Array:
+    x = values[1][: result.size].astype(np.float64)
+    error, y = errors[1].astype(np.float64), np.abs(result.astype(np.float64))
+    least = np.sqrt(np.maximum(x - error, 0.0))
+    # The root of b - root of a = (b - a) / (their sum).
+    carried = np.where(
+        error > 0, error / np.maximum(np.sqrt(np.maximum(x, 0.0)) + least, np.sqrt(error)), 0.0
+    )
+    return carried + 2 * UNIT * (y + carried)
+
+
+def _inverse(name: str, operator: HostOperator, values: list[Any], errors: list[Any], result: Array) -> Array:
+    """1 / x and log x: how they move is decided by the least that |x| may be."""
+    x, error = np.abs(values[1][: result.size].astype(np.float64)), errors[1].astype(np.float64)
+    y, left = np.abs(result.astype(np.float64)), x - error
+    slope = y / left if name == "reciprocal" else 1 / left
+    carried = np.where(error == 0, 0.0, np.where(left > 0, slope * error, np.inf))
+    return carried + 4 * UNIT * (y + np.where(np.isfinite(carried), carried, 0.0))
+
+
+def _power(name: str, operator: HostOperator, values: list[Any], errors: list[Any], result: Array) -> Array:
+    """x to a constant power of at least 1."""
+    x, power = (_spread(operator, values, values[i], i, result.size) for i in (1, 2))
+    ex, of_power = (_spread(operator, values, errors[i], i, result.size) for i in (1, 2))
+    y, wide = np.abs(result.astype(np.float64)), np.abs(x)
+    carried = np.where(ex == 0, 0.0, (wide + ex) ** power - wide**power)
+    carried = np.where((of_power == 0) & ((ex == 0) | (power >= 1)), carried, np.inf)
+    return carried + 4 * UNIT * (y + np.where(np.isfinite(carried), carried, 0.0))
+
+
+def _where(name: str, operator: HostOperator, values: list[Any], errors: list[Any], result: Array) -> Array:
+    """The condition is exact, or nothing is known."""
+    walk = Walk.from_table(values[4])
+    if errors[1].any():
+        return np.full(result.size, np.inf)
+    found = np.zeros(result.size, np.float64)
+    parts = [walk.view(i, np.ascontiguousarray(errors[i], np.float64)) for i in (2, 3)]
+    walk.view(0, found)[...] = np.where(walk.view(1, values[1]), *parts)
+    return found
 
 
 def _batch_norm(
@@ -231,11 +323,18 @@ _RULES: dict[str, Callable[..., Array]] = {
     "exp": _exp,
     "max_pool": _max_pool,
     "reduce_max": _max_pool,
+    "reduce_min": _max_pool,
     "average_pool": _linear,
     "reduce_sum": _linear,
     "reduce_mean": _linear,
     "softmax": _softmax,
     "log_softmax": _softmax,
+    "layer_norm": _layer_norm,
+    "sqrt": _root,
+    "reciprocal": _inverse,
+    "log": _inverse,
+    "pow": _power,
+    "where": _where,
     "batch_norm": _batch_norm,
     "depthwise": _depthwise,
     "matmul": _matmul,

@@ -14,7 +14,7 @@ from sparsecc.dialects.host import Tensor
 from sparsecc.dialects.nn_base import element_of, number, shape_of
 from sparsecc.dialects.nn_products import ConvOp, LinearOp, MatmulOp
 from sparsecc.host.operator import ELEMENT_BYTES, Product, Window
-from sparsecc.host.walk import Walk, broadcast_strides, contiguous
+from sparsecc.host.walk import Walk, broadcast_strides
 from sparsecc.network.layout import Layout, features_first
 from sparsecc.network.lower import Argument, Array, Lowering, Placed, Rule, csr_of, refuse
 
@@ -99,7 +99,9 @@ def _host_matmul(
     """Both factors are computed: any layout will do, since their strides are given."""
     rank = len(shape)
     (*batch_a, a_row, a_col), (*batch_b, b_row, b_col) = a.layout.strides, b.layout.strides
-    steps = contiguous(shape)
+    # In the order of its right factor: what follows a mixing of features that lie outermost finds them there.
+    layout = Layout(shape, b.layout.order) if len(b.layout.shape) == rank else Layout.plain(shape)
+    steps = layout.strides
     k = a.layout.shape[-1]
     product = Product(shape[-2], shape[-1], k, steps[-2], steps[-1], a_row, a_col, b_row, b_col)
 
@@ -110,8 +112,10 @@ def _host_matmul(
     walk = Walk.of(
         shape[:-2], steps[:-2], along(batch_a, a.layout.shape[:-2]), along(batch_b, b.layout.shape[:-2])
     )
-    y = low.call("host_matmul_f32", [a.value, b.value], shape, f32, product=product, batch=walk.table())
-    return [Placed(y, Layout.plain(shape))]
+    y = low.call(
+        "host_matmul_f32", [a.value, b.value], layout.extents, f32, product=product, batch=walk.table()
+    )
+    return [Placed(y, layout)]
 
 
 # ---- convolution
