@@ -152,7 +152,8 @@ def cost(tiles: Sequence[Tile], target: CrossbarTarget, space: tuple[int, int, i
         sum(t.rows for t in own) * program.pulses * program.row_cycles / program.lanes,
         cells / target.dma.bytes_per_cycle,
     )
-    written = cells * devices * program.pulses * e.write_pj
+    # A cell is a byte off-chip.
+    written = cells * (devices * program.pulses * e.write_pj + e.dram_pj_per_byte)
     again = len(rounds) > 1
     at_once = len(tiles) if not again and len({t.array for t in tiles}) == len(tiles) else 0
     adds, _ = adding([t.outputs for t in tiles], m, at_once)
