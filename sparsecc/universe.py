@@ -21,6 +21,9 @@ DIALECTS = {
 # In the order of the pipeline.
 PASSES = {
     "sparse-propagate": ("sparsecc.passes.sparse_propagate", "SparsePropagatePass"),
+    "nn-fold-bias": ("sparsecc.passes.nn_fold_bias", "NnFoldBiasPass"),
+    "nn-quantize": ("sparsecc.passes.nn_quantize", "NnQuantizePass"),
+    "nn-fold-quantization": ("sparsecc.passes.nn_fold_quantization", "NnFoldQuantizationPass"),
     "convert-nn-to-host": ("sparsecc.passes.convert_nn_to_host", "ConvertNnToHostPass"),
     "convert-linalg-to-sddmm": ("sparsecc.passes.convert_linalg_to_sddmm", "ConvertLinalgToSddmmPass"),
     "convert-linalg-to-sparse": ("sparsecc.passes.convert_linalg_to_sparse", "ConvertLinalgToSparsePass"),

@@ -1,0 +1,185 @@
+"""Runs a network of the `nn` dialect on samples: ranges of its values, and how right its answers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, f32
+from xdsl.ir import Attribute, SSAValue
+
+from sparsecc.dialects.nn_base import NnOp, element_of, shape_of
+from sparsecc.dialects.sparse import ConstantOp as MatrixOp
+from sparsecc.elements import stored
+from sparsecc.errors import UserError
+from sparsecc.interpreters.nn import evaluate
+
+Array = NDArray[Any]
+Range = tuple[float, float]
+
+# Discardable attributes: of an operator the range of its result, of a function those of its arguments.
+RANGE, INPUT_RANGES = "range", "input_ranges"
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs of a network, and what is the right class of each."""
+
+    inputs: tuple[Array, ...]
+    """By argument, [samples, ...], in the arguments' types; the first axis of an argument is the batch."""
+    batch: int
+    labels: NDArray[np.int64] | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.inputs[0])
+
+    def batches(self) -> Iterator[tuple[tuple[Array, ...], int]]:
+        """Inputs of the network, one batch after the other, and how many are samples; the rest are copies."""
+        for first in range(0, self.count, self.batch):
+            held = min(self.batch, self.count - first)
+            places = np.minimum(first + np.arange(self.batch), self.count - 1)
+            yield tuple(x[places] for x in self.inputs), held
+
+
+def samples_of(
+    function: func.FuncOp, names: Sequence[str], given: Mapping[str, Array], labels: Array | None = None
+) -> Samples:
+    """Samples by the names of inputs. Raises UserError for what does not fit the network.
+
+    An array "labels" that is no input holds the classes. A network of one input takes the one other array,
+    whatever it is called. The axes of a sample may be one axis or several, if the elements are as many.
+    """
+    arrays = dict(given)
+    if labels is None and "labels" in arrays and "labels" not in names:
+        labels = arrays.pop("labels")
+    if len(names) == 1 and len(arrays) == 1:
+        arrays = {names[0]: next(iter(arrays.values()))}
+    if set(arrays) != set(names):
+        found = ", ".join(arrays) or "none"
+        raise UserError(f"calibration needs the inputs {', '.join(names)} (and labels); found {found}")
+    batches = {shape_of(a)[0] if shape_of(a) else 0 for a in function.body.block.args}
+    counts = {len(a) if a.ndim else 0 for a in arrays.values()}
+    if len(batches) != 1 or 0 in batches:
+        raise UserError("calibration needs a network whose inputs all have the batch as their first axis")
+    if len(counts) != 1 or 0 in counts:
+        raise UserError(f"calibration needs as many samples of every input; found {sorted(counts)}")
+    held = [
+        _fitting(name, arrays[name], argument)
+        for name, argument in zip(names, function.body.block.args, strict=True)
+    ]
+    (count,), (batch,) = counts, batches
+    if labels is not None:
+        if labels.shape != (count,) or labels.dtype.kind not in "iu":
+            raise UserError(
+                f"labels are {labels.dtype} {list(labels.shape)}; needed one integer for each of {count}"
+            )
+        labels = labels.astype(np.int64)
+    return Samples(tuple(held), batch, labels)
+
+
+def _fitting(name: str, array: Array, argument: SSAValue) -> Array:
+    """An input's samples in its shape and type."""
+    shape, wanted = shape_of(argument)[1:], np.dtype(stored(cast(Any, argument.type).element_type))
+    if array[0].size != int(np.prod(shape)):
+        raise UserError(f"samples of {name} have shape {list(array.shape[1:])}; needed {list(shape)}")
+    if not (
+        np.can_cast(array.dtype, wanted, "same_kind") or (array.dtype.kind in "iub" and wanted.kind == "f")
+    ):
+        raise UserError(f"samples of {name} have elements of type {array.dtype}; needed {wanted}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UserError(f"samples of {name} hold values that are not finite; needed finite numbers")
+    return array.reshape(len(array), *shape).astype(wanted)
+
+
+def values_of(function: func.FuncOp, inputs: Sequence[Array]) -> tuple[dict[SSAValue, Array], list[Array]]:
+    """All values of a function of `nn` operators, and what it returns."""
+    block = function.body.block
+    values: dict[SSAValue, Array] = dict(zip(block.args, inputs, strict=True))
+    for op in block.ops:
+        match op:
+            case MatrixOp():
+                values[op.res] = op.weight.dense()
+            case func.ReturnOp():
+                return values, [values[o] for o in op.operands]
+            case _:
+                values.update(zip(op.results, evaluate(op, values), strict=True))
+    raise AssertionError("a function ends with func.return")
+
+
+def outputs_of(function: func.FuncOp, samples: Samples) -> Array:
+    """The first output for all samples, [samples, ...]."""
+    found: list[Array] = []
+    for inputs, held in samples.batches():
+        _, results = values_of(function, inputs)
+        if results[0].ndim == 0 or len(results[0]) != samples.batch:
+            raise UserError(
+                "the first output has no axis for the batch; accuracy needs one answer per sample"
+            )
+        found.append(results[0][:held])
+    return np.concatenate(found)
+
+
+def record_ranges(function: func.FuncOp, samples: Samples) -> None:
+    """Write the least and the largest value that samples give as attributes, of f32 values."""
+    block = function.body.block
+    ranges: dict[SSAValue, Range] = {}
+    for inputs, _ in samples.batches():
+        values, _ = values_of(function, inputs)
+        for value, array in values.items():
+            if element_of(value) == "f32" and array.size:
+                low, high = ranges.get(value, (0.0, 0.0))
+                ranges[value] = min(low, float(array.min())), max(high, float(array.max()))
+    for op in block.ops:
+        if isinstance(op, NnOp) and len(op.results) == 1 and (found := ranges.get(op.results[0])) is not None:
+            op.attributes[RANGE] = _attribute(found)
+    function.attributes[INPUT_RANGES] = ArrayAttr(_attribute(ranges.get(a, (0.0, 0.0))) for a in block.args)
+
+
+def _attribute(found: Range) -> Attribute:
+    if not np.isfinite(found).all():
+        raise UserError(f"calibration gives values from {found[0]} to {found[1]}; needed finite numbers")
+    return DenseArrayBase.from_list(f32, list(found))
+
+
+def recorded_range(value: SSAValue) -> Range | None:
+    """What `record_ranges` wrote for a value."""
+    from xdsl.ir import Block
+
+    if isinstance(owner := value.owner, Block):
+        function = owner.parent_op()
+        found = function.attributes.get(INPUT_RANGES) if function is not None else None
+        attribute = found.data[value.index] if isinstance(found, ArrayAttr) else None  # pyright: ignore
+    else:
+        attribute = owner.attributes.get(RANGE)
+    if not isinstance(attribute, DenseArrayBase):
+        return None
+    low, high = cast("DenseArrayBase[Any]", attribute).get_values()
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How right a quantised network is, on samples."""
+
+    samples: int
+    before: float | None
+    """Share of right answers in f32; None without labels."""
+    after: float | None
+    agreement: float
+    """Share of samples for which both give the same answer: the place of the largest output."""
+    largest_difference: float
+    """Between outputs before and after."""
+
+
+def compare(before: Array, after: Array, labels: NDArray[np.int64] | None) -> Accuracy:
+    """Outputs [samples, ...] of the network before and after."""
+    answers = [np.argmax(y.reshape(len(y), -1), axis=1) for y in (before, after)]
+    right = [None if labels is None else float((a == labels).mean()) for a in answers]
+    difference = np.abs(before.astype(np.float64) - after.astype(np.float64)).max(initial=0.0)
+    agreement = float((answers[0] == answers[1]).mean())
+    return Accuracy(len(before), right[0], right[1], agreement, float(difference))
