@@ -90,6 +90,8 @@ def prepared(w: Any, x: Any, peers: list[str]) -> tuple[dict[str, Call], dict[st
         try:
             call = PEERS[name](w, x)
             y = call()
+            if y.ndim == 3:  # panels
+                y = y.transpose(1, 0, 2).reshape(w.shape[0], -1)
         except (ImportError, OSError, RuntimeError, AttributeError) as e:
             absent[name] = (str(e).splitlines() or [type(e).__name__])[0]
             continue
@@ -100,8 +102,8 @@ def prepared(w: Any, x: Any, peers: list[str]) -> tuple[dict[str, Call], dict[st
     return calls, absent
 
 
-def compare(name: str, w: Any, n: int, peers: list[str]) -> dict[str, Any]:
-    """One matrix with n positions."""
+def compare(name: str, w: Any, n: int, peers: list[str], top: float) -> dict[str, Any]:
+    """One matrix with n positions. top: GFLOP/s of a core that only multiplies and adds."""
     x = aligned((w.shape[1], n))
     x[:] = np.random.default_rng(1).standard_normal(x.shape)
     started = time.perf_counter()
@@ -109,9 +111,9 @@ def compare(name: str, w: Any, n: int, peers: list[str]) -> dict[str, Any]:
     seconds = measure(calls)
     operations = 2e-9 * w.nnz * n
     gflops = {peer: operations / s for peer, s in seconds.items()}
-    others = {peer: g for peer, g in gflops.items() if peer != "sparsecc"}
+    others = {peer: g for peer, g in gflops.items() if not peer.startswith("sparsecc")}
     dense = {peer: g for peer, g in others.items() if peer.endswith("dense")}
-    mine = gflops.get("sparsecc", math.nan)
+    mine, panels = gflops.get("sparsecc", math.nan), gflops.get("sparsecc panels")
     return {
         "matrix": name, "shape": list(w.shape), "nnz": int(w.nnz), "n": n,
         "sparsity": 1 - w.nnz / (w.shape[0] * w.shape[1]),
@@ -119,6 +121,7 @@ def compare(name: str, w: Any, n: int, peers: list[str]) -> dict[str, Any]:
         "best_peer": max(others, key=lambda p: others[p]) if others else None,
         "over_best_peer": round(mine / max(others.values()), 3) if others else None,
         "over_best_dense": round(mine / max(dense.values()), 3) if dense else None,
+        "peak_share": round(mine / top, 3), "panels_peak_share": panels and round(panels / top, 3),
         "absent": absent,
         "prepared_s": round(time.perf_counter() - started, 2),
     }  # fmt: skip
@@ -133,10 +136,12 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             band = [r for r in rows if r["n"] == n and low <= r["sparsity"] < high and r["over_best_peer"]]
             if not band:
                 continue
-            means = {
+            means: dict[str, float | None] = {
                 key: round(math.exp(statistics.fmean(math.log(r[key]) for r in band)), 2)
                 for key in ("over_best_peer", "over_best_dense")
             }
+            shares = [r["panels_peak_share"] for r in band if r["panels_peak_share"]]
+            means["panels_peak_share"] = round(statistics.fmean(shares), 3) if shares else None
             behind = [r["matrix"] for r in band if r["over_best_peer"] < 1]
             found.append({"n": n, "sparsity": [low, high], "matrices": len(band), **means, "behind": behind})
     return found
@@ -156,13 +161,15 @@ def table(found: dict[str, Any]) -> str:
         best = row["best_peer"]
         lines.append(
             f"{row['matrix']:38} N {row['n']:4}  {row['gflops'].get('sparsecc', math.nan):7.1f} GFLOP/s"
+            f" {100 * row['peak_share']:5.1f} %"
+            + (f", panels {100 * row['panels_peak_share']:5.1f} %" if row["panels_peak_share"] else "")
             + (f"  {row['over_best_peer']:6.2f} x {best} ({row['gflops'][best]})" if best else "")
         )
     for band in found["summary"]:
         low, high = (f"{100 * s:g}" for s in band["sparsity"])
         lines.append(
             f"N {band['n']:4}, {low} to {high} % zeros, {band['matrices']} matrices: "
-            f"{band['over_best_peer']} x the best peer, {band['over_best_dense']} x the best dense"
+            f"{band['over_best_peer']} x the best peer, {band['over_best_dense']} x the best dense, panels at {band['panels_peak_share']} of peak"
             + (f"; behind on {', '.join(band['behind'])}" if band["behind"] else "")
         )
     lines += [f"not compared: {peer}: {why}" for peer, why in found["absent"].items()]
@@ -185,7 +192,7 @@ def plot(rows: list[dict[str, Any]], path: Path, peak: float) -> None:
         band = sorted((r for r in rows if r["n"] == n), key=lambda r: r["sparsity"])
         for i, name in enumerate(names):
             points = [(100 * r["sparsity"], r["gflops"][name]) for r in band if name in r["gflops"]]
-            mark = "o" if name == "sparsecc" else "x"
+            mark = "o" if name.startswith("sparsecc") else "x"
             axis.plot(*zip(*points, strict=True), mark, color=f"C{i}", label=name, markersize=5)
         axis.axhline(peak, color="grey", linewidth=0.8)
         axis.set_title(f"N = {n}")
@@ -230,7 +237,7 @@ def main() -> int:
         if arguments.match not in name:
             continue
         for n in map(int, arguments.n.split(",")):
-            rows.append(compare(name, w, n, arguments.peers.split(",")))
+            rows.append(compare(name, w, n, arguments.peers.split(","), top))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     found = {
         "machine": machine(), "versions": versions(), "peak_gflops": round(top, 1),

@@ -53,6 +53,18 @@ def ours(w: Any, x: Any) -> Call:
     return lambda: artifact(x, out=y)
 
 
+def ours_in_panels(w: Any, x: Any) -> Call:
+    """sparsecc, arrays in panels as inside a network."""
+    import sparsecc
+
+    if x.shape[1] % 16:
+        raise OSError("panels have 16 positions")
+    artifact: Any = sparsecc.compile(w, target="cpu", n=x.shape[1])
+    panels = artifact.pack(x)
+    y = artifact(panels)
+    return lambda: artifact(panels, out=y)
+
+
 def numpy_dense(w: Any, x: Any) -> Call:
     dense, y = aligned(w.shape), aligned((w.shape[0], x.shape[1]))
     dense[:] = w.toarray()
@@ -351,6 +363,7 @@ def libxsmm(w: Any, x: Any) -> Call:
 
 PEERS: dict[str, Callable[[Any, Any], Call]] = {
     "sparsecc": ours,
+    "sparsecc panels": ours_in_panels,
     "numpy dense": numpy_dense,
     "mkl dense": mkl_dense,
     "torch dense": torch_dense,

@@ -17,6 +17,7 @@ from xdsl.utils.exceptions import VerifyException
 from sparsecc.codegen.cpu import write_cpu_folder
 from sparsecc.codegen.folder import Check
 from sparsecc.compiler import Artifact, Progress, Simulation, Stage, named_target, run_passes, save_stages
+from sparsecc.cpu import panels
 from sparsecc.cpu.arrays import aligned
 from sparsecc.cpu.machine import machine
 from sparsecc.cpu.native import call_struct
@@ -78,13 +79,26 @@ class CpuArtifact(Artifact):
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, x: Array, out: Array | None = None, threads: int = 1
     ) -> Array:
-        """W x [M, N] of x [K, N] in float32, any N, in `out` where it is given; see `CpuSpmm`."""
+        """W x [M, N] of x [K, N] in float32, any N, in `out` where it is given; see `CpuSpmm`.
+
+        x may be panels, see `pack`; then the result is, too: [panels, M, 16].
+        """
         return self.native(x, out, threads)
 
     @staticmethod
     def empty(rows: int, n: int) -> Array:
         """A float32 array [rows, n]; aligned rows, where n is a multiple of 16, are the fastest."""
         return aligned((rows, n))
+
+    @staticmethod
+    def pack(x: Array, out: Array | None = None) -> Array:
+        """x [rows, N] as panels [ceil(N / 16), rows, 16]: the layout inside networks, and the fastest."""
+        return panels.pack(x, out)
+
+    @staticmethod
+    def unpack(y: Array, n: int) -> Array:
+        """The first n positions of panels, as rows [rows, n]."""
+        return panels.unpack(y, n)
 
     def save(self, folder: str | os.PathLike[str], ir: bool = False) -> None:
         """Write the folder that stands alone (C, assembly, data, Makefile, report.json), and all IR."""

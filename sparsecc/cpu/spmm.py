@@ -14,6 +14,7 @@ from sparsecc.cpu.arrays import Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.line import with_schedule
 from sparsecc.cpu.native import Kernel, address
+from sparsecc.cpu.panels import PanelKernel, checked_panels, choose_panels
 from sparsecc.cpu.tune import Choice, build, runtime
 from sparsecc.cpu.variant import Variant
 from sparsecc.errors import UserError
@@ -118,6 +119,8 @@ class CpuSpmm:
     ) -> Array:
         """f(W x + bias + residual), [M, N], or [M] for x [K]; in `out` where it is given.
 
+        x [panels, K, 16] and out, residual [panels, M, 16] are panels: see `sparsecc.cpu.panels`.
+
         Nothing is copied, but for panels that are part of the computation; rows of x, out and residual may
         lie apart and anywhere. Raises UserError for other types, shapes and strides, for an out that shares
         memory with x, and for a residual where none was compiled, or the other way round.
@@ -145,6 +148,8 @@ class CpuSpmm:
 
     def _checked_call(self, x: Array, out: Array | None, threads: int, residual: Array | None) -> Array:
         """The call for all other arrays, and for those that are refused."""
+        if getattr(x, "ndim", 2) == 3:
+            return self._on_panels(x, out, threads, residual)
         if getattr(x, "ndim", 2) == 1:
             y = self(x[:, None], out[:, None] if out is not None else None, threads, residual)
             return out if out is not None else y[:, 0]
@@ -178,6 +183,24 @@ class CpuSpmm:
         if kernel.at(kernel.where, x_at, ldx, y_at, ldy, n, r_at, ldr, threads) != 0:
             raise MemoryError("no memory for scratch panels")
         return out
+
+    def _on_panels(self, x: Array, out: Array | None, threads: int, residual: Array | None) -> Array:
+        m, k = self.w.shape
+        if (residual is not None) != self.epilogue.residual:
+            self._residual_at(residual, x, 0)  # says what is wrong
+        out = checked_panels(x, out, residual, (m, k), threads)
+        if len(x):
+            if len(x) not in self._panel_kernels:
+                self._panel_kernels[len(x)] = choose_panels(
+                    self.w, self.target, len(x), self.epilogue, self.bias
+                )
+            self._panel_kernels[len(x)].call(x, out, residual, threads)
+        return out
+
+    @cached_property
+    def _panel_kernels(self) -> dict[int, PanelKernel]:
+        """For so many panels: made at the first call with them."""
+        return {}
 
     @cached_property
     def _alignment(self) -> int:

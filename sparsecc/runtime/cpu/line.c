@@ -1,5 +1,6 @@
 /* Straight-line code over panels of X: loops, scratch panels for what does not fill a vector, threads. */
 #include "internal.h"
+#include "panels.h"
 
 /* Between packed panels, so that equal rows of neighbouring panels do not fall into one set of the cache. */
 enum { GAP = 16 };
@@ -27,26 +28,34 @@ static void run_groups(const sc_line *w, int64_t block, size_t g0, size_t g1, co
     }
 }
 
-/* Positions n0 to n1, a multiple of the lanes. */
-static int run_panels(const sc_line *w, const sc_call *c, sc_part part) {
+/* Where position n of a row is: beside the others, or, where `panel` is not 0, in the panel it belongs to; panels are
+ * `panel` elements apart. */
+static inline size_t place(size_t n, size_t panel) {
+    return panel ? n / SC_PANEL * panel + n % SC_PANEL : n;
+}
+
+/* Positions n0 to n1, a multiple of the lanes. x_panel, y_panel: elements from panel to panel of X and Y; 0: rows. */
+static int run_panels(const sc_line *w, const sc_call *c, sc_part part, size_t x_panel, size_t y_panel) {
     const size_t lanes = (size_t)w->lanes, width = (size_t)w->width, all = (part.n1 - part.n0) / lanes;
     const size_t most = sc_min(all, (size_t)w->panels), step = width * lanes + GAP;
     float *packed = NULL;
-    if (w->pack && !(packed = sc_scratch(most * step))) return -1;
+    if (w->pack && !x_panel && !(packed = sc_scratch(most * step))) return -1;
     for (size_t p0 = 0; p0 < all; p0 += most) {
         const size_t panels = sc_min(most, all - p0), n0 = part.n0 + p0 * lanes;
         for (int64_t block = 0; block < w->blocks; block++) {
             const size_t k0 = (size_t)block * width, rows = sc_min(width, (size_t)w->k - k0);
-            const float *x = c->x + k0 * c->ldx + n0;
-            if (packed) (lanes == 16 ? pack16 : pack8)(packed, step, x, c->ldx, rows, panels);
+            const float *x = c->x + k0 * c->ldx;
+            if (packed) (lanes == 16 ? pack16 : pack8)(packed, step, x + n0, c->ldx, rows, panels);
             /* Later blocks add to what is in Y. */
             const float *source = block == 0 && c->residual ? c->residual : c->y;
             const size_t lds = block == 0 && c->residual ? c->ldr : c->ldy;
             for (size_t g = part.r0; g < part.r1; g += (size_t)w->batch) {
                 const size_t end = sc_min(g + (size_t)w->batch, part.r1);
-                for (size_t p = 0; p < panels; p++)
-                    run_groups(w, block, g, end, packed ? packed + p * step : x + p * lanes, packed ? lanes : c->ldx,
-                               c->y + n0 + p * lanes, c->ldy, source + n0 + p * lanes, lds);
+                for (size_t p = 0; p < panels; p++) {
+                    const size_t n = n0 + p * lanes, at = place(n, y_panel);
+                    run_groups(w, block, g, end, packed ? packed + p * step : x + place(n, x_panel),
+                               packed ? lanes : c->ldx, c->y + at, c->ldy, source + at, lds);
+                }
             }
         }
     }
@@ -78,8 +87,15 @@ static int run_rest(const sc_line *w, const sc_call *c, sc_part part) {
 
 int sc_line_part(const sc_line *w, const sc_call *call, sc_part part) {
     const size_t full = part.n0 + (part.n1 - part.n0) / (size_t)w->lanes * (size_t)w->lanes;
-    if (full > part.n0 && run_panels(w, call, (sc_part){part.n0, full, part.r0, part.r1}) != 0) return -1;
+    if (full > part.n0 && run_panels(w, call, (sc_part){part.n0, full, part.r0, part.r1}, 0, 0) != 0) return -1;
     if (full < part.n1 && run_rest(w, call, (sc_part){full, part.n1, part.r0, part.r1}) != 0) return -1;
     sc_leave_vectors();
     return 0;
+}
+
+int sc_line_panels_part(const sc_line *w, const sc_panels *call, sc_part part) {
+    const sc_call rows = {call->x, SC_PANEL, call->y, SC_PANEL, part.n1, call->residual, SC_PANEL};
+    const int status = run_panels(w, &rows, part, (size_t)w->k * SC_PANEL, (size_t)w->m * SC_PANEL);
+    sc_leave_vectors();
+    return status;
 }
