@@ -63,10 +63,25 @@ class Block:
         """Rows of the results, from the address of an XB.MVM on."""
         return self.out_row + np.asarray(self.out_index or range(self.cols), np.int64)
 
+    def follows(self, before: Block) -> bool:
+        """Whether it stands on the word lines of another of its array, to its right: one bundle."""
+        lines = ("array", "row0", "rows", "in_row", "in_index")
+        return (
+            all(getattr(self, name) == getattr(before, name) for name in lines)
+            and before.col0 + before.cols <= self.col0
+            and _flags(self) == _flags(before)
+        )
+
     def groups(self, target: CrossbarTarget) -> Iterable[slice]:
         """Rows that are summed at once, counted from the block's first."""
         unit = target.array.ou_rows or self.rows
         return (slice(first, min(first + unit, self.rows)) for first in range(0, self.rows, unit))
+
+
+def _flags(block: Block) -> tuple[bool, ...]:
+    """Which inputs are doubled; empty for none."""
+    flags = tuple(map(bool, block.doubled or ()))
+    return flags if any(flags) else ()
 
 
 class CrossbarState:
@@ -272,8 +287,11 @@ def _mvmg(
     accumulate: int,
 ) -> None:
     numbers = range(block, block + count)
-    if len({state.blocks[number].array for number in numbers}) < count:
-        raise UserError("two blocks of a group are in one array, needed different arrays")
+    bundled = bundles([state.blocks[number] for number in numbers])
+    if len({bundle[0].array for bundle in bundled}) < len(bundled) or (
+        len(bundled) < count and state.target.array.ou_cols
+    ):
+        raise UserError("two blocks of a group are in one array, needed different arrays, or one bundle")
     width = state.target.row_elements
     base = out & 0x3FFFFFFF
     if not accumulate:
@@ -319,6 +337,17 @@ def _prog_energy(
     devices = rows * cols * (2 if target.differential else 1)
     writing = devices * target.program.pulses * target.energy.write_pj
     return writing + rows * cols * target.energy.dram_pj_per_byte
+
+
+def bundles(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Blocks of a group by the word lines they are read with."""
+    found: list[list[Block]] = []
+    for block in blocks:
+        if found and block.follows(found[-1][-1]):
+            found[-1].append(block)
+        else:
+            found.append([block])
+    return found
 
 
 def table_bytes(block: Block) -> int:
@@ -376,10 +405,10 @@ def durations(target: CrossbarTarget, blocks: Sequence[Block]) -> tuple[float, f
     return longest, after
 
 
-def _indexed(block: Block) -> int:
-    """Rows that are found by index."""
-    return (block.rows if block.in_index is not None else 0) + (
-        block.cols if block.out_index is not None else 0
+def _indexed(bundle: Sequence[Block]) -> int:
+    """Rows that are found by index: inputs once."""
+    return (bundle[0].rows if bundle[0].in_index is not None else 0) + sum(
+        block.cols for block in bundle if block.out_index is not None
     )
 
 
@@ -395,7 +424,7 @@ def _mvmg_cycles(
 ) -> int:
     """What the arrays are held for, without others on their converters."""
     pipeline = target.pipeline
-    more = pipeline.io_cycles + max(map(_indexed, blocks)) * pipeline.index_cycles
+    more = pipeline.io_cycles + max(map(_indexed, bundles(blocks))) * pipeline.index_cycles
     return math.ceil(n * durations(target, blocks)[0]) + n * more
 
 
@@ -409,23 +438,29 @@ def _mvmg_energy(
     n: int,
     acc: int,
 ) -> float:
-    return sum(_block_energy(target, block, n, bool(acc)) for block in blocks)
+    return sum(_bundle_energy(target, bundle, n, bool(acc)) for bundle in bundles(blocks))
 
 
-def _block_energy(target: CrossbarTarget, block: Block, n: int, accumulate: bool) -> float:
-    energy, array = target.energy, target.array
-    row_units, col_units = _units(target, block)
-    conversions = block.cols * row_units * _sums(target)
-    devices = block.rows * block.cols * (2 if target.differential else 1)
-    step = (
-        block.rows * col_units * energy.dac_pj
-        + devices / (array.rows * array.cols) * energy.array_pj
-        + conversions * (target.adc_pj(block.adc_bits) + energy.shift_add_pj)
+def _bundle_energy(target: CrossbarTarget, bundle: Sequence[Block], n: int, accumulate: bool) -> float:
+    """Lines driven and inputs read once; results that go to the same row meet before they get to ACC."""
+    energy, first = target.energy, bundle[0]
+    step = first.rows * _units(target, first)[1] * energy.dac_pj + sum(
+        _columns_energy(target, block) for block in bundle
     )
-    moved = block.rows * energy.spad_pj_per_byte
-    moved += block.cols * 4 * (2 if accumulate else 1) * energy.acc_pj_per_byte
-    steps = target.steps(doubled=block.any_doubled)
-    return n * (steps * step + moved + _indexed(block) * energy.index_pj)
+    sums = len({row for block in bundle for row in block.outputs().tolist()})
+    moved = first.rows * energy.spad_pj_per_byte
+    moved += sums * 4 * (2 if accumulate else 1) * energy.acc_pj_per_byte
+    steps = target.steps(doubled=first.any_doubled)
+    return n * (steps * step + moved + _indexed(bundle) * energy.index_pj)
+
+
+def _columns_energy(target: CrossbarTarget, block: Block) -> float:
+    """Cells and conversions of one step."""
+    energy, array = target.energy, target.array
+    conversions = block.cols * _units(target, block)[0] * _sums(target)
+    devices = block.rows * block.cols * (2 if target.differential else 1)
+    converted = conversions * (target.adc_pj(block.adc_bits) + energy.shift_add_pj)
+    return devices / (array.rows * array.cols) * energy.array_pj + converted
 
 
 def _mvm_cycles(target: CrossbarTarget, block: Block, *operands: int) -> int:
@@ -495,7 +530,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
             "ax_xb_mvmg",
             "XB",
             ("block", "count", "in", "in_step", "out", "out_step", "n", "accumulate"),
-            "the same for blocks of several arrays at once",
+            "the same for blocks of several arrays, or on the same word lines, at once",
             _mvmg_cycles,
             _mvmg_energy,
             _mvmg,

@@ -69,12 +69,15 @@ static void product(ax_encoding encoding, unsigned flags, int ou, int apart, con
         failed |= ax_xb_cfg(m, 7 * a, a, 0, ROWS, 0, COLS, 0, 0, a, 9, a, bt, a ? 0 : -1, a ? ROWS : -1,
                             a ? ROWS + COLS : -1, a && encoding == AX_OFFSET ? 2 * ROWS + COLS : -1);
     }
-    failed |= ax_xb_cfg(m, 8, 2, 0, ROWS, 0, COLS, 0, 0, 0, 9, 0, bt, -1, -1, -1, -1);
+    const int left = ou ? COLS : COLS / 3; /* without operation units, one array as a bundle of two blocks */
+    failed |= ax_xb_cfg(m, 8, 2, 0, ROWS, 0, left, 0, 0, 0, 9, 0, bt, -1, -1, -1, -1);
+    if (!ou)
+        failed |= ax_xb_cfg(m, 9, 2, 0, ROWS, left, COLS - left, 0, left, 0, 9, 0, bt, -1, -1, -1, -1);
     failed |= ax_xb_prog(m, 2, 0, ROWS, 0, COLS, ax_buffer(m, "w2", w[0], ROWS * COLS, AX_I8), 0, COLS);
     failed |= ax_xb_done(m);
     failed |= ax_ld(m, AX_SPAD(1), ROWS, bx, 0, N, ROWS, N);
     failed |= ax_xb_mvm(m, 0, AX_SPAD(1), ROWS, AX_ACC(2), COLS, N, 0);
-    failed |= ax_xb_mvmg(m, 7, 2, AX_SPAD(1), ROWS, AX_ACC(2), COLS, N, 1);
+    failed |= ax_xb_mvmg(m, 7, ou ? 2 : 3, AX_SPAD(1), ROWS, AX_ACC(2), COLS, N, 1);
     failed |= ax_xb_cfg(m, 7, 1, 3, 2, 1, 2, 0, 0, 0, 9, 0, 0, -1, -1, -1, -1);
     failed |= ax_st(m, by, 0, N, AX_ACC(2), COLS, COLS, N, 0);
     expect(!failed, ax_error(m) ? ax_error(m) : "an instruction");

@@ -486,6 +486,32 @@ def random_block(rng: np.random.Generator, target: CrossbarTarget, array: int, b
     )
 
 
+def bundled(rng: np.random.Generator, target: CrossbarTarget, block: Block) -> list[Block]:
+    """The block, or its columns as several blocks on its word lines, which differ in all they may."""
+    if target.array.ou_cols or block.cols < 3 or rng.random() < 0.3:
+        return [block]
+    # A column between two may belong to neither.
+    first, second = sorted(rng.permutation(np.arange(1, block.cols))[:2].tolist())
+    last = second + int(rng.integers(0, block.cols - second))
+    found: list[Block] = []
+    for start, end in ((0, first), (first, second), (last, block.cols)):
+        taken = slice(start, end)
+        found.append(
+            dataclasses.replace(
+                block,
+                col0=block.col0 + start,
+                cols=end - start,
+                out_row=int(rng.integers(0, 3)),
+                shift=int(rng.integers(0, 7)),
+                adc_bits=int(rng.integers(1, block.adc_bits + 1)),
+                offset=int(rng.integers(-128, 129)),
+                out_index=block.out_index and block.out_index[taken],
+                flipped=block.flipped and block.flipped[taken],
+            )
+        )
+    return found
+
+
 def levels_for(rng: np.random.Generator, target: CrossbarTarget) -> Array:
     most = target.level_max
     shape = (target.array.rows, target.array.cols)
@@ -498,7 +524,7 @@ def levels_for(rng: np.random.Generator, target: CrossbarTarget) -> Array:
 def test_values_are_those_of_the_reference(
     library: ctypes.CDLL, target: CrossbarTarget, seed: int, n: int, bits: int, noisy: bool
 ) -> None:
-    """Random blocks, alone and in groups, with faults and noise: the same sums, clips and conversions."""
+    """Random blocks, bundles and groups, with faults and noise: the same sums, clips and conversions."""
     rng = np.random.default_rng(seed)
     noise = Noise(seed, 0.1, bool(seed & 1), 0.05, 0.05, 0.05) if noisy else Noise()
     state = CrossbarState(target, noise)
@@ -520,15 +546,18 @@ def test_values_are_those_of_the_reference(
                 INSTRUCTIONS["XB.PROG"].reference(
                     state, array, 0, *levels.shape[:1], 0, levels.shape[1], levels, 0, levels.shape[1]
                 )
-            state.blocks[array] = random_block(rng, target, array, bits)
-            machine.configure(array, state.blocks[array])
+            for block in bundled(rng, target, random_block(rng, target, array, bits)):
+                number = len(state.blocks)
+                state.blocks[number] = block
+                machine.configure(number, block)
         machine.load(0, x)
         machine.call("ld", acc(0), 40, machine.buffer("before", before, I32), 0, n, 40, n)
         for b in range(panels):
             part = np.s_[:, b * width : (b + 1) * width]
             state.spad[b * 40 : b * 40 + 40, : x[part].shape[1]] = x[part]
             state.acc[b * 40 : b * 40 + 40, : x[part].shape[1]] = before[part]
-        for name, operands in (("MVM", (0,)), ("MVMG", (0, 3)), ("MVM", (2,))):
+        last = len(state.blocks) - 1
+        for name, operands in (("MVM", (0,)), ("MVMG", (0, last + 1)), ("MVM", (last,))):
             operands = (*operands, spad(0), 40, acc(0), 40, n, int(rng.integers(2)))
             machine.call(f"xb_{name.lower()}", *operands)
             INSTRUCTIONS[f"XB.{name}"].reference(state, *operands)
@@ -673,17 +702,19 @@ def test_time_and_energy_are_those_declared(
             },
             dac={"lanes": 5},
         )
-    blocks = [random_block(rng, target, array, int(rng.integers(1, 9))) for array in range(4)]
+    single = [random_block(rng, target, array, int(rng.integers(1, 9))) for array in range(4)]
+    blocks = [part for block in single for part in bundled(rng, target, block)]
     with Machine(library, target, NO_DATA, **idle(target)) as machine:
-        for number, block in enumerate(blocks):
+        for block in single:
             machine.program(block.array, None, shape=(target.array.rows, target.array.cols))
+        for number, block in enumerate(blocks):
             machine.configure(number, block)
         machine.call("fill", spad(0), 120, 0.0)
         machine.call("fill", acc(0), 120, 0.0)
         machine.call("xb_done")
         start, before = machine.cycles(), machine.report()
         operands = (spad(0), 40, acc(0), 40, n, seed >> 1 & 1)
-        machine.call("xb_mvmg", 0, 4, *operands)
+        machine.call("xb_mvmg", 0, len(blocks), *operands)
         after = machine.report()
         took = machine.cycles() - start
     instruction = INSTRUCTIONS["XB.MVMG"]

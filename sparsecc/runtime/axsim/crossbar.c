@@ -96,7 +96,8 @@ ax_machine *ax_open_crossbar(const ax_crossbar *config, unsigned flags)
     const int64_t pools = axi_ceil_div(xb->array_count, config->adc_arrays);
     xb->arrays = calloc((size_t)xb->array_count, sizeof *xb->arrays);
     xb->pools = calloc((size_t)pools, sizeof *xb->pools);
-    if (!xb->arrays || !xb->pools) {
+    xb->touched = calloc((size_t)m->memory[AXI_ACC].rows, sizeof *xb->touched);
+    if (!xb->arrays || !xb->pools || !xb->touched) {
         ax_close(m);
         return NULL;
     }
@@ -127,6 +128,7 @@ void axi_xb_close(axi_crossbar *xb)
     free(xb->arrays);
     free(xb->blocks);
     free(xb->pools);
+    free(xb->touched);
     free(xb->scratch);
     free(xb);
 }

@@ -107,8 +107,11 @@ int ax_xb_cfg(ax_machine *m, int32_t block, int32_t array, int32_t row0, int32_t
 /* XB.MVM: for each of n vectors, out[j] (+)= sum of in[i] * cell[i][j], shifted. */
 int ax_xb_mvm(ax_machine *m, int32_t block, uint32_t in, int32_t in_step, uint32_t out, int32_t out_step, int32_t n,
               int accumulate);
-/* XB.MVMG: blocks block .. block + count - 1, of different arrays, at once and on the same inputs; results that go to
- * the same row are added. Without accumulate, rows that any block names count from 0. */
+/* XB.MVMG: blocks block .. block + count - 1 at once and on the same inputs; results that go to the same row are
+ * added. Without accumulate, rows that any block names count from 0. They are of different arrays, or *bundled*: a
+ * block that follows another of its array stands on the same word lines, further right, with the same inputs, doubled
+ * alike. A bundle's inputs are read and its lines driven once, and results of its columns that go to the same row are
+ * added by shift-and-add before they get to ACC. Not where operation units have fewer columns than an array. */
 int ax_xb_mvmg(ax_machine *m, int32_t block, int32_t count, uint32_t in, int32_t in_step, uint32_t out,
                int32_t out_step, int32_t n, int accumulate);
 /* XB.DONE: programming is over; a FENCE. What follows is reported as inference. */

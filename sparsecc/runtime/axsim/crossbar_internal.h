@@ -77,6 +77,7 @@ typedef struct axi_crossbar {
     int64_t claimed_cells; /* of the chip's: by arrays with a shape of their own, or programmed */
     axi_pool *pools;
     int64_t groups_started;
+    int64_t *touched, touches; /* of each row of ACC, the last bundle that added there; how many were counted */
     int64_t program_free, program_busy, program_idle, program_waits;
     void *scratch;
     size_t scratch_size;
@@ -99,6 +100,10 @@ float axi_xb_written(const axi_crossbar *xb, const axi_block *block, const axi_a
                      int device);
 double axi_xb_read_noise(const axi_crossbar *xb, const axi_block *block, int32_t first, int32_t j, int64_t vector,
                          int part);
+
+/* crossbar_mvm.c */
+/* Whether a block stands on the word lines of the one before it in a group, and is read with it. */
+bool axi_xb_joins(const axi_block *before, const axi_block *block);
 
 /* crossbar_time.c */
 int axi_xb_steps(const axi_crossbar *xb, const axi_block *block);

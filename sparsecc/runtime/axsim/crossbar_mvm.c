@@ -1,4 +1,6 @@
 /* XB.MVM and XB.MVMG: operands, what they wait for, and what they count. */
+#include <string.h>
+
 #include "crossbar_internal.h"
 
 /* The rows of a memory that a block uses: one area, or one for each row found by index. */
@@ -57,6 +59,27 @@ static int check_written(ax_machine *m, const axi_insn *insn, const axi_operand 
     return 0;
 }
 
+static bool same_list(const int32_t *a, const int32_t *b, int32_t count)
+{
+    return a == b || (a && b && !memcmp(a, b, (size_t)count * sizeof *a));
+}
+
+static bool same_flags(const unsigned char *a, const unsigned char *b, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++)
+        if ((a && a[i]) != (b && b[i]))
+            return false;
+    return true;
+}
+
+bool axi_xb_joins(const axi_block *before, const axi_block *block)
+{
+    return before->array == block->array && before->row0 == block->row0 && before->rows == block->rows &&
+           before->col0 + before->cols <= block->col0 && before->in_row == block->in_row &&
+           same_list(before->in_index, block->in_index, block->rows) &&
+           same_flags(before->doubled, block->doubled, block->rows);
+}
+
 static int check_block(ax_machine *m, const axi_insn *insn, int64_t number)
 {
     axi_crossbar *xb = m->xb;
@@ -64,9 +87,11 @@ static int check_block(ax_machine *m, const axi_insn *insn, int64_t number)
     if (!block || !block->set)
         return axi_fail(m, insn, "block %lld is not known: an XB.CFG of it needed", (long long)number);
     axi_array *array = &xb->arrays[block->array];
-    if (array->group == xb->groups_started + 1) /* the group that is about to start */
+    const bool again = array->group == xb->groups_started + 1; /* the group that is about to start */
+    if (again && (xb->config.ou_cols || number == insn->index || !axi_xb_joins(block - 1, block)))
         return axi_fail(m, insn, "block %lld is in array %d, as another one of the group is: different arrays needed "
-                        "at once", (long long)number, (int)block->array);
+                        "at once%s", (long long)number, (int)block->array,
+                        xb->config.ou_cols ? "" : ", or the word lines and inputs of the block before, to its right");
     array->group = xb->groups_started + 1;
     const axi_operand in = input_of(m, insn, block), out = output_of(m, insn, block);
     return axi_xb_prepare(m, insn, block) || check_place(m, insn, &in) || check_written(m, insn, &in) ||
@@ -92,10 +117,26 @@ static void wait(ax_machine *m, const axi_insn *insn, const axi_block *block, ax
         hazards->waw = axi_max(hazards->waw, before.waw);
 }
 
+/* Rows of ACC that a block adds to and no earlier one of its bundle does. */
+static int64_t new_rows(ax_machine *m, const axi_insn *insn, const axi_block *block)
+{
+    axi_crossbar *xb = m->xb;
+    const int64_t base = (int64_t)(insn->address[1] & AXI_ADDRESS_MASK) + block->out_row;
+    int64_t found = 0;
+    for (int32_t j = 0; j < block->cols; j++) {
+        int64_t *last = &xb->touched[base + (block->out_index ? block->out_index[j] : j)];
+        found += *last != xb->touches;
+        *last = xb->touches;
+    }
+    return found;
+}
+
 /* Marks when inputs were read and results are there, and counts. */
 static void leave(ax_machine *m, const axi_insn *insn, axi_block *block, int64_t read, int64_t done)
 {
     axi_crossbar *xb = m->xb;
+    const bool first = block == &xb->blocks[insn->index] || block[-1].array != block->array;
+    const bool last = block == &xb->blocks[insn->index + insn->depth - 1] || block[1].array != block->array;
     const axi_operand in = input_of(m, insn, block), out = output_of(m, insn, block);
     const int64_t n = insn->rows, units = axi_xb_ou_steps(xb, block);
     axi_area area;
@@ -103,21 +144,25 @@ static void leave(ax_machine *m, const axi_insn *insn, axi_block *block, int64_t
         axi_mark_read(m, &area, read);
     for (int64_t i = 0; next_area(m, &out, i, &area); i++)
         axi_mark_written(m, &area, AXI_MAT, done);
-    m->memory[AXI_SPAD].bytes_read += n * block->rows;
-    m->memory[AXI_ACC].bytes_written += n * block->cols * 4;
+    xb->touches += first;
+    const int64_t sums = first && last ? block->cols : new_rows(m, insn, block);
+    if (first)
+        m->memory[AXI_SPAD].bytes_read += n * block->rows;
+    m->memory[AXI_ACC].bytes_written += n * sums * 4;
     if (insn->flag)
-        m->memory[AXI_ACC].bytes_read += n * block->cols * 4;
+        m->memory[AXI_ACC].bytes_read += n * sums * 4;
 
     const int64_t row_groups = xb->config.ou_rows ? axi_ceil_div(block->rows, xb->config.ou_rows) : 1;
     const int64_t steps = n * axi_xb_steps(xb, block);
     const int64_t conversions = steps * block->cols * row_groups * axi_xb_sums(xb);
-    xb->dac_steps += steps * block->rows * (units / row_groups);
+    if (first)
+        xb->dac_steps += steps * block->rows * (units / row_groups);
     xb->device_reads += steps * block->rows * block->cols * axi_xb_devices(xb);
     xb->conversions[block->adc_bits] += conversions;
     xb->shift_adds += conversions;
-    xb->indexed_rows += n * ((block->in_index ? block->rows : 0) + (block->out_index ? block->cols : 0));
+    xb->indexed_rows += n * ((first && block->in_index ? block->rows : 0) + (block->out_index ? block->cols : 0));
     m->macs += n * block->rows * block->cols;
-    xb->arrays[block->array].vectors += n;
+    xb->arrays[block->array].vectors += first ? n : 0;
 }
 
 static int multiply(ax_machine *m, const axi_insn *insn)

@@ -77,9 +77,11 @@ static axi_durations durations_of(const axi_crossbar *xb, const axi_pool *work)
     return (axi_durations){vector, times * rounds * conversion, 0};
 }
 
-static int64_t index_rows(const axi_block *block)
+/* Rows by index of a block, and of those before it in its bundle, which have so many outputs by index. */
+static int64_t index_rows(const axi_block *block, int64_t *outputs)
 {
-    return (block->in_index ? block->rows : 0) + (block->out_index ? block->cols : 0);
+    *outputs += block->out_index ? block->cols : 0;
+    return (block->in_index ? block->rows : 0) + *outputs;
 }
 
 static void account(axi_array *array, int64_t at, int64_t start, const axi_hazards *hazards, int64_t busy, int64_t end)
@@ -110,9 +112,12 @@ int64_t axi_xb_start(ax_machine *m, const axi_insn *insn, const axi_hazards *haz
     double longest = 0, after = 0;
     const int64_t at = axi_issue(m, AXI_EXECUTE_QUEUE);
     start = axi_max(axi_max(at, hazards->raw), axi_max(hazards->war, hazards->waw));
+    int64_t outputs = 0;
     for (int64_t i = first; i < first + count; i++) {
+        if (i > first && xb->blocks[i].array != xb->blocks[i - 1].array)
+            outputs = 0;
         start = axi_max(start, xb->arrays[xb->blocks[i].array].free);
-        extra = axi_max(extra, xb->config.io_cycles + index_rows(&xb->blocks[i]) * xb->config.index_cycles);
+        extra = axi_max(extra, xb->config.io_cycles + index_rows(&xb->blocks[i], &outputs) * xb->config.index_cycles);
         add_work(xb, &xb->blocks[i], group);
     }
     int64_t end = start;
@@ -130,12 +135,14 @@ int64_t axi_xb_start(ax_machine *m, const axi_insn *insn, const axi_hazards *haz
     const int64_t busy = (int64_t)ceil((double)n * longest) + n * extra;
     end = axi_max(end, start + busy);
     for (int64_t i = first; i < first + count; i++)
-        account(&xb->arrays[xb->blocks[i].array], at, start, hazards, busy, end);
+        if (i == first || xb->blocks[i].array != xb->blocks[i - 1].array)
+            account(&xb->arrays[xb->blocks[i].array], at, start, hazards, busy, end);
     *done = end + (int64_t)ceil(after);
     axi_retire(m, insn, AXI_EXECUTE_QUEUE, end, *done);
     if (m->flags & AX_TRACE)
         for (int64_t i = first; i < first + count; i++)
-            axi_record(m, insn, AXI_ENGINES + 1 + xb->blocks[i].array, start, end - start);
+            if (i == first || xb->blocks[i].array != xb->blocks[i - 1].array)
+                axi_record(m, insn, AXI_ENGINES + 1 + xb->blocks[i].array, start, end - start);
     return start;
 }
 
