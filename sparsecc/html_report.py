@@ -23,6 +23,7 @@ from sparsecc.tilemap import TileMap, tile_map
 
 if TYPE_CHECKING:
     from sparsecc.compiler import Artifact
+    from sparsecc.crossbar_page import CrossbarView
     from sparsecc.report import Report
 
 # Larger maps make pages that browsers are slow to open; the page says what was left out.
@@ -41,6 +42,7 @@ TIMES = {
     "weights": ("waits for weights", "weights"),
     "drain": ("done, others are not", "drain"),
 }
+UNUSED_ON_CROSSBARS = ("WPORT", "MAT", "MOVE")
 ENERGY = {
     "mac": ("multiply-accumulates", "busy"),
     "reg": ("registers of the array", "issue"),
@@ -86,16 +88,29 @@ class OperatorView:
     cycles: Sequence[Bar]
     map: Mapping[str, Any] | None
     map_remark: str
+    crossbar: CrossbarView | None
+    """Of an operator on crossbars that was run; it has the energy, too."""
 
 
 def report_page(artifacts: Iterable[Artifact]) -> str:
     """The page of operators that run on the simulator."""
-    return page([(artifact.report, tile_map(artifact)) for artifact in artifacts])
+    found = [(artifact, artifact.report, tile_map(artifact)) for artifact in artifacts]
+    return _page([_view(report, tiles, _crossbar(artifact)) for artifact, report, tiles in found])
 
 
 def page(operators: Sequence[tuple[Report, TileMap | None]]) -> str:
     """The page of reports, each with its map or without."""
-    views = [_view(report, tiles) for report, tiles in operators]
+    return _page([_view(report, tiles) for report, tiles in operators])
+
+
+def _crossbar(artifact: Artifact) -> CrossbarView | None:
+    from sparsecc.crossbar_compiler import CrossbarArtifact
+    from sparsecc.crossbar_page import CrossbarView
+
+    return CrossbarView.of(artifact) if isinstance(artifact, CrossbarArtifact) else None
+
+
+def _page(views: Sequence[OperatorView]) -> str:
     targets = ", ".join(dict.fromkeys(str(view.report["target"]) for view in views))
     title = views[0].report["name"] if len(views) == 1 else f"{len(views)} operators"
     data = [{"report": view.report, "map": view.map} for view in views]
@@ -138,11 +153,21 @@ def _number(value: float | None, digits: int = 0, suffix: str = "") -> str:
     return "-" if value is None else f"{value:,.{digits}f}{suffix}"
 
 
-def _view(report: Report, tiles: TileMap | None) -> OperatorView:
+def _view(report: Report, tiles: TileMap | None, crossbar: CrossbarView | None = None) -> OperatorView:
     told = report.to_json()
     numbers, remark = _map_data(tiles)
+    engines = _engine_bars(told)
+    if crossbar is not None:
+        engines = [one for one in engines if one.name not in UNUSED_ON_CROSSBARS]
     return OperatorView(
-        told, report.rows(), _engine_bars(told), _energy_bars(told), _cycle_bars(told), numbers, remark
+        told,
+        report.rows(),
+        engines,
+        _energy_bars(told) if crossbar is None else [],
+        _cycle_bars(told),
+        numbers,
+        remark,
+        crossbar,
     )
 
 
@@ -164,7 +189,7 @@ def _sum(values: Iterable[float | None]) -> float | None:
     return total
 
 
-def _bar(name: str, parts: Iterable[tuple[str, str, float]], whole: float) -> Bar:
+def bar(name: str, parts: Iterable[tuple[str, str, float]], whole: float) -> Bar:
     """A bar of (name, colour, value) parts, to the scale in which `whole` is 100 percent."""
     scale = 100 / whole if whole else 0
     segments: list[Segment] = []
@@ -183,7 +208,7 @@ def _engine_bars(report: Mapping[str, Any]) -> list[Bar]:
     for name, engine in engines.items():
         spent: dict[str, float] = {"busy": engine["busy"], **engine["stalls"], "drain": engine["drain"]}
         parts = [(*TIMES.get(what, (what, "fence")), value) for what, value in spent.items()]
-        bars.append(_bar(name, parts, sum(spent.values())))
+        bars.append(bar(name, parts, sum(spent.values())))
     return bars
 
 
@@ -196,8 +221,8 @@ def _energy_bars(report: Mapping[str, Any]) -> list[Bar]:
     parts = [(*ENERGY.get(what, (what, "fence")), value) for what, value in found.items()]
     whole = max(total, dense)
     return [
-        _bar(f"{report['plan']} plan", parts, whole),
-        _bar("dense plan", [("all parts", "drain", dense)], whole),
+        bar(f"{report['plan']} plan", parts, whole),
+        bar("dense plan", [("all parts", "drain", dense)], whole),
     ]
 
 
@@ -211,7 +236,7 @@ def _cycle_bars(report: Mapping[str, Any]) -> list[Bar]:
     )
     known = [(name, colour, float(report[key])) for name, key, colour in figures if report[key] is not None]
     whole = max((cycles for _, _, cycles in known), default=0.0)
-    return [_bar(name, [("cycles", colour, cycles)], whole) for name, colour, cycles in known]
+    return [bar(name, [("cycles", colour, cycles)], whole) for name, colour, cycles in known]
 
 
 def _map_data(tiles: TileMap | None) -> tuple[dict[str, Any] | None, str]:
