@@ -5,6 +5,9 @@ or dense. With kernel `auto` the variants are timed on this machine, the dense p
 found is kept; for a CPU that is not this one a rule decides. Covers are not looked at: an instruction of a
 CPU multiplies one weight, and every zero is refused.
 
+A `sparse.epilogue` of the result stays behind it and is fused to the kernel where C is written: bias, residual
+and ReLU are timed with it.
+
 Refuses element types other than f32, `sparse.sddmm`, and targets that are no CPU.
 """
 
@@ -18,11 +21,13 @@ from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
+from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.tune import Choice, choose
 from sparsecc.cpu.variant import KINDS
 from sparsecc.dialects import cpu
 from sparsecc.dialects.sparse import ProductOp, SpmmOp
 from sparsecc.dialects.sparse_attributes import WeightAttr
+from sparsecc.dialects.sparse_epilogue import epilogue_of
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr, make_csr
 from sparsecc.passes.base import SparsePass, refuse
@@ -35,6 +40,17 @@ def weight_matrix(weight: WeightAttr) -> Csr:
     """The matrix of an attribute as CSR."""
     pattern = weight.pattern
     return make_csr(weight.data, pattern.indices, pattern.indptr, weight.shape)
+
+
+def fused_epilogue(product: SpmmOp | cpu.SpmmOp) -> Epilogue:
+    """What of the epilogue of a product its kernel does."""
+    op = epilogue_of(product.res)
+    if op is None:
+        return PLAIN
+    found = op.epilogue
+    if found.scale is not None or found.zero or found.element != "f32" or (found.limited and not found.relu):
+        refuse(op, "CPU kernels do a bias, a residual and ReLU; split the rest off")
+    return Epilogue(found.bias is not None, found.relu, found.residual)
 
 
 def reason_of(choice: Choice, kernel: str) -> str:
@@ -62,12 +78,14 @@ class ConvertSparseToCpuPass(SparsePass):
     option_help: ClassVar = {
         "target": "preset or .toml file of a CPU; cpu is the best that this machine has",
         "kernel": f"one of {', '.join(KERNELS)}; auto times them on this machine",
+        "blas": "whether a dense plan may be that of numpy's BLAS, which emitted C does not have",
         "seed": "of the values that are multiplied while times are taken",
     }
 
     target: str = "cpu"
     kernel: str = "auto"
     seed: int = 0
+    blas: bool = True
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = load_target(self.target)
@@ -87,7 +105,8 @@ class ConvertSparseToCpuPass(SparsePass):
     def _convert(self, product: SpmmOp, target: CpuTarget) -> None:
         w = weight_matrix(product.weight)
         try:
-            choice = choose(w, target, product.positions, self.kernel, seed=self.seed)
+            fused = fused_epilogue(product)
+            choice = choose(w, target, product.positions, self.kernel, fused, self.seed, self.blas)
         except UserError as e:
             refuse(product, str(e))
         new = cpu.SpmmOp(

@@ -25,6 +25,7 @@ PASSES = {
     "nn-quantize": ("sparsecc.passes.nn_quantize", "NnQuantizePass"),
     "nn-fold-quantization": ("sparsecc.passes.nn_fold_quantization", "NnFoldQuantizationPass"),
     "convert-nn-to-host": ("sparsecc.passes.convert_nn_to_host", "ConvertNnToHostPass"),
+    "fuse-into-products": ("sparsecc.passes.fuse_into_products", "FuseIntoProductsPass"),
     "convert-linalg-to-sddmm": ("sparsecc.passes.convert_linalg_to_sddmm", "ConvertLinalgToSddmmPass"),
     "convert-linalg-to-sparse": ("sparsecc.passes.convert_linalg_to_sparse", "ConvertLinalgToSparsePass"),
     "sparse-compact": ("sparsecc.passes.sparse_compact", "SparseCompactPass"),

@@ -19,9 +19,10 @@ from xdsl.dialects.builtin import ModuleOp
 
 from sparsecc.codegen.c_printer import CPrinter
 from sparsecc.codegen.folder import Check
-from sparsecc.cpu.arrays import csr_arrays, dense_array, line_arrays, vector_arrays
-from sparsecc.cpu.assembly import PLAIN, assembly
+from sparsecc.cpu.arrays import Floats, csr_arrays, dense_array, line_arrays, vector_arrays
+from sparsecc.cpu.assembly import PLAIN, Epilogue, assembly
 from sparsecc.cpu.line import make_plan, registers_for
+from sparsecc.cpu.plan import Indices
 from sparsecc.cpu.variant import row_order
 from sparsecc.dialects.cpu import KernelOp
 from sparsecc.errors import UserError
@@ -77,11 +78,18 @@ def _matrix(op: KernelOp) -> Csr:
     return make_csr(op.weight.data.astype(np.float32), pattern.indices, pattern.indptr, op.weight.shape)
 
 
-def kernel_parts(op: KernelOp, target: CpuTarget) -> Parts:
-    """What C needs of a kernel."""
+def kernel_parts(
+    op: KernelOp,
+    target: CpuTarget,
+    epilogue: Epilogue = PLAIN,
+    bias: Floats | None = None,
+    places: Indices | None = None,
+) -> Parts:
+    """What C needs of a kernel; epilogue and bias [M]: what is fused to it; places: as of `assembly`."""
     w, variant, name = _matrix(op), op.variant, op.sym_name.data
     m, k = w.shape
-    plain = "{0, 0}"
+    fused = {} if bias is None else {f"{name}_bias": ("float", bias)}
+    plain = f"{{{f'{name}_bias' if fused else 0}, {int(epilogue.relu)}}}"
     match variant.kind:
         case "csr":
             a = csr_arrays(w)
@@ -91,7 +99,8 @@ def kernel_parts(op: KernelOp, target: CpuTarget) -> Parts:
                     f"{name}_begin": ("int64_t", a.begin),
                     f"{name}_entries": ("sc_entry", a.entries),
                     f"{name}_rows": ("int32_t", a.rows),
-                },
+                }
+                | fused,
             )
         case "vector":
             a = vector_arrays(w)
@@ -102,22 +111,25 @@ def kernel_parts(op: KernelOp, target: CpuTarget) -> Parts:
                     f"{name}_steps": ("sc_step", a.steps),
                     f"{name}_masks": ("uint16_t", a.masks),
                     f"{name}_rows": ("int32_t", a.rows),
-                },
+                }
+                | fused,
             )
         case "dense":
             values = dense_array(w, DENSE_ROWS[target.simd.isa])
-            return Parts(f"{m}, {k}, {name}_values, {plain}", {f"{name}_values": ("float", values)})
+            return Parts(f"{m}, {k}, {name}_values, {plain}", {f"{name}_values": ("float", values)} | fused)
         case "line":
             registers = registers_for(target, 1 if variant.lanes == 8 else variant.lanes)
             assert registers is not None
             plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
-            a = line_arrays(plan, w.data, None)
+            a = line_arrays(plan, w.data, bias)
+            # Its bias stands among the values.
+            plain = f"{{0, {int(epilogue.relu)}}}"
             return Parts(
                 f"{m}, {k}, {registers.lanes}, {plan.width}, {plan.blocks}, {plan.groups}, {plan.height}, "
                 f"{name}_table, {name}_values, {2 * registers.window}, {plain}, {name}_rows, "
                 f"{int(plan.same_rows)}, {variant.panels}, {variant.batch}, {int(variant.pack)}",
                 {f"{name}_values": ("float", a.values), f"{name}_rows": ("int32_t", a.rows)},
-                assembly(plan, registers, PLAIN, name),
+                assembly(plan, registers, epilogue, name, places),
             )
 
 

@@ -12,7 +12,8 @@ else that a call may choose are not.
 One instruction of AVX-512 multiplies a vector of X by a value broadcast from memory and adds it: 7 bytes,
 because the pointer to the values stands in the middle of what one scaled byte of displacement reaches. AVX2
 needs a load that broadcasts, and then the multiplication. Rows of X are addressed by the eight forms that
-x86 has for a pointer and 0 to 7 strides; the pointer moves on every eight columns.
+x86 has for a pointer and 0 to 7 strides; the pointer moves on every eight columns. Where rows of X lie at
+places that are known when the code is written, such as the patches of a convolution, these are in the code.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Registers:
     isa: Isa
     lanes: int
     """f32 lanes of a vector: 16 or 8 with AVX-512, 8 with AVX2."""
+    product: str = "vfmadd231ps"
+    """What multiplies a vector by a value and adds it; values of narrow types are words of several."""
+    add: str = "vaddps"
+    """What adds a bias."""
 
     @property
     def name(self) -> str:
@@ -103,7 +108,7 @@ class _Vocabulary:
             spread = f"{{1to{registers.lanes}}}"
             self.products = _array(
                 [
-                    f"vfmadd231ps {d}{spread},%{name}{v},%{name}{s}\n"
+                    f"{registers.product} {d}{spread},%{name}{v},%{name}{s}\n"
                     for v in vectors
                     for s in range(height)
                     for d in values
@@ -112,7 +117,7 @@ class _Vocabulary:
         else:
             self.products = _array(
                 [
-                    f"vbroadcastss {d},%ymm15\nvfmadd231ps %ymm15,%ymm{v},%ymm{s}\n"
+                    f"vbroadcastss {d},%ymm15\n{registers.product} %ymm15,%ymm{v},%ymm{s}\n"
                     for v in vectors
                     for s in range(height)
                     for d in values
@@ -125,7 +130,9 @@ class _Vocabulary:
         self.step = f"add ${4 * window},%rsi\n"
 
 
-def _stream(plan: LinePlan, registers: Registers) -> tuple[Text, NDArray[np.int64]]:
+def _stream(
+    plan: LinePlan, registers: Registers, places: NDArray[np.int64] | None
+) -> tuple[Text, NDArray[np.int64]]:
     """The lines of all nonzeros, and where in them each chunk begins [chunks + 1]."""
     words = _Vocabulary(registers, plan.height, plan.width)
     first = plan.first()
@@ -138,11 +145,18 @@ def _stream(plan: LinePlan, registers: Registers) -> tuple[Text, NDArray[np.int6
     octet = plan.column // 8
     moved = octet.copy()
     moved[1:] -= np.where(chunk[1:] == chunk[:-1], octet[:-1], 0)
-    move = moved > 0
+    move = moved > 0 if places is None else np.zeros(plan.nnz, bool)
     end = np.cumsum(1 + first + step + move)
     out = np.empty(int(end[-1]) if plan.nnz else 0, object)
     out[end - 1] = words.products[(vector * plan.height + plan.slot) * registers.window + value]
-    out[(end - 2)[first]] = words.loads[(vector * 8 + plan.column % 8)[first]]
+    if places is None:
+        out[(end - 2)[first]] = words.loads[(vector * 8 + plan.column % 8)[first]]
+    else:
+        bytes_in, into = (4 * places)[plan.column[first]], vector[first]
+        out[(end - 2)[first]] = [
+            f"vmovups {at or ''}(%rdi),%{registers.name}{registers.vectors[v]}\n"
+            for at, v in zip(bytes_in.tolist(), into.tolist(), strict=True)
+        ]
     out[(end - 2 - first)[move]] = words.moves[moved[move]]
     out[(end - 2 - first - move)[step]] = words.step
     return out, np.concatenate([[0], end])[plan.ends]
@@ -166,15 +180,26 @@ def _begin(plan: LinePlan, registers: Registers, epilogue: Epilogue, chunk: int)
     return "".join(_clear(registers, slot) for slot in range(rows))
 
 
-def assembly(plan: LinePlan, registers: Registers, epilogue: Epilogue, symbol: str) -> str:
-    """The text of all chunks, and of `symbol`_table: of each its function and where its values begin."""
-    stream, begins = _stream(plan, registers)
+def assembly(
+    plan: LinePlan,
+    registers: Registers,
+    epilogue: Epilogue,
+    symbol: str,
+    places: NDArray[np.int64] | None = None,
+) -> str:
+    """The text of all chunks, and of `symbol`_table: of each its function and where its values begin.
+
+    places: [K] of plans of one block: elements from the vector of the first row of X to that of each row, for
+    code that is to be called with strides of 0.
+    """
+    assert places is None or plan.blocks == 1
+    stream, begins = _stream(plan, registers, places)
     out = [".text\n"]
     last = plan.groups * (plan.blocks - 1)
     for chunk in range(len(plan.ends) - 1):
         out.append(f".p2align 6\n{symbol}_{chunk}:\n")
         out.append(_begin(plan, registers, epilogue, chunk))
-        out.append(STRIDES)
+        out.append(STRIDES if places is None else "")
         out.extend(stream[begins[chunk] : begins[chunk + 1]])
         if chunk >= last:
             out.append(_finish(plan, registers, epilogue, chunk))
@@ -199,7 +224,7 @@ def _finish(plan: LinePlan, registers: Registers, epilogue: Epilogue, chunk: int
         if value and value % window == 0:
             out.append(f"add ${4 * window},%rsi\n")
         operand = f"{4 * (value % window) - 2 * window or ''}(%rsi)"
-        out.append(f"vbroadcastss {operand},{free}\nvaddps {free},%{name}{slot},%{name}{slot}\n")
+        out.append(f"vbroadcastss {operand},{free}\n{registers.add} {free},%{name}{slot},%{name}{slot}\n")
     if epilogue.relu:
         # The maximum with a NaN is its last operand, which AT&T syntax writes first.
         out.append(_clear(registers, registers.vectors[0]))

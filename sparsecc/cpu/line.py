@@ -70,17 +70,24 @@ def line_kernel(
     registers: Registers,
     epilogue: Epilogue,
     bias: Floats | None,
+    places: Indices | None = None,
 ) -> Kernel:
-    """Assembles and loads the plan's code. Raises UserError where the assembler fails."""
+    """Assembles and loads the plan's code. Raises UserError where the assembler fails.
+
+    places: as of `assembly`.
+    """
     pattern = (w.shape, w.indptr.tobytes(), w.indices.tobytes())
     key = digest(*pattern, plan.rows.tobytes(), plan.height, plan.width, registers, epilogue)
-    path = assembled_object(key, lambda: assembly(plan, registers, epilogue, SYMBOL))
+    key = key if places is None else digest(key, places.tobytes())
+    path = assembled_object(key, lambda: assembly(plan, registers, epilogue, SYMBOL, places))
     try:
         code = ctypes.CDLL(str(path))
     except OSError:
         # Cut short or of another system: made again.
         path.unlink()
-        code = ctypes.CDLL(str(assembled_object(key, lambda: assembly(plan, registers, epilogue, SYMBOL))))
+        code = ctypes.CDLL(
+            str(assembled_object(key, lambda: assembly(plan, registers, epilogue, SYMBOL, places)))
+        )
     arrays = line_arrays(plan, w.data.astype(np.float32, copy=False), bias)
     m, k = w.shape
     table = ctypes.addressof(ctypes.c_char.in_dll(code, f"{SYMBOL}_table"))

@@ -160,10 +160,12 @@ def choose(
     plan: str = "auto",
     epilogue: Epilogue = PLAIN,
     seed: int = 0,
+    blas: bool = True,
 ) -> Choice:
     """The fastest variant for n positions; plan "auto", or the kind of kernel that is asked for.
 
-    The dense plan is timed, too: with our own kernel, and with the BLAS of numpy, which does no epilogue.
+    The dense plan is timed, too: with our own kernel, and, where code may call it, with the BLAS of numpy,
+    which does no epilogue.
     Raises UserError where code cannot be built.
     """
     if target.missing:
@@ -174,19 +176,22 @@ def choose(
             return Choice(rule or Variant("csr"), False)
         return Choice(Variant.of(plan, {}), False)
     key = "choice-" + digest(
-        own_version(), target, w.shape, w.indptr.tobytes(), w.indices.tobytes(), n, plan, epilogue
-    )
+        own_version(), target, w.shape, w.indptr.tobytes(), w.indices.tobytes(), n, plan, epilogue,
+        blas,
+    )  # fmt: skip
     if key not in _chosen:
         kept = read_measured(key)
         choice = _from_json(kept) if kept else None
         if choice is None:
-            choice = _measure(w, target, n, plan, epilogue, seed)
+            choice = _measure(w, target, n, plan, epilogue, seed, blas)
             keep_measured(key, _to_json(choice))
         _chosen[key] = choice
     return _chosen[key]
 
 
-def _measure(w: Csr, target: CpuTarget, n: int, plan: str, epilogue: Epilogue, seed: int) -> Choice:
+def _measure(
+    w: Csr, target: CpuTarget, n: int, plan: str, epilogue: Epilogue, seed: int, with_blas: bool
+) -> Choice:
     (m, k), rng = w.shape, np.random.default_rng(seed)
     x, y = aligned((k, n)), aligned((m, n))
     x[:] = rng.standard_normal((k, n), np.float32)
@@ -203,7 +208,7 @@ def _measure(w: Csr, target: CpuTarget, n: int, plan: str, epilogue: Epilogue, s
     for variant in best * ROUNDS:
         seconds[variant] = min(seconds[variant], timers[variant](SECOND))
     dense_seconds, library = seconds.get(dense), "own"
-    if m * k <= DENSE_ELEMENTS:
+    if with_blas and m * k <= DENSE_ELEMENTS:
         blas = blas_seconds(w, x, ROUNDS * SECOND)
         if dense_seconds is None or blas < dense_seconds:
             dense_seconds, library = blas, "blas"

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects import func, tensor
+from xdsl.dialects import arith, func, linalg, tensor
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 from xdsl.traits import SymbolTable
@@ -21,9 +21,10 @@ from sparsecc.dialects.host import CallOp, Tensor, ViewOp, elements_in, kind_of
 from sparsecc.dialects.nn_base import ConstantOp
 from sparsecc.dialects.sparse import ConstantOp as SparseConstantOp
 from sparsecc.dialects.sparse import WeightAttr
+from sparsecc.dialects.sparse_epilogue import EpilogueOp
 from sparsecc.host.operator import Kind
 from sparsecc.importers.matrix import make_csr
-from sparsecc.network.bounds import CASTS, Bound, of_call, of_product
+from sparsecc.network.bounds import CASTS, Bound, of_call, of_epilogue, of_product
 
 Array = NDArray[Any]
 
@@ -99,8 +100,31 @@ def run(
     return found
 
 
-def _product(module: ModuleOp, op: func.CallOp, found: Run, rounded: bool) -> None:
-    weight, x, y = weight_of(module, op), op.arguments[0], op.results[0]
+def _product(module: ModuleOp, call: func.CallOp, found: Run, rounded: bool) -> None:
+    """The function of a product: the product itself, and what is fused to it."""
+    function = SymbolTable.lookup_symbol(module, call.callee)
+    assert isinstance(function, func.FuncOp)
+    for argument, value in zip(function.body.block.args, call.arguments, strict=True):
+        found.put(argument, found.values[value], found.brought[value])
+        found.brought[argument] = found.brought[value]
+    weight = weight_of(module, call)
+    for op in function.body.block.ops:
+        match op:
+            case CallOp():
+                _call(op, found)
+            case EpilogueOp():
+                _epilogue(op, found, weight.shape[1])
+            case linalg.MatmulOp():
+                x = next(v for v in op.inputs if not isinstance(v.owner, SparseConstantOp))
+                _matmul(weight, x, op.results[0], found, rounded)
+            case func.ReturnOp():
+                value = op.operands[0]
+                found.put(call.results[0], found.values[value], found.errors[value])
+            case _:
+                assert isinstance(op, SparseConstantOp | ConstantOp | arith.ConstantOp | tensor.EmptyOp | linalg.FillOp)
+
+
+def _matmul(weight: WeightAttr, x: SSAValue, y: SSAValue, found: Run, rounded: bool) -> None:
     pattern = weight.pattern
     csr: Any = make_csr(weight.data.astype(np.float64), pattern.indices, pattern.indptr, weight.shape)
     matrix, error = found.array(x), found.brought[x]
@@ -110,6 +134,24 @@ def _product(module: ModuleOp, op: func.CallOp, found: Run, rounded: bool) -> No
     if error is not None:
         bound = of_product(csr, matrix, error.reshape(matrix.shape), product, narrow).reshape(-1)
     found.put(y, product.astype(np.float32).reshape(-1), bound)
+
+
+def _epilogue(op: EpilogueOp, found: Run, terms: int) -> None:
+    epilogue, sums = op.epilogue, found.array(op.sums)
+    assert epilogue.scale is None, "floats are not scaled"
+    residual = None if op.residual is None else found.array(op.residual).reshape(sums.shape)
+    result = epilogue.apply(sums, residual)
+    errors = [found.brought[v] for v in (op.sums, op.residual) if v is not None]
+    bound: Bound = None
+    if all(e is not None for e in errors):
+        terms_added = np.zeros(sums.shape)
+        if epilogue.bias is not None:
+            terms_added += np.abs(epilogue.bias.astype(np.float64))[:, None]
+        if residual is not None:
+            terms_added += np.abs(residual.astype(np.float64))
+        brought = sum((e.reshape(sums.shape) for e in errors if e is not None), np.zeros(sums.shape))
+        bound = of_epilogue(sums, terms_added, brought, terms).reshape(-1)
+    found.put(op.res, result.reshape(-1), bound)
 
 
 def _call(op: CallOp, found: Run) -> None:

@@ -57,6 +57,12 @@ def of_product(weight: Any, x: Array, error: Array, y: Array, narrow: float) -> 
     return up(cast(Array, magnitude @ (brought + terms * (wide + brought))) + UNIT * np.abs(y))
 
 
+def of_epilogue(sums: Array, added: Array, error: Array, terms: int) -> Array:
+    """Magnitudes are added to sums of so many terms, as their first term or their last; errors they bring."""
+    wide = np.abs(sums.astype(np.float64)) + added
+    return up(error + gamma(terms + 3) * added + gamma(3) * (wide + error))
+
+
 def of_call(operator: HostOperator, values: Sequence[Any], errors: Sequence[Bound], result: Array) -> Bound:
     """The bound of a call's result; `values` and `errors` go by argument, the result's own being None."""
     arrays = [e for a, e in zip(operator.arguments, errors, strict=True) if a.kind is Kind.INPUT]

@@ -1,0 +1,196 @@
+"""Moves what stands around the products of a network into their functions.
+
+After `convert-nn-to-host` a product is a call of a private function. A bias that is added to its result, a
+residual, and ReLU or limits become `sparse.epilogue` in that function; patches that only the product reads
+(`host_im2col`) are made in it, so that a target which finds them by address never writes them. Engines whose
+kernels do all this ask for the pass; the order of what is computed is kept, so values are the same but for
+roundings.
+
+Leaves alone results with other uses, other element types than f32, functions that are called twice, and
+whatever an epilogue does not compute in this order: bias, residual, limits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects import func
+from xdsl.dialects.builtin import FunctionType, ModuleOp, TensorType
+from xdsl.ir import Operation, SSAValue
+from xdsl.traits import SymbolTable
+
+from sparsecc.dialects.host import CallOp, Tensor, ViewOp, elements_in, kind_of
+from sparsecc.dialects.nn_base import ConstantOp
+from sparsecc.dialects.sparse_epilogue import EpilogueOp
+from sparsecc.epilogue import Epilogue
+from sparsecc.host.walk import Walk, contiguous
+from sparsecc.passes.base import SparsePass
+
+
+@dataclass(frozen=True)
+class FuseIntoProductsPass(SparsePass):
+    name = "fuse-into-products"
+    summary: ClassVar = "moves biases, residuals, limits and patches into the functions of products"
+    refuses: ClassVar = "nothing; what it cannot move stays where it is"
+    option_help: ClassVar = {
+        "patches": "whether patches of convolutions are moved, too",
+        "limits": "whether limits other than those of ReLU are moved",
+    }
+
+    patches: bool = True
+    limits: bool = True
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        calls = [o for o in op.walk() if isinstance(o, func.CallOp)]
+        for call in calls:
+            function = SymbolTable.lookup_symbol(op, call.callee)
+            alone = sum(c.callee == call.callee for c in calls) == 1
+            if alone and isinstance(function, func.FuncOp) and kind_of(call.results[0]) == "f32":
+                if self.patches:
+                    _take_patches(call, function)
+                _take_epilogue(call, function, self.limits)
+        for unused in [o for o in op.walk(reverse=True) if isinstance(o, ConstantOp | ViewOp)]:
+            if not list(unused.res.uses):
+                unused.detach()
+                unused.erase()
+
+
+def _take_patches(call: func.CallOp, function: func.FuncOp) -> None:
+    patches = call.arguments[0].owner
+    if not isinstance(patches, CallOp) or patches.operator.data != "host_im2col_4":
+        return
+    if patches.into is not None or patches.offsets is not None or len(list(patches.res.uses)) != 1:
+        return
+    block, image = function.body.block, patches.inputs[0]
+    old = block.args[0]
+    new = block.insert_arg(image.type, 0)
+    new.name_hint = "image"
+    inside = patches.clone({image: new})
+    assert block.first_op is not None
+    block.insert_op_before(inside, block.first_op)
+    old.replace_all_uses_with(inside.res)
+    block.erase_arg(old)
+    call.operands[0] = image
+    patches.detach()
+    patches.erase()
+    _retype(function)
+
+
+def _retype(function: func.FuncOp) -> None:
+    block = function.body.block
+    results = cast(func.ReturnOp, block.last_op).operands
+    function.properties["function_type"] = FunctionType.from_lists(block.arg_types, [o.type for o in results])
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What may be fused: the epilogue so far, its residual, and the operators it stands for."""
+
+    epilogue: Epilogue
+    residual: SSAValue | None
+    ops: tuple[Operation, ...]
+    result: SSAValue
+
+
+def _take_epilogue(call: func.CallOp, function: func.FuncOp, limits: bool) -> None:
+    found = _Found(Epilogue("f32"), None, (), call.results[0])
+    shape = cast(Tensor, call.results[0].type).get_shape()
+    while (more := _next(found, shape, limits)) is not None:
+        found = more
+    if found.epilogue.trivial:
+        return
+    block = function.body.block
+    back = cast(func.ReturnOp, block.last_op)
+    residual: SSAValue | None = None
+    if found.residual is not None:
+        residual = block.insert_arg(call.results[0].type, len(block.args))
+        residual.name_hint = "residual"
+    sums = back.operands[0]
+    fused = EpilogueOp.of(sums, found.epilogue, residual)
+    block.insert_op_before(fused, back)
+    back.operands[0] = fused.res
+    _retype(function)
+    last, whole = found.ops[-1], call.parent_block()
+    assert whole is not None
+    operands = list(call.arguments)
+    if found.residual is not None:
+        flat = _flat(found.residual, call.results[0].type)
+        if isinstance(flat, ViewOp):
+            whole.insert_op_before(flat, last)
+            operands.append(flat.res)
+        else:
+            operands.append(found.residual)
+    new = func.CallOp(call.callee, operands, list(call.result_types))
+    new.attributes.update(call.attributes)
+    view = ViewOp(new.results[0], cast(Tensor, found.result.type).get_shape())
+    whole.insert_ops_before([new, view], last)
+    found.result.replace_all_uses_with(view.res)
+    for op in reversed([call, *found.ops]):
+        op.detach()
+        op.erase()
+
+
+def _flat(value: SSAValue, wanted: object) -> ViewOp | None:
+    """A view of a value in the shape of the product; None where it has it."""
+    assert isinstance(wanted, TensorType)
+    return None if value.type == wanted else ViewOp(value, wanted.get_shape())
+
+
+def _next(found: _Found, shape: Sequence[int], limits: bool) -> _Found | None:
+    """With the operator that alone uses the result, if an epilogue does that."""
+    users = [use.operation for use in found.result.uses]
+    if len(users) != 1:
+        return None
+    op, ops, epilogue = users[0], (*found.ops, users[0]), found.epilogue
+    if isinstance(op, ViewOp):
+        return replace(found, ops=ops, result=op.res)
+    if not isinstance(op, CallOp) or op.into is not None or op.offsets is not None or epilogue.limited:
+        return None
+    named = dict(zip((a.name for a in op.declaration.arguments), op.values(), strict=True))
+    match op.operator.data:
+        case "host_relu_f32":
+            return _Found(replace(epilogue, low=0.0), found.residual, ops, op.res)
+        case "host_clip_f32" if limits:
+            low, high = cast(float, named["low"]), cast(float, named["high"])
+            if not low <= high:
+                return None
+            return _Found(replace(epilogue, low=low, high=high), found.residual, ops, op.res)
+        case "host_add_f32":
+            pass
+        case _:
+            return None
+    walk = Walk.from_table(cast("Sequence[int]", named["walk"]))
+    arrays = list(op.inputs)
+    if len(set(arrays)) < 2 or elements_in(op.res) != math.prod(shape):
+        return None
+    mine = arrays.index(found.result)
+    other = arrays[1 - mine]
+    steps = contiguous(walk.extents)
+    if walk.strides[0] != steps or walk.strides[1 + mine] != steps:
+        return None
+    owner = _constant(other)
+    if owner is not None:
+        if epilogue.bias is not None or found.residual is not None:
+            return None
+        flat = np.ascontiguousarray(owner.value.array, np.float32).reshape(-1)
+        # A whole matrix of constants is no bias.
+        whole = walk.view(2 - mine, flat).reshape(shape)
+        if not (whole == whole[:, :1]).all():
+            return None
+        bias = np.ascontiguousarray(whole[:, 0])
+        return _Found(replace(epilogue, bias=bias), found.residual, ops, op.res)
+    if found.residual is not None or walk.strides[2 - mine] != steps:
+        return None
+    return _Found(replace(epilogue, residual=True), other, ops, op.res)
+
+
+def _constant(value: SSAValue) -> ConstantOp | None:
+    owner = value.owner
+    while isinstance(owner, ViewOp):
+        owner = owner.x.owner
+    return owner if isinstance(owner, ConstantOp) else None
