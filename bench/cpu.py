@@ -169,7 +169,8 @@ def table(found: dict[str, Any]) -> str:
         low, high = (f"{100 * s:g}" for s in band["sparsity"])
         lines.append(
             f"N {band['n']:4}, {low} to {high} % zeros, {band['matrices']} matrices: "
-            f"{band['over_best_peer']} x the best peer, {band['over_best_dense']} x the best dense, panels at {band['panels_peak_share']} of peak"
+            f"{band['over_best_peer']} x the best peer, {band['over_best_dense']} x the best dense, "
+            f"panels at {band['panels_peak_share']} of peak"
             + (f"; behind on {', '.join(band['behind'])}" if band["behind"] else "")
         )
     lines += [f"not compared: {peer}: {why}" for peer, why in found["absent"].items()]

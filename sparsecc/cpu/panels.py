@@ -1,6 +1,6 @@
 """Products on arrays in panels, the layout in which activations pass from layer to layer inside a network.
 
-A panel is 16 positions of all rows: [panels, rows, 16]. Its vectors are aligned and stand together, other than
+A panel is 16 positions of all rows: [panels, rows, 16]. Its vectors are aligned and stand together, unlike
 those of strided rows. Positions beyond the last are 0 in the last panel.
 """
 
@@ -10,11 +10,13 @@ import ctypes
 import dataclasses
 from ctypes import Structure, c_int, c_size_t, c_void_p
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.cpu.array_call import HEAD, ArrayCallStruct, KernelStruct, arrays_are_known
 from sparsecc.cpu.arrays import Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.build import digest, keep_measured, own_version, read_measured
@@ -118,6 +120,8 @@ class PanelKernel:
     kernel: Kernel
     variant: Variant
     run: Any
+    fast: Any
+    """As `call`, on the addresses of numpy's objects, where C knows them; else None."""
 
     def call(self, x: Array, y: Array, residual: Array | None, threads: int) -> None:
         struct = _struct(x, y, residual)
@@ -142,7 +146,17 @@ def panel_kernel(
     """A variant (not "vector") for panels. Raises UserError where it cannot be built."""
     run = getattr(runtime(target), f"sc_{variant.kind}_panels")
     run.argtypes, run.restype = [c_void_p, c_void_p, c_int], c_int
-    return PanelKernel(build(w, target, variant, epilogue, bias), variant, run)
+    kernel = build(w, target, variant, epilogue, bias)
+    fast = None
+    if arrays_are_known() and not epilogue.residual:
+        usual = KernelStruct(ctypes.cast(run, c_void_p), kernel.where), KernelStruct(), KernelStruct()
+        types = id(np.ndarray), id(np.dtype(np.float32)), HEAD
+        struct = ArrayCallStruct(*types, *w.shape, 0, *usual)
+        entry = runtime(target).sc_array_panels
+        entry.argtypes, entry.restype = [c_void_p, c_void_p, c_void_p, c_int], c_int
+        fast = partial(entry, ctypes.addressof(struct))
+        kernel.kept.append(struct)
+    return PanelKernel(kernel, variant, run, fast)
 
 
 def choose_panels(

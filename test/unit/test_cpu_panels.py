@@ -112,6 +112,14 @@ def test_an_artifact_takes_panels_and_gives_panels():
     assert product(product.pack(x), out=out, threads=2) is out
     assert within_bound(product.unpack(out, 40), w, x)
     assert product(np.empty((0, 128, PANEL), np.float32)).shape == (0, 96, PANEL)
+    # The second call with so many panels takes the short way, which leaves everything else to the other.
+    out.fill(np.nan)
+    product(panels := product.pack(x), out=out)
+    assert within_bound(product.unpack(out, 40), w, x)
+    fast = product.native._panel_kernels[3].fast  # pyright: ignore[reportPrivateUsage]
+    wrong = (panels[:2], panels[:, :127], panels.astype(np.float64), panels[::-1], None, x)
+    assert [fast(id(other), id(out), 1) for other in wrong] == [1] * len(wrong)
+    assert [fast(id(panels), id(other), 1) for other in (None, out[:2], panels)] == [1] * 3
     # From layer to layer without a word about layouts.
     again = artifact(matrix(1, 50, 96, 0.2).toarray(), 40)
     assert within_bound(again.unpack(again(y), 40), matrix(1, 50, 96, 0.2), product.unpack(y, 40))
@@ -139,7 +147,7 @@ def test_the_kernel_for_panels_is_found_again(monkeypatch: pytest.MonkeyPatch):
         (np.ones((2, 60, 8), np.float32), None, r"x has shape \[2, 60, 8\]; needed \[panels, 60, 16\]"),
         (np.ones((2, 60, 16)), None, "x has element type float64; needed float32"),
         (np.ones((2, 60, 32), np.float32)[:, :, ::2], None, "x has strides .* needed panels one"),
-        (np.ones((2, 60, 16), np.float32), np.ones((40, 32), np.float32), r"out has shape \[40, 32\]; needed"),
+        (np.ones((2, 60, 16), np.float32), np.ones((40, 32), np.float32), r"out has shape \[40, 32\];"),
         (np.ones((2, 60, 16), np.float32), [1.0], "out is a list; needed a numpy array"),
     ],
 )  # fmt: skip

@@ -3,6 +3,31 @@
 
 #include "internal.h"
 
+enum { WRITEABLE = 0x400 };
+
+/* Contiguous panels of `rows` rows of floats; NULL if it is not that. */
+static const sc_array *panels_of(const sc_array_call *f, const char *object, size_t rows) {
+    void *type;
+    memcpy(&type, object + f->head - sizeof type, sizeof type);
+    if (type != f->array_type) return NULL;
+    const sc_array *a = sc_array_at(object, (size_t)f->head);
+    const intptr_t row = SC_PANEL * (intptr_t)sizeof(float);
+    if (a->descr != f->float32 || a->nd != 3 || a->dims[0] < 1) return NULL;
+    if (a->dims[1] != (intptr_t)rows || a->dims[2] != SC_PANEL) return NULL;
+    if (a->strides[0] != row * a->dims[1] || a->strides[1] != row || a->strides[2] != (intptr_t)sizeof(float)) return NULL;
+    return a;
+}
+
+int sc_array_panels(const sc_array_call *f, const char *x, const char *y, int threads) {
+    const size_t m = (size_t)f->m, k = (size_t)f->k;
+    const sc_array *from = panels_of(f, x, k), *to = panels_of(f, y, m);
+    if (threads < 1 || !from || !to || from->dims[0] != to->dims[0] || !(to->flags & WRITEABLE)) return 1;
+    const size_t panels = (size_t)from->dims[0], panel = SC_PANEL * sizeof(float);
+    if (from->data < to->data + panels * m * panel && to->data < from->data + panels * k * panel) return 1;
+    const sc_panels call = {(const float *)(const void *)from->data, (float *)(void *)to->data, panels, NULL};
+    return f->aligned.run(f->aligned.w, (const sc_call *)(const void *)&call, threads);
+}
+
 /* A call of a kernel, cut by panels while there are enough of them for all threads, else by rows. */
 typedef struct cut {
     const void *w;

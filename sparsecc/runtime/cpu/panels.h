@@ -23,4 +23,7 @@ int sc_dense_panels(const sc_dense *w, const sc_panels *call, int threads);
 /* Positions part.n0 to part.n1, which are multiples of SC_PANEL; rows as sc_line_part counts them. */
 int sc_line_panels_part(const sc_line *w, const sc_panels *call, sc_part part);
 
+/* As sc_array_run, for contiguous panels; f->aligned.run takes an sc_panels. */
+int sc_array_panels(const sc_array_call *f, const char *x, const char *y, int threads);
+
 #endif
