@@ -30,7 +30,13 @@ from xdsl.utils.exceptions import PassFailedException
 from sparsecc.dialects.nn_base import ConstantOp, NnOp, shape_of
 from sparsecc.dialects.sparse import ConstantOp as SparseConstantOp
 from sparsecc.errors import UserError
-from sparsecc.network import lower_elementwise, lower_layout, lower_products, lower_reductions
+from sparsecc.network import (
+    lower_elementwise,
+    lower_layout,
+    lower_products,
+    lower_recurrent,
+    lower_reductions,
+)
 from sparsecc.network.layout import Layout
 from sparsecc.network.lower import FLOATS, Lowering, Placed, Rule
 from sparsecc.passes.base import SparsePass
@@ -42,6 +48,7 @@ RULES: dict[type[Operation], Rule] = {
     **lower_elementwise.RULES,
     **lower_layout.RULES,
     **lower_products.RULES,
+    **lower_recurrent.RULES,
     **lower_reductions.RULES,
 }
 

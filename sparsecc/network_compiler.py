@@ -50,6 +50,7 @@ class NetworkArtifact:
     stages: tuple[Stage, ...]
     """As it was read, and with its operators chosen."""
     layers: tuple[Layer, ...]
+    """Of each call of a product; calls of one function have one layer."""
     inputs: tuple[Array, ...]
     """That the program stores and checks itself with."""
     reference: Run
@@ -89,10 +90,8 @@ class NetworkArtifact:
 
     @property
     def title(self) -> str:
-        kind = self.target.in_type
-        return (
-            f"{self.name}: {len(self.layers)} products on {self.target.name} in {kind}, the rest on the host"
-        )
+        count, kind = len(set(self.layers)), self.target.in_type
+        return f"{self.name}: {count} products on {self.target.name} in {kind}, the rest on the host"
 
     def checks(self) -> list[Check]:
         """What the program compares."""
@@ -118,7 +117,7 @@ class NetworkArtifact:
         write_network(Path(folder), self.program(), self.predicted().to_json())
         if ir:
             save_stages(self.stages, Path(folder) / "ir")
-            for layer in self.layers:
+            for layer in dict.fromkeys(self.layers):
                 save_stages(layer.stages, Path(folder) / "ir" / _file_name(layer.name))
 
     @cached_property
@@ -283,6 +282,7 @@ def compile_network(
     bounds = _bounds(module, lowered, main, given)
     storage = plan_storage(main)
     layers: list[Layer] = []
+    found: dict[str, Layer] = {}
     options = Options(seed, effort, plan, confirm)
     calls = [op for op in steps(main) if isinstance(op, func.CallOp)]
     for i, call in enumerate(calls):
@@ -294,7 +294,11 @@ def compile_network(
         def tell(text: str, prefix: str = f"{label} ({i + 1} of {len(calls)}): ") -> None:
             progress(prefix + text)
 
-        layers.append(engine.compile(Product(label, matrix, n), options, tell))
+        # Steps of a recurrent layer call one function.
+        symbol = call.callee.string_value()
+        if symbol not in found:
+            found[symbol] = engine.compile(Product(label, matrix, n), options, tell)
+        layers.append(found[symbol])
     return NetworkArtifact(
         name, engine, tuple(stages), tuple(layers), given, reference, bounds, storage, progress
     )

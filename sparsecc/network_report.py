@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sparsecc.codegen.network import name_of, steps
 from sparsecc.compiler import Artifact, has_compiler
 from sparsecc.dialects.host import CallOp
+from sparsecc.network.engine import Layer
 from sparsecc.network.host_cost import RATES, HostWork, work_of
 from sparsecc.network.tensor_unit import TensorUnitEngine, TensorUnitLayer
 
@@ -25,6 +26,8 @@ class ProductRow:
 
     name: str
     formula: str
+    calls: int
+    """How often it runs: once, or in every step of a recurrent layer."""
     nnz: int
     density: float
     plan: str
@@ -81,15 +84,20 @@ class SimulatedReport:
     def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> SimulatedReport:
         """The report of an artifact, with what its program reported."""
         products: list[ProductRow] = []
+        calls: dict[Layer, list[int]] = {}
         for i, layer in enumerate(artifact.layers):
+            calls.setdefault(layer, []).append(i)
+        for layer, places in calls.items():
             one = cast(TensorUnitLayer, layer).artifact
             m, _, k = one.operator.shape
-            cycles = run["products"][i]["cycles"] if run else _cycles(one)
-            dense = cycles if one.is_dense else _cycles(one.dense)
+            each = [run["products"][i]["cycles"] if run else _cycles(one) for i in places]
+            cycles = sum(each)
+            dense = cycles if one.is_dense else len(places) * _cycles(one.dense)
             products.append(
                 ProductRow(
                     layer.name,
                     one.operator.formula,
+                    len(places),
                     one.operator.weight.nnz,
                     one.operator.weight.nnz / (m * k),
                     one.plan,
@@ -145,9 +153,10 @@ class SimulatedReport:
         for heading in ("layer", "product", "nonzeros", "plan", "cycles", "dense", "speed-up", "reason"):
             products.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
         for p in self.products:
+            times = f", {p.calls} times" if p.calls > 1 else ""
             products.add_row(
-                p.name, p.formula, f"{p.nnz} ({p.density:.1%})", p.plan, str(p.cycles), str(p.dense_cycles),
-                f"{p.speedup:.2f} x", p.reason,
+                p.name, p.formula + times, f"{p.nnz} ({p.density:.1%})", p.plan, str(p.cycles),
+                str(p.dense_cycles), f"{p.speedup:.2f} x", p.reason,
             )  # fmt: skip
         host = Table(title=f"on the host ({self.host_rates})", title_justify="left")
         for heading in ("node", "operators", "bytes", "estimated us", "share of the time"):

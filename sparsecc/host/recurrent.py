@@ -38,41 +38,68 @@ def _gates(x: Array, count: int, outer: int, hidden: int, inner: int) -> list[Ar
     return [cube[:, g] for g in range(count)]
 
 
-def _lstm() -> HostOperator:
+def _peep(peephole: Array | None, hidden: int, k: int) -> Array:
+    part = np.zeros(hidden, np.float32) if peephole is None else peephole[k * hidden : (k + 1) * hidden]
+    return part[:, None]
+
+
+def _lstm_cell() -> HostOperator:
     def reference(
-        h: Array, c: Array, x: Array, r: Array, c_before: Array, peephole: Array | None,
-        outer: int, hidden: int, inner: int, f: int, g: int, final: int, limit: float, input_forget: int,
+        c: Array, x: Array, r: Array, c_before: Array, peephole: Array | None,
+        outer: int, hidden: int, inner: int, f: int, g: int, limit: float, input_forget: int,
     ) -> None:  # fmt: skip
         size = outer * hidden * inner
         gates = [p + q for p, q in zip(*(_gates(a, 4, outer, hidden, inner) for a in (x, r)), strict=True)]
         before = c_before[:size].reshape(outer, hidden, inner)
-        peep = np.zeros(3 * hidden, np.float32) if peephole is None else peephole[: 3 * hidden]
-        of_i, of_o, of_f = (peep[k * hidden : (k + 1) * hidden, None] for k in range(3))
-        gate, cell, last = _function(f, limit), _function(g, limit), _function(final)
-        i = gate(gates[0] + of_i * before)
-        keep = 1 - i if input_forget else gate(gates[2] + of_f * before)
-        new = keep * before + i * cell(gates[3])
-        h[:size] = (gate(gates[1] + of_o * new) * last(new)).reshape(-1)
-        c[:size] = new.reshape(-1)
+        gate, cell = _function(f, limit), _function(g, limit)
+        i = gate(gates[0] + _peep(peephole, hidden, 0) * before)
+        keep = 1 - i if input_forget else gate(gates[2] + _peep(peephole, hidden, 2) * before)
+        c[:size] = (keep * before + i * cell(gates[3])).reshape(-1)
 
     def cost(
-        h: None, c: None, x: None, r: None, c_before: None, peephole: None,
-        outer: int, hidden: int, inner: int, f: int, g: int, final: int, limit: float, input_forget: int,
+        c: None, x: None, r: None, c_before: None, peephole: None,
+        outer: int, hidden: int, inner: int, f: int, g: int, limit: float, input_forget: int,
     ) -> Cost:  # fmt: skip
         size = outer * hidden * inner
-        return Cost(36 * size, 8 * size, 14 * size, 5 * size)
+        return Cost(28 * size, 4 * size, 10 * size, 3 * size)
 
     about = (
-        "One step of an LSTM: gates x + r, each [outer, 4 hidden, inner]; cells and states [outer, hidden, "
-        "inner]; peephole [3 hidden] of i, o, f, or NULL. Activations f of the gates, g of the cell's "
-        "input, final of the cell; limit > 0 limits what f and g see. c may be c_before"
+        "First half of a step of an LSTM: the cell, from gates x + r, each [outer, 4 hidden, inner], and the "
+        "cell before [outer, hidden, inner]; peephole [3 hidden] of i, o, f, or NULL. Activations f of the "
+        "gates, g of the cell's input; limit > 0 limits what they see. c may be c_before"
     )
     arguments = (
-        output("h", "f32"), output("c", "f32"), source("x", "f32"), source("r", "f32"),
-        source("c_before", "f32"), source("peephole", "f32", True), *EXTENTS,
-        *(number(a, "i32") for a in ("f", "g", "final")), real("limit"), number("input_forget", "i32"),
+        output("c", "f32"), source("x", "f32"), source("r", "f32"), source("c_before", "f32"),
+        source("peephole", "f32", True), *EXTENTS, number("f", "i32"), number("g", "i32"), real("limit"),
+        number("input_forget", "i32"),
     )  # fmt: skip
-    return HostOperator("host_lstm_f32", arguments, reference, cost, about)
+    return HostOperator("host_lstm_cell_f32", arguments, reference, cost, about, in_place=("c_before",))
+
+
+def _lstm_state() -> HostOperator:
+    def reference(
+        h: Array, x: Array, r: Array, c: Array, peephole: Array | None,
+        outer: int, hidden: int, inner: int, f: int, final: int, limit: float,
+    ) -> None:  # fmt: skip
+        size = outer * hidden * inner
+        of_x, of_r = (_gates(a, 4, outer, hidden, inner)[1] for a in (x, r))
+        cell = c[:size].reshape(outer, hidden, inner)
+        gate = _function(f, limit)(of_x + of_r + _peep(peephole, hidden, 1) * cell)
+        h[:size] = (gate * _function(final)(cell)).reshape(-1)
+
+    def cost(
+        h: None, x: None, r: None, c: None, peephole: None,
+        outer: int, hidden: int, inner: int, f: int, final: int, limit: float,
+    ) -> Cost:  # fmt: skip
+        size = outer * hidden * inner
+        return Cost(12 * size, 4 * size, 4 * size, 2 * size)
+
+    about = "Second half: the state, from the gates and the new cell, which `final` is taken of. h may be c"
+    arguments = (
+        output("h", "f32"), source("x", "f32"), source("r", "f32"), source("c", "f32"),
+        source("peephole", "f32", True), *EXTENTS, number("f", "i32"), number("final", "i32"), real("limit"),
+    )  # fmt: skip
+    return HostOperator("host_lstm_state_f32", arguments, reference, cost, about, in_place=("c",))
 
 
 def _gru() -> HostOperator:
@@ -106,65 +133,65 @@ def _gru() -> HostOperator:
     return HostOperator("host_gru_f32", arguments, reference, cost, about, in_place=("h_before",))
 
 
-def _gru_reset() -> HostOperator:
+def _gru_kept() -> HostOperator:
     def reference(
-        update: Array, kept: Array, x: Array, r: Array, h_before: Array,
+        kept: Array, x: Array, r: Array, h_before: Array,
         outer: int, hidden: int, inner: int, f: int, limit: float,
     ) -> None:  # fmt: skip
         size = outer * hidden * inner
         before = h_before[:size].reshape(outer, hidden, inner)
-        of_x, of_r = _gates(x, 3, outer, hidden, inner), _gates(r, 2, outer, hidden, inner)
-        gate = _function(f, limit)
-        update[:size] = gate(of_x[0] + of_r[0]).reshape(-1)
-        kept[:size] = (gate(of_x[1] + of_r[1]) * before).reshape(-1)
+        of_x, of_r = _gates(x, 3, outer, hidden, inner)[1], _gates(r, 2, outer, hidden, inner)[1]
+        kept[:size] = (_function(f, limit)(of_x + of_r) * before).reshape(-1)
 
     def cost(
-        update: None, kept: None, x: None, r: None, h_before: None,
+        kept: None, x: None, r: None, h_before: None,
         outer: int, hidden: int, inner: int, f: int, limit: float,
     ) -> Cost:  # fmt: skip
         size = outer * hidden * inner
-        return Cost(20 * size, 8 * size, 5 * size, 2 * size)
+        return Cost(12 * size, 4 * size, 3 * size, size)
 
     about = (
-        "First half of a step of a GRU without linear_before_reset: the update gate, and the state times "
-        "the reset gate, which the recurrent weight of h multiplies next; x [outer, 3 hidden, inner], r "
-        "[outer, 2 hidden, inner] of z and r"
+        "First half of a step of a GRU without linear_before_reset: the state times the reset gate, which "
+        "the recurrent weight of h multiplies next; x [outer, 3 hidden, inner], r [outer, 2 hidden, inner] "
+        "of z and r. kept may be h_before"
     )
     arguments = (
-        output("update", "f32"), output("kept", "f32"), source("x", "f32"), source("r", "f32"),
-        source("h_before", "f32"), *EXTENTS, number("f", "i32"), real("limit"),
+        output("kept", "f32"), source("x", "f32"), source("r", "f32"), source("h_before", "f32"), *EXTENTS,
+        number("f", "i32"), real("limit"),
     )  # fmt: skip
-    return HostOperator("host_gru_reset_f32", arguments, reference, cost, about)
+    return HostOperator("host_gru_kept_f32", arguments, reference, cost, about, in_place=("h_before",))
 
 
 def _gru_update() -> HostOperator:
     def reference(
-        h: Array, x: Array, r: Array, update: Array, h_before: Array,
-        outer: int, hidden: int, inner: int, g: int, limit: float,
+        h: Array, x: Array, r: Array, of_kept: Array, h_before: Array,
+        outer: int, hidden: int, inner: int, f: int, g: int, limit: float,
     ) -> None:  # fmt: skip
         size = outer * hidden * inner
-        z, before, of_r = (a[:size].reshape(outer, hidden, inner) for a in (update, h_before, r))
-        new = _function(g, limit)(_gates(x, 3, outer, hidden, inner)[2] + of_r)
-        h[:size] = ((1 - z) * new + z * before).reshape(-1)
+        before, kept = (a[:size].reshape(outer, hidden, inner) for a in (h_before, of_kept))
+        of_x, of_r = _gates(x, 3, outer, hidden, inner), _gates(r, 2, outer, hidden, inner)
+        update = _function(f, limit)(of_x[0] + of_r[0])
+        new = _function(g, limit)(of_x[2] + kept)
+        h[:size] = ((1 - update) * new + update * before).reshape(-1)
 
     def cost(
-        h: None, x: None, r: None, update: None, h_before: None,
-        outer: int, hidden: int, inner: int, g: int, limit: float,
+        h: None, x: None, r: None, of_kept: None, h_before: None,
+        outer: int, hidden: int, inner: int, f: int, g: int, limit: float,
     ) -> Cost:  # fmt: skip
         size = outer * hidden * inner
-        return Cost(16 * size, 4 * size, 5 * size, size)
+        return Cost(20 * size, 4 * size, 6 * size, 2 * size)
 
     about = (
-        "Second half: the next state from x [outer, 3 hidden, inner], the product r [outer, hidden, inner] "
-        "of what gru_reset kept, and its update gate. h may be h_before"
+        "Second half: the next state, from x and r as before and the product of_kept [outer, hidden, inner] "
+        "with what gru_kept kept. h may be h_before"
     )
     arguments = (
-        output("h", "f32"), source("x", "f32"), source("r", "f32"), source("update", "f32"),
-        source("h_before", "f32"), *EXTENTS, number("g", "i32"), real("limit"),
+        output("h", "f32"), source("x", "f32"), source("r", "f32"), source("of_kept", "f32"),
+        source("h_before", "f32"), *EXTENTS, number("f", "i32"), number("g", "i32"), real("limit"),
     )  # fmt: skip
     return HostOperator("host_gru_update_f32", arguments, reference, cost, about, in_place=("h_before",))
 
 
 def operators() -> Iterator[HostOperator]:
     """All of this file."""
-    yield from (_lstm(), _gru(), _gru_reset(), _gru_update())
+    yield from (_lstm_cell(), _lstm_state(), _gru(), _gru_kept(), _gru_update())

@@ -77,7 +77,7 @@ class Call:
 
     name: str
     symbol: str
-    """layer0, layer1, ..."""
+    """layer0, layer1, ...: calls with one symbol are of one layer."""
     x: Operand
     y: Operand
 
@@ -156,7 +156,7 @@ class Engine(ABC):
 
     @abstractmethod
     def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:
-        """The C of all layers, and of their calls."""
+        """The C of all layers, and of their calls; layers go by call."""
 
     @abstractmethod
     def build(self, folder: Path) -> Path:

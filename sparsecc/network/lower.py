@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects import func
-from xdsl.dialects.builtin import StringAttr, SymbolRefAttr, TensorType
+from xdsl.dialects.builtin import StringAttr, SymbolRefAttr, TensorType, f32
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from sparsecc.dialects.host import CallOp, ViewOp, kind_of
@@ -192,9 +192,9 @@ class Lowering:
     # -- products
 
     def narrowed(self, value: SSAValue) -> SSAValue:
-        """f32 as the input type of the target."""
+        """f32 as the input type of the target, where that is a float."""
         wanted = self.target.in_type
-        if wanted == "f32":
+        if wanted not in FLOATS[1:] or kind_of(value) != "f32":
             return value
         if value not in self._casts:
             from sparsecc.model import ELEMENT_TYPES
@@ -207,8 +207,18 @@ class Lowering:
 
     def product(self, weight: Csr, x: SSAValue) -> SSAValue:
         """weight [M, K] times x [K, N], in the input type of the target, as a function of its own."""
-        n = cast(Tensor, x.type).get_shape()[1]
-        operator = operator_of(weight, n, self.target, self.target.in_type, name=self._label)
+        return self.matrix(weight, cast(Tensor, x.type).get_shape()[1])(x)
+
+    def matrix(self, weight: Csr, n: int, part: str = "") -> Callable[[SSAValue], SSAValue]:
+        """The product of weight [M, K] with any x [K, n] as one function; what is returned calls it.
+
+        part: what is added to the node's name, where it has several products. What the target does not
+        multiply, floats on one of integers, the host does.
+        """
+        name = self._label + part
+        if weight.data.dtype.kind == "f" and self.target.in_type not in FLOATS:
+            return lambda x: self._product_on_the_host(weight, x)
+        operator = operator_of(weight, n, self.target, self.target.in_type, name=name)
         module = model_module(operator, self.target)
         function = cast(func.FuncOp, module.body.block.first_op)
         function.detach()
@@ -216,8 +226,23 @@ class Lowering:
         function.properties["sym_name"] = StringAttr(symbol)
         function.properties["sym_visibility"] = StringAttr("private")
         self.functions.append(function)
-        call = func.CallOp(SymbolRefAttr(symbol), [x], list(function.function_type.outputs))
-        return self.add(call).results[0]
+        results = list(function.function_type.outputs)
+
+        def call(x: SSAValue) -> SSAValue:
+            op = self.add(func.CallOp(SymbolRefAttr(symbol), [x], results))
+            op.attributes["name"] = StringAttr(name)
+            return op.results[0]
+
+        return call
+
+    def _product_on_the_host(self, weight: Csr, x: SSAValue) -> SSAValue:
+        rows, n = weight.shape[0], cast(Tensor, x.type).get_shape()[1]
+        values = self.constant(weight.data.astype(np.float32), f32)
+        arguments: dict[str, Argument] = {
+            "bias": None, "row_first": weight.indptr.tolist(), "column": weight.indices.tolist(), "m": rows,
+            "n": n, "y_pitch": n, "x_pitch": n,
+        }  # fmt: skip
+        return self.call_with("host_spmm_f32", [values, x], (rows, n), f32, arguments)
 
 
 def csr_of(dense: Array) -> Csr:

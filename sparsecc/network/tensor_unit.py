@@ -83,7 +83,10 @@ class TensorUnitEngine(Engine):
         return TensorUnitLayer(product.name, artifact)
 
     def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:
-        programs = [cast(TensorUnitLayer, layer).program for layer in layers]
+        programs = {
+            call.symbol: cast(TensorUnitLayer, layer).program
+            for call, layer in zip(calls, layers, strict=True)
+        }
         source, parts = _source(title, programs)
         init = ["m->machine = machine;"]
         for i, call in enumerate(calls):
@@ -133,12 +136,12 @@ def linked(module: ModuleOp, symbol: str) -> ModuleOp:
     return new
 
 
-def _source(title: str, programs: Sequence[ModuleOp]) -> tuple[str, list[Part]]:
-    """The programs of all layers in C, and the constants that they leave to weights.bin."""
+def _source(title: str, programs: Mapping[str, ModuleOp]) -> tuple[str, list[Part]]:
+    """The programs in C, under their symbols, and the constants that they leave to weights.bin."""
     whole = ModuleOp([])
     parts: list[Part] = []
-    for i, module in enumerate(programs):
-        one = linked(module, f"layer{i}")
+    for symbol, module in programs.items():
+        one = linked(module, symbol)
         ConvertTuToCPass().apply(Context(), one)
         for op in list(one.ops):
             op.detach()

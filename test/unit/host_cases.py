@@ -347,8 +347,8 @@ def _dynamic(op: HostOperator, d: Draw) -> Values:
 def _recurrent(op: HostOperator, d: Draw) -> Values:
     outer, hidden, inner = d.pick(1, 3), d.pick(1, 5), d.pick(1, 5)
     size, gates = outer * hidden * inner, 4 if "lstm" in op.name else 3
-    of_r = {"host_gru_reset_f32": 2, "host_gru_update_f32": 1}.get(op.name, gates)
-    states = dict.fromkeys(("h", "c", "c_before", "h_before", "update", "kept"), size)
+    of_r = {"host_gru_kept_f32": 2, "host_gru_update_f32": 2}.get(op.name, gates)
+    states = dict.fromkeys(("h", "c", "c_before", "h_before", "of_kept", "kept"), size)
     values = _elements(op, d, {**states, "x": gates * size, "r": of_r * size, "peephole": 3 * hidden}, True)
     values = {name: np.clip(a, -8, 8) for name, a in values.items()}
     if "peephole" in values and d.pick(0, 1):

@@ -358,11 +358,12 @@ def test_lstm(run: Run) -> None:
     given = [x, w, r, bias, None, h, c, peephole]
     wanted = node("LSTM", given, 3, opset=14, hidden_size=hidden, clip=1.5)
     state, cell = np.ascontiguousarray(h[0].T), np.ascontiguousarray(c[0].T)
-    chosen = (Activation.SIGMOID, Activation.TANH, Activation.TANH)
+    f, g, size = Activation.SIGMOID, Activation.TANH, (1, hidden, batch)
     for t in range(steps):
         of_x = w[0] @ x[t].T + bias[0, :24, None]
         of_r = r[0] @ state + bias[0, 24:, None]
-        run("host_lstm_f32", state, cell, of_x, of_r, cell, peephole[0], 1, hidden, batch, *chosen, 1.5, 0)
+        run("host_lstm_cell_f32", cell, of_x, of_r, cell, peephole[0], *size, f, g, 1.5, 0)
+        run("host_lstm_state_f32", state, of_x, of_r, cell, peephole[0], *size, f, g, 1.5)
         close(state.T, wanted[0][t, 0], 1e-5)
     close(cell.T, wanted[2][0], 1e-5)
 
@@ -378,7 +379,7 @@ def test_gru(run: Run, linear: int) -> None:
     )
     state, size = h[0].copy(), (batch, hidden, 1)
     f, g = Activation.SIGMOID, Activation.TANH
-    update, kept = np.empty_like(state), np.empty_like(state)
+    kept = np.empty_like(state)
     for t in range(steps):
         of_x = x[t] @ w[0].T + bias[0, :18]
         if linear:
@@ -386,7 +387,7 @@ def test_gru(run: Run, linear: int) -> None:
             run("host_gru_f32", state, of_x, of_r, state, *size, f, g, 0.0)
         else:
             of_r = state @ r[0, :12].T + bias[0, 18:30]
-            run("host_gru_reset_f32", update, kept, of_x, of_r, state, *size, f, 0.0)
+            run("host_gru_kept_f32", kept, of_x, of_r, state, *size, f, 0.0)
             of_kept = kept @ r[0, 12:].T + bias[0, 30:]
-            run("host_gru_update_f32", state, of_x, of_kept, update, state, *size, g, 0.0)
+            run("host_gru_update_f32", state, of_x, of_r, of_kept, state, *size, f, g, 0.0)
         close(state, wanted[0][t, 0], 1e-5)

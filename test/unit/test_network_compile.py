@@ -184,19 +184,46 @@ def test_what_is_refused(path: Path, arguments: list[str], message: str, capsys:
     assert message in capsys.readouterr().err
 
 
-def test_an_operator_that_cannot_be_compiled_is_named(tmp_path: Path):
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 1, 4])
+def recurrent(kind: str, gates: int, steps: int) -> onnx.ModelProto:
+    """A layer of 6 states."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [steps, 2, 4])
     held = [
-        numpy_helper.from_array(sparse(1, 8, 4, seed=1), "w"),
-        numpy_helper.from_array(sparse(1, 8, 2, seed=2), "r"),
+        numpy_helper.from_array(sparse(1, gates * 6, n, seed=n, density=0.4), name)
+        for name, n in (("w", 4), ("r", 6))
     ]
     graph = helper.make_graph(
-        [helper.make_node("LSTM", ["x", "w", "r"], ["y"], name="memory", hidden_size=2)], "g", [x],
-        [onnx.ValueInfoProto(name="y")], held,
+        [helper.make_node(kind, ["x", "w", "r"], ["y", "z"], name="memory", hidden_size=6)], "g", [x],
+        [onnx.ValueInfoProto(name="y"), onnx.ValueInfoProto(name="z")], held,
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(("kind", "gates", "parts"), [("LSTM", 4, 1), ("GRU", 3, 2)], ids=["lstm", "gru"])
+def test_recurrent_layers(kind: str, gates: int, parts: int, tmp_path: Path):
+    """One product of all steps with the input, and one program that every step calls."""
+    file, x = tmp_path / "m.onnx", np.random.default_rng(1).standard_normal((5, 2, 4)).astype(np.float32)
+    save(recurrent(kind, gates, 5), str(file))
+    artifact = compile_network(file, effort=0, inputs=[x])
+    for y, w in zip(artifact(x), wanted(file, x), strict=True):
+        np.testing.assert_allclose(y, w, atol=1e-5)
+    report: Any = artifact.report
+    assert [p.calls for p in report.products] == [1] + [5] * parts
+    assert all(p.cycles >= p.calls for p in report.products)
+    assert report.values_checked > 5 * 2 * 6
+    artifact.save(tmp_path / "out")
+    assert (tmp_path / "out" / "model.c").read_text().count("static int layer1(") == 1
+
+
+def test_an_operator_that_cannot_be_compiled_is_named(tmp_path: Path):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 1, 4])
+    w, r = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8, e]) for n, e in (("w", 4), ("r", 2)))
+    graph = helper.make_graph(
+        [helper.make_node("LSTM", ["x", "w", "r"], ["y"], name="memory", hidden_size=2)], "g", [x, w, r],
+        [onnx.ValueInfoProto(name="y")],
     )  # fmt: skip
     file = tmp_path / "m.onnx"
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
-    with pytest.raises(UserError, match=r"node 'memory.*' \(lstm\): whole networks cannot be compiled"):
+    with pytest.raises(UserError, match=r"node 'memory.*' \(lstm\): its weights are computed at run time"):
         compile_network(file)
 
 

@@ -54,6 +54,31 @@ def after_conv(*nodes: tuple[Any, ...], **constants: Array) -> onnx.ModelProto:
     return model(IMAGE, [*TO_FEATURES, *nodes], W1 | constants)
 
 
+def recurrent(
+    kind: str, gates: int, attributes: dict[str, Any], directions: int = 1, peephole: bool = False
+) -> onnx.ModelProto:
+    """One layer of 5 states on a sequence, its outputs the product of another layer."""
+    inputs, hidden = SEQUENCE[2], 5
+    constants = {
+        "w": weight(directions, gates * hidden, inputs),
+        "r": weight(directions, gates * hidden, hidden, seed=1),
+        "b": weight(directions, 2 * gates * hidden, seed=2),
+        "h": weight(directions, SEQUENCE[1], hidden, seed=3, density=1),
+        "v": weight(hidden, 3, seed=4),
+    }
+    names = ["x", "w", "r", "b", "", "h"]
+    if peephole:
+        constants |= {
+            "c": weight(directions, SEQUENCE[1], hidden, seed=5),
+            "p": weight(directions, 15, seed=6),
+        }
+        names += ["c", "p"]
+    return model(
+        SEQUENCE, [(kind, names, "l", {"hidden_size": hidden, **attributes}), ("MatMul", ["l", "v"], "y")],
+        constants,
+    )  # fmt: skip
+
+
 CASES: dict[str, onnx.ModelProto] = {
     "gemm": model(
         ROWS, [("Gemm", ["x", "w", "b"], "y", {"transB": 1})], {"w": weight(7, 12), "b": weight(7)}
@@ -140,6 +165,11 @@ CASES: dict[str, onnx.ModelProto] = {
         ("HardSigmoid", ["b"], "e"), ("Clip", ["d", "lo", "hi"], "f"), ("Where", ["cond", "e", "f"], "y"),
         lo=np.array(-0.5, np.float32), hi=np.array(0.75, np.float32), cond=weight(6, 5) != 0,
     ),
+    "lstm": recurrent("LSTM", 4, {"direction": "reverse", "clip": 1.5}, peephole=True),
+    "lstm both ways": recurrent("LSTM", 4, {"direction": "bidirectional", "input_forget": 1}, directions=2),
+    "gru": recurrent("GRU", 3, {"activations": ["HardSigmoid", "Softsign"]}),
+    "gru with its product first": recurrent("GRU", 3, {"linear_before_reset": 1}),
+    "rnn": recurrent("RNN", 1, {"activations": ["Relu"], "clip": 0.7}),
     "expand": model(ROWS, [("Expand", ["x", "s"], "y")], {"s": np.array([3, 5, 12])}),
     "the input itself": model(ROWS, [("Identity", ["x"], "y")]),
 }  # fmt: skip

@@ -379,28 +379,32 @@ void host_dynamic_quantize_u8(uint8_t *y, float *scale, uint8_t *zero, const flo
 
 /* ---- Steps of recurrent layers ---- */
 
-/* One step of an LSTM: gates x + r, each [outer, 4 hidden, inner]; cells and states [outer, hidden, inner];
- * peephole [3 hidden] of i, o, f, or NULL. Activations f of the gates, g of the cell's input, final of the cell;
- * limit > 0 limits what f and g see. c may be c_before. */
-void host_lstm_f32(float *h, float *c, const float *x, const float *r, const float *c_before, const float
-                   *peephole, int64_t outer, int64_t hidden, int64_t inner, int32_t f, int32_t g, int32_t final,
-                   float limit, int32_t input_forget);
+/* First half of a step of an LSTM: the cell, from gates x + r, each [outer, 4 hidden, inner], and the cell before
+ * [outer, hidden, inner]; peephole [3 hidden] of i, o, f, or NULL. Activations f of the gates, g of the cell's
+ * input; limit > 0 limits what they see. c may be c_before. */
+void host_lstm_cell_f32(float *c, const float *x, const float *r, const float *c_before, const float *peephole,
+                        int64_t outer, int64_t hidden, int64_t inner, int32_t f, int32_t g, float limit, int32_t
+                        input_forget);
+
+/* Second half: the state, from the gates and the new cell, which `final` is taken of. h may be c. */
+void host_lstm_state_f32(float *h, const float *x, const float *r, const float *c, const float *peephole, int64_t
+                         outer, int64_t hidden, int64_t inner, int32_t f, int32_t final, float limit);
 
 /* One step of a GRU with linear_before_reset: x and r [outer, 3 hidden, inner], states [outer, hidden, inner]. h
  * may be h_before. */
 void host_gru_f32(float *h, const float *x, const float *r, const float *h_before, int64_t outer, int64_t hidden,
                   int64_t inner, int32_t f, int32_t g, float limit);
 
-/* First half of a step of a GRU without linear_before_reset: the update gate, and the state times the reset gate,
- * which the recurrent weight of h multiplies next; x [outer, 3 hidden, inner], r [outer, 2 hidden, inner] of z and
- * r. */
-void host_gru_reset_f32(float *update, float *kept, const float *x, const float *r, const float *h_before, int64_t
-                        outer, int64_t hidden, int64_t inner, int32_t f, float limit);
+/* First half of a step of a GRU without linear_before_reset: the state times the reset gate, which the recurrent
+ * weight of h multiplies next; x [outer, 3 hidden, inner], r [outer, 2 hidden, inner] of z and r. kept may be
+ * h_before. */
+void host_gru_kept_f32(float *kept, const float *x, const float *r, const float *h_before, int64_t outer, int64_t
+                       hidden, int64_t inner, int32_t f, float limit);
 
-/* Second half: the next state from x [outer, 3 hidden, inner], the product r [outer, hidden, inner] of what
- * gru_reset kept, and its update gate. h may be h_before. */
-void host_gru_update_f32(float *h, const float *x, const float *r, const float *update, const float *h_before,
-                         int64_t outer, int64_t hidden, int64_t inner, int32_t g, float limit);
+/* Second half: the next state, from x and r as before and the product of_kept [outer, hidden, inner] with what
+ * gru_kept kept. h may be h_before. */
+void host_gru_update_f32(float *h, const float *x, const float *r, const float *of_kept, const float *h_before,
+                         int64_t outer, int64_t hidden, int64_t inner, int32_t f, int32_t g, float limit);
 
 #ifdef __cplusplus
 }

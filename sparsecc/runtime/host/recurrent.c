@@ -34,15 +34,14 @@ static float limited(float x, float limit)
     return x < -limit ? -limit : x > limit ? limit : x;
 }
 
-void host_lstm_f32(float *h, float *c, const float *x, const float *r, const float *c_before, const float *peephole,
-                   int64_t outer, int64_t hidden, int64_t inner, int32_t f, int32_t g, int32_t final, float limit,
-                   int32_t input_forget)
+void host_lstm_cell_f32(float *c, const float *x, const float *r, const float *c_before, const float *peephole,
+                        int64_t outer, int64_t hidden, int64_t inner, int32_t f, int32_t g, float limit,
+                        int32_t input_forget)
 {
     const int64_t gate = hidden * inner;
     for (int64_t o = 0; o < outer; o++)
         for (int64_t k = 0; k < hidden; k++) {
             const float of_i = peephole == NULL ? 0.0f : peephole[k];
-            const float of_o = peephole == NULL ? 0.0f : peephole[hidden + k];
             const float of_f = peephole == NULL ? 0.0f : peephole[2 * hidden + k];
             for (int64_t l = 0; l < inner; l++) {
                 const int64_t at = o * gate + k * inner + l, p = 4 * o * gate + k * inner + l;
@@ -51,10 +50,22 @@ void host_lstm_f32(float *h, float *c, const float *x, const float *r, const flo
                 const float forget = x[p + 2 * gate] + r[p + 2 * gate] + of_f * before;
                 const float keep = input_forget ? 1.0f - in : activation(f, limited(forget, limit));
                 const float new = activation(g, limited(x[p + 3 * gate] + r[p + 3 * gate], limit));
-                const float cell = keep * before + in * new;
-                const float out = x[p + gate] + r[p + gate] + of_o * cell;
-                c[at] = cell;
-                h[at] = activation(f, limited(out, limit)) * activation(final, cell);
+                c[at] = keep * before + in * new;
+            }
+        }
+}
+
+void host_lstm_state_f32(float *h, const float *x, const float *r, const float *c, const float *peephole, int64_t outer,
+                         int64_t hidden, int64_t inner, int32_t f, int32_t final, float limit)
+{
+    const int64_t gate = hidden * inner;
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t k = 0; k < hidden; k++) {
+            const float of_o = peephole == NULL ? 0.0f : peephole[hidden + k];
+            for (int64_t l = 0; l < inner; l++) {
+                const int64_t at = o * gate + k * inner + l, p = (4 * o + 1) * gate + k * inner + l;
+                const float cell = c[at];
+                h[at] = activation(f, limited(x[p] + r[p] + of_o * cell, limit)) * activation(final, cell);
             }
         }
 }
@@ -73,27 +84,27 @@ void host_gru_f32(float *h, const float *x, const float *r, const float *h_befor
         }
 }
 
-void host_gru_reset_f32(float *restrict update, float *restrict kept, const float *restrict x, const float *restrict r,
-                        const float *restrict h_before, int64_t outer, int64_t hidden, int64_t inner, int32_t f,
-                        float limit)
-{
-    const int64_t gate = hidden * inner;
-    for (int64_t o = 0; o < outer; o++)
-        for (int64_t k = 0; k < gate; k++) {
-            const int64_t at = o * gate + k, p = 3 * o * gate + k, q = 2 * o * gate + k;
-            update[at] = activation(f, limited(x[p] + r[q], limit));
-            kept[at] = activation(f, limited(x[p + gate] + r[q + gate], limit)) * h_before[at];
-        }
-}
-
-void host_gru_update_f32(float *h, const float *x, const float *r, const float *update, const float *h_before,
-                         int64_t outer, int64_t hidden, int64_t inner, int32_t g, float limit)
+void host_gru_kept_f32(float *kept, const float *x, const float *r, const float *h_before, int64_t outer, int64_t hidden,
+                       int64_t inner, int32_t f, float limit)
 {
     const int64_t gate = hidden * inner;
     for (int64_t o = 0; o < outer; o++)
         for (int64_t k = 0; k < gate; k++) {
             const int64_t at = o * gate + k;
-            const float new = activation(g, limited(x[(3 * o + 2) * gate + k] + r[at], limit));
-            h[at] = (1.0f - update[at]) * new + update[at] * h_before[at];
+            const float sum = x[(3 * o + 1) * gate + k] + r[(2 * o + 1) * gate + k];
+            kept[at] = activation(f, limited(sum, limit)) * h_before[at];
+        }
+}
+
+void host_gru_update_f32(float *h, const float *x, const float *r, const float *of_kept, const float *h_before,
+                         int64_t outer, int64_t hidden, int64_t inner, int32_t f, int32_t g, float limit)
+{
+    const int64_t gate = hidden * inner;
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t k = 0; k < gate; k++) {
+            const int64_t at = o * gate + k;
+            const float update = activation(f, limited(x[3 * o * gate + k] + r[2 * o * gate + k], limit));
+            const float new = activation(g, limited(x[(3 * o + 2) * gate + k] + of_kept[at], limit));
+            h[at] = (1.0f - update) * new + update * h_before[at];
         }
 }
