@@ -1,0 +1,50 @@
+"""Readers of whole networks, by what they are given: a module of the `nn` dialect, a file, or a model of torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xdsl.dialects.builtin import ModuleOp
+
+from sparsecc.errors import UserError
+
+
+def read_network(
+    source: Any,
+    *,
+    batch: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    inputs: Mapping[str, Any] | Sequence[Any] | None = None,
+) -> tuple[ModuleOp, str]:
+    """The network as a module of the `nn` dialect, and its name. Raises UserError.
+
+    source: the path of a .onnx or .pt2 file, such a module (which is not changed), a
+    torch.export.ExportedProgram, or a torch.nn.Module, which is exported for `inputs`. batch, dims: extents
+    that the network leaves open.
+    """
+    if isinstance(source, ModuleOp):
+        return source, "network"
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if path.suffix == ".pt2":
+            from sparsecc.importers.torch_export import import_torch
+
+            return import_torch(path, batch=batch, dims=dims), path.stem
+        from sparsecc.importers.onnx_file import import_onnx
+
+        return import_onnx(path, batch=batch, dims=dims), path.stem
+    from sparsecc.importers.torch_export import export_module, import_torch, is_program
+
+    if not is_program(source):
+        raise UserError(
+            f"a network is a path, a module of the nn dialect, or a model of torch; found {type(source).__name__}"
+        )
+    name = type(source).__name__
+    if hasattr(source, "forward"):
+        if not isinstance(inputs, Sequence):
+            raise UserError(f"{name} needs example inputs to be exported; give inputs=[...], in their order")
+        source = export_module(source, inputs)
+    return import_torch(source, name=name, batch=batch, dims=dims), name
