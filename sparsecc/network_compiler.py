@@ -25,7 +25,7 @@ from sparsecc.compiler import Stage, named_target, run_passes, save_stages
 from sparsecc.dialects.host import CallOp, Tensor, kind_of
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import make_csr
-from sparsecc.importers.onnx_file import import_onnx
+from sparsecc.importers.network import read_network
 from sparsecc.interpreters.host import DTYPES, Run, run, weight_of
 from sparsecc.interpreters.sparse import run_module
 from sparsecc.network.engine import Engine, Layer, NetworkReport, Options, Product, Progress, engine_for
@@ -239,12 +239,12 @@ def _random_inputs(function: func.FuncOp, seed: int) -> list[Array]:
 
 
 def compile_network(
-    source: str | os.PathLike[str] | ModuleOp,
+    source: Any,
     *,
     target: str | AnyTarget = "scalesim-ws16",
     batch: int | None = None,
     dims: Mapping[str, int] | None = None,
-    inputs: Mapping[str, Array] | Sequence[Array] | None = None,
+    inputs: Mapping[str, Any] | Sequence[Any] | None = None,
     dtype: str | None = None,
     seed: int = 0,
     effort: int = 1,
@@ -255,7 +255,8 @@ def compile_network(
 ) -> NetworkArtifact:
     """Compile a whole network for a target that multiplies floats.
 
-    source: the path of an ONNX file, or a module of the `nn` dialect (which is not changed). batch, dims:
+    source: the path of an .onnx or .pt2 file, a module of the `nn` dialect (which is not changed), or a model
+    of torch: an ExportedProgram, or a Module, which is exported for the inputs, tensors or arrays. batch, dims:
     extents the model leaves open. inputs: to check with, by name or in order, random by default. dtype: the
     input type of products, the target's most exact float by default. seed, effort, plan, confirm: as for
     `sparsecc.compile`, for every product. Raises UserError, which names the node that cannot be compiled.
@@ -263,10 +264,8 @@ def compile_network(
     found_target = load_target(target) if isinstance(target, str) else target
     engine = engine_for(float_target(found_target, dtype), target)
     progress("reading the network")
-    if isinstance(source, ModuleOp):
-        module, name = source, name or "network"
-    else:
-        module, name = import_onnx(Path(source), batch=batch, dims=dims), name or Path(source).stem
+    module, read_name = read_network(source, batch=batch, dims=dims, inputs=inputs)
+    name = name or read_name
     function = _main(module)
     names = _names(function, "input_names", len(function.body.block.args))
     given = checked_inputs(function, names, _given(inputs, function, names, seed))
@@ -305,7 +304,7 @@ def compile_network(
 
 
 def _given(
-    inputs: Mapping[str, Array] | Sequence[Array] | None,
+    inputs: Mapping[str, Any] | Sequence[Any] | None,
     function: func.FuncOp,
     names: Sequence[str],
     seed: int,
@@ -313,7 +312,7 @@ def _given(
     if inputs is None:
         return _random_inputs(function, seed)
     if not isinstance(inputs, Mapping):
-        return [np.asarray(x) for x in inputs]
+        return [np.asarray(x.detach() if hasattr(x, "detach") else x) for x in inputs]
     if set(inputs) != set(names):
         raise UserError(f"the network has the inputs {', '.join(names)}; found {', '.join(inputs) or 'none'}")
     return [np.asarray(inputs[n]) for n in names]
