@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sparsecc.host.operator import HostOperator, Kind, Product
 from sparsecc.host.ops import OPERATORS
 from sparsecc.host.walk import Walk
+from sparsecc.network.bounds_recurrent import of_step
 
 Array = NDArray[Any]
 Bound = Array | None
@@ -323,7 +324,12 @@ def _matmul(name: str, operator: HostOperator, values: list[Any], errors: list[A
     return (1 + terms) * (of(a, eb) + of(ea, b) + of(ea, eb)) + 2 * terms * of(a, b)
 
 
+def _step(name: str, operator: HostOperator, values: list[Any], errors: list[Any], result: Array) -> Array:
+    return of_step(name, _by_name(operator, values), _by_name(operator, errors))
+
+
 _RULES: dict[str, Callable[..., Array]] = {
+    **dict.fromkeys(["lstm_cell", "lstm_state", "gru", "gru_kept", "gru_update"], _step),
     **dict.fromkeys([*SLOPES, *_SCALED], _slope),
     **dict.fromkeys(["add", "sub", "mul", "div", "max", "min"], _binary),
     "exp": _exp,

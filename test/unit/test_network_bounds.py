@@ -33,7 +33,23 @@ CASES: dict[str, dict[str, Any]] = {
     "host_pow_f32": {"a": POSITIVE, "b": POWERS, "walk": WALK},
     "host_reduce_min_f32": {"x": NORMAL, **EXTENTS},
 }
-VARIED = {"x", "a"}
+STEP = {"outer": 3, "hidden": 8, "inner": 2, "f": 1, "limit": 0.9}
+GATES, STATE = (RNG.standard_normal(n * 48).astype(np.float32) for n in (8, 2))
+CASES.update({
+    "host_lstm_cell_f32": {
+        "x": GATES[:192], "r": GATES[192:], "c_before": NORMAL, "peephole": STATE[:24], **STEP, "g": 2,
+        "input_forget": 0,
+    },
+    "host_lstm_state_f32": {
+        "x": GATES[:192], "r": GATES[192:], "c": NORMAL, "peephole": None, **STEP, "final": 2,
+    },
+    "host_gru_f32": {"x": GATES[:144], "r": GATES[192:336], "h_before": NORMAL, **STEP, "g": 0},
+    "host_gru_kept_f32": {"x": GATES[:144], "r": GATES[192:288], "h_before": NORMAL, **STEP},
+    "host_gru_update_f32": {
+        "x": GATES[:144], "r": GATES[192:288], "of_kept": STATE[:48], "h_before": NORMAL, **STEP, "g": 3,
+    },
+})  # fmt: skip
+VARIED = {"x", "a", "r", "c", "c_before", "h_before", "of_kept"}
 
 
 def result(name: str, values: dict[str, Any], size: int) -> Array:
@@ -59,8 +75,8 @@ def test_no_value_is_beyond_its_bound(name: str, error: float):
     assert bound is not None
     assert not np.isnan(bound).any()
     for _ in range(30):
-        sides = rng.choice(np.array([-1, 1, 0.3], np.float32), 48)
-        moved = {k: v + np.float32(error) * sides if k in VARIED else v for k, v in values.items()}
+        sides = rng.choice(np.array([-1, 1, 0.3], np.float32), 192)
+        moved = {k: v + np.float32(error) * sides[: v.size] if k in VARIED else v for k, v in values.items()}
         if name in ("host_sqrt_f32", "host_log_f32", "host_pow_f32"):
             moved = {k: np.maximum(v, 0) if k in VARIED else v for k, v in moved.items()}
         difference = np.abs(result(name, moved, size).astype(np.float64) - exact)
