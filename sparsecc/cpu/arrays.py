@@ -82,30 +82,30 @@ class CsrArrays:
     """[blocks, M]"""
 
 
-def csr_arrays(w: Csr) -> CsrArrays:
-    """Blocks of columns; in each the rows of a segment of 64 by falling count, so that loop exits predict."""
+def csr_arrays(w: Csr, width: int = CSR_COLUMNS) -> CsrArrays:
+    """Blocks of `width` columns; in each the rows of a segment of 64 by falling count: loop exits predict."""
     m, k = w.shape
-    blocks = max(1, -(-k // CSR_COLUMNS))
+    blocks = max(1, -(-k // width))
     row = np.repeat(np.arange(m), np.diff(w.indptr))
     column = w.indices.astype(np.int64)
-    block = column // CSR_COLUMNS
+    block = column // width
     counts = np.bincount(block * m + row, minlength=blocks * m).reshape(blocks, m)
     segment = np.arange(m) // CSR_ROWS
     # Sorting by segment first keeps each row in its own, which one thread computes in all blocks.
-    key = segment[None, :] * (CSR_COLUMNS + 1) + (CSR_COLUMNS - counts)
+    key = segment[None, :] * (width + 1) + (width - counts)
     rows = np.argsort(key, axis=1, kind="stable")
     place = np.empty_like(rows)
     np.put_along_axis(place, rows, np.broadcast_to(np.arange(m), rows.shape), axis=1)
     order = np.argsort(block * m + place[block, row], kind="stable")
     entries = aligned(w.nnz, ENTRY)
     entries["value"] = w.data[order]
-    entries["column"] = (column % CSR_COLUMNS)[order]
+    entries["column"] = (column % width)[order]
     sizes = np.take_along_axis(counts, rows, axis=1)
     before = np.concatenate([[0], np.cumsum(counts.sum(1))])[:-1]
     begin = np.zeros((blocks, m + 1), np.int64)
     begin[:, 1:] = np.cumsum(sizes, axis=1)
     begin += before[:, None]
-    return CsrArrays(CSR_COLUMNS, blocks, begin, entries, rows.astype(np.int32))
+    return CsrArrays(width, blocks, begin, entries, rows.astype(np.int32))
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,7 +108,7 @@ def shared_object(key: str, write: Callable[[Path], list[str]], what: str) -> Pa
 
 def runtime_object(target: CpuTarget) -> Path:
     """The C of runtime/cpu, compiled for the target."""
-    flags = target.simd.flags.split()
+    flags = list(target.flags)
     key = f"runtime-{digest(own_version(), compiler_version(), flags)}"
 
     def write(_: Path) -> list[str]:

@@ -72,7 +72,7 @@ KINDS = {"line": LineStruct, "csr": CsrStruct, "vector": VectorStruct, "dense": 
 def load_runtime(path: str) -> ctypes.CDLL:
     """The compiled C of runtime/cpu, its functions declared. Raises OSError."""
     library = ctypes.CDLL(path)
-    for kind in KINDS:
+    for kind in (*KINDS, "words"):
         run = getattr(library, f"sc_{kind}_run")
         run.argtypes = [c_void_p, c_void_p, c_int]
         run.restype = c_int

@@ -26,6 +26,9 @@ from sparsecc.target.document import (
     wrong,
 )
 
+# Of a type that a target does not have.
+NONE = "none"
+
 
 @dataclass(frozen=True)
 class Simd:
@@ -62,7 +65,16 @@ class Limits:
     """Columns of a block of straight-line code; more where rows would have little to do in it."""
 
 
-SECTIONS = {"simd": Simd, "cache": Caches, "limits": Limits}
+@dataclass(frozen=True)
+class Types:
+    """What narrow types need beside [simd]: features as Linux names them, and compiler options."""
+
+    i8: str = NONE
+    bf16: str = NONE
+    f16: str = NONE
+
+
+SECTIONS = {"simd": Simd, "cache": Caches, "narrow": Types, "limits": Limits}
 OWN_KEYS = {"target": ("name", "family")}
 
 
@@ -74,8 +86,10 @@ class CpuTarget:
     family: Literal["cpu"]
     simd: Simd
     cache: Caches
+    narrow: Types
     limits: Limits
     sources: tuple[tuple[str, str], ...]
+    in_type: str = "f32"
 
     def __post_init__(self):
         check_name(self)
@@ -85,9 +99,31 @@ class CpuTarget:
                     fail(self, f"{name}.{field.name}", problem)
         check_sources(self, _numbers(self))
 
-    in_type = "f32"
-    acc_type = "f32"
-    types = (("f32", "f32"),)
+    @property
+    def types(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of an input type and the type of its sums."""
+        names = (f.name for f in dataclasses.fields(Types) if getattr(self.narrow, f.name) != NONE)
+        return ("f32", "f32"), *((name, "i32" if name == "i8" else "f32") for name in names)
+
+    @property
+    def acc_type(self) -> str:
+        """The type of sums."""
+        return dict(self.types)[self.in_type]
+
+    @property
+    def _words(self) -> list[str]:
+        """What the input type in use needs beside f32."""
+        return [] if self.in_type == "f32" else getattr(self.narrow, self.in_type).split()
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What a CPU must have, as Linux names it."""
+        return (*self.simd.features.split(), *(word for word in self._words if word[0] != "-"))
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What C compilers must be told."""
+        return (*self.simd.flags.split(), *(word for word in self._words if word[0] == "-"))
 
     @property
     def unit(self) -> tuple[int, int, int]:
@@ -95,12 +131,13 @@ class CpuTarget:
         return 1, self.simd.lanes, 1
 
     def with_type(self, in_type: str) -> CpuTarget:
-        """The target used with another input type. Raises UserError: there is only f32."""
-        if in_type != self.in_type:
+        """The target used with another input type. Raises UserError for one that it does not have."""
+        known = [pair[0] for pair in self.types]
+        if in_type not in known:
             raise UserError(
-                f"target {self.name} has no input type {in_type!r}; it has {self.in_type}", exit_code=2
+                f"target {self.name} has no input type {in_type!r}; it has {', '.join(known)}", exit_code=2
             )
-        return self
+        return dataclasses.replace(self, in_type=in_type)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -108,14 +145,15 @@ class CpuTarget:
         here = machine()
         if here.arch != self.simd.arch:
             return (self.simd.arch,)
-        return tuple(f for f in self.simd.features.split() if f not in here.features)
+        return tuple(f for f in self.features if f not in here.features)
 
     def check_runs_here(self) -> None:
         """Raises UserError where the code would not run."""
         if missing := self.missing:
             here = machine()
+            narrow = "" if self.in_type == "f32" else f" for {self.in_type}"
             raise UserError(
-                f"target {self.name} needs a CPU with {', '.join(missing)}; this one is {here.model} "
+                f"target {self.name} needs{narrow} a CPU with {', '.join(missing)}; this one is {here.model} "
                 f"({here.arch}); name another target, or cpu for the best this machine has"
             )
 
@@ -144,6 +182,7 @@ class CpuTarget:
                 f"{self.name}: {simd.isa} CPU, {simd.registers} registers of {simd.lanes} f32 lanes ({here})",
                 f"  features {simd.features}",
                 f"  compiler {simd.flags}",
+                f"  types    {', '.join(self._type_text(pair[0]) for pair in self.types)}",
                 f"  caches   data {cache.l1d >> 10} KiB, code {cache.l1i >> 10} KiB, second {cache.l2 >> 10} "
                 f"KiB, lines of {cache.line} bytes",
                 f"  line     up to {self.limits.line_nnz} nonzeros, blocks of {self.limits.line_columns} "
@@ -151,6 +190,14 @@ class CpuTarget:
                 f"  assumed  {', '.join(self.assumed) or 'nothing'}",
             ]
         )
+
+    def _type_text(self, in_type: str) -> str:
+        """A type, and what it needs."""
+        typed = self.with_type(in_type)
+        more = [feature for feature in typed.features if feature not in self.simd.features.split()]
+        away = [] if self.missing else [feature for feature in typed.missing if feature in more]
+        needs = f" ({', '.join(more)}{': not here' if away else ''})" if more else ""
+        return f"{in_type}{needs}"
 
 
 _HINTS = {cls: get_type_hints(cls, include_extras=True) for cls in SECTIONS.values()}
@@ -177,3 +224,8 @@ class CpuDocument(Document):
     def target(self) -> CpuTarget:
         """The target, or TargetError at the line of the key that is wrong."""
         return self.made(CpuTarget, OWN_KEYS, SECTIONS)
+
+    def section(self, name: str, cls: type) -> Any:
+        """As any document's; narrow types may be missing."""
+        optional = [field.name for field in dataclasses.fields(Types)] if cls is Types else []
+        return cls(**self.fields(name, cls, optional))

@@ -53,7 +53,14 @@ int sc_supported(void) {
     __builtin_cpu_init();
 #if defined(__AVX512F__)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma")
+#if defined(__AVX512VNNI__)
+           && __builtin_cpu_supports("avx512vnni")
+#endif
+#if defined(__AVX512BF16__)
+           && __builtin_cpu_supports("avx512bf16")
+#endif
+        ;
 #elif defined(__AVX2__)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else

@@ -121,6 +121,50 @@ enum { SC_DENSE_ROWS = 6, SC_DENSE_VECTORS = 2 };
 enum { SC_DENSE_ROWS = 8, SC_DENSE_VECTORS = 3 };
 #endif
 
+/* Narrow types: elements of W and X in words of 32 bits (words.h), and kernels over them as over floats. */
+enum { SC_WORDS_VECTORS = 4, SC_WORDS_MOST = 512 }; /* positions that are packed at once, at most */
+
+/* Of X. f32 is rounded to the other type on its way. */
+enum { SC_X_I8, SC_X_BF16, SC_X_F16, SC_X_F32_AS_BF16, SC_X_F32_AS_F16 };
+/* Of Y. */
+enum { SC_Y_I32, SC_Y_F32, SC_Y_I8, SC_Y_U8, SC_Y_BF16, SC_Y_F16 };
+/* Of a bias: that of the sums. */
+enum { SC_BIAS_NONE, SC_BIAS_I32, SC_BIAS_F32 };
+/* What `inner` of sc_words is. */
+enum { SC_WORDS_LINE, SC_WORDS_CSR, SC_WORDS_DENSE, SC_WORDS_VECTOR };
+
+/* What follows the sums, in this order: bias, scale, residual (of the call), limits, zero point and type. */
+typedef struct sc_finish {
+    int32_t integers; /* the sums are int32, else f32 */
+    int32_t out;
+    int32_t trivial; /* sums are results: they go to Y at once */
+    int32_t bias_type;
+    const void *bias;   /* [m] */
+    const float *scale; /* [m], one for all, or NULL */
+    int32_t scale_rows; /* there are m of them */
+    int32_t zero;
+    float low, high;
+    int32_t low_i32, high_i32; /* the limits of results in int32 */
+} sc_finish;
+
+typedef struct sc_words {
+    int64_t m, k;           /* of W in elements */
+    int64_t words, depth;   /* words of a row; elements of a word: sc_words_depth */
+    int64_t x_type, dot;    /* of X; of the multiplication: SC_X_I8, SC_X_BF16, or SC_X_F16 for f32 */
+    const int32_t *columns; /* [words][depth] which column each element of a word is; -1: none */
+    int64_t kernel;
+    const void *inner; /* sc_line, sc_csr (one block), sc_dense or sc_vector; its k counts words, its values are words */
+    sc_finish finish;
+} sc_words;
+
+int sc_words_part(const sc_words *w, const sc_call *call, sc_part part);
+size_t sc_words_rows(const sc_words *w);  /* that a part counts */
+size_t sc_words_panel(const sc_words *w); /* positions between which parts are cut */
+/* x, y and strides are those of the types that `w` has. Any kernel takes any n. */
+int sc_words_run(const sc_words *w, const sc_call *call, int threads);
+/* Elements of a word for a type of X, which depends on the instructions this was compiled for. */
+int sc_words_depth(int x_type);
+
 int sc_line_part(const sc_line *w, const sc_call *call, sc_part part);
 int sc_csr_part(const sc_csr *w, const sc_call *call, sc_part part);
 int sc_dense_part(const sc_dense *w, const sc_call *call, sc_part part);
@@ -140,6 +184,7 @@ SC_AT(line)
 SC_AT(csr)
 SC_AT(dense)
 SC_AT(vector)
+SC_AT(words)
 
 #define SC_CALL(kind)                                                                                                \
     static inline int sc_##kind##_call(const sc_##kind *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, \

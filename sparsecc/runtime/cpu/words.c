@@ -1,0 +1,122 @@
+/* Products of narrow types: X is packed to words, some positions at a time; a kernel over words runs on them. */
+#include "words.h"
+
+#define SC_KERNEL(name) name##_i8
+#define SC_DOT sc_dot_i8
+#define SC_SUM(a, b) ((a) + (b))
+#include "words_kernels.h"
+#undef SC_KERNEL
+#undef SC_DOT
+#undef SC_SUM
+
+#define SC_SUM(a, b) ((sc_word)((sc_vec)(a) + (sc_vec)(b)))
+#define SC_KERNEL(name) name##_f32
+#define SC_DOT sc_dot_f32
+#include "words_kernels.h"
+#undef SC_KERNEL
+#undef SC_DOT
+
+#if SC_BF16_DEPTH == 2
+#define SC_KERNEL(name) name##_bf16
+#define SC_DOT sc_dot_bf16
+#include "words_kernels.h"
+#endif
+
+/* Packed words at once: they and what is made of them stay in the second cache. */
+enum { PACKED = 1 << 17, ROW = SC_ALIGN / 4 };
+
+int sc_words_depth(int x_type) {
+    switch (x_type) {
+        case SC_X_I8: return SC_I8_DEPTH;
+        case SC_X_BF16:
+        case SC_X_F32_AS_BF16: return SC_BF16_DEPTH;
+        default: return 1;
+    }
+}
+
+size_t sc_words_rows(const sc_words *w) {
+    const size_t m = (size_t)w->m;
+    switch (w->kernel) {
+        case SC_WORDS_LINE: return (size_t)((const sc_line *)w->inner)->groups;
+        case SC_WORDS_CSR: return (m + SC_CSR_ROWS - 1) / SC_CSR_ROWS;
+        case SC_WORDS_DENSE: return (m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS;
+        default: return (m + SC_VECTOR_ROWS - 1) / SC_VECTOR_ROWS;
+    }
+}
+
+size_t sc_words_panel(const sc_words *w) {
+    switch (w->kernel) {
+        case SC_WORDS_LINE: return (size_t)((const sc_line *)w->inner)->lanes;
+        case SC_WORDS_CSR: return 4 * SC_LANES;
+        case SC_WORDS_DENSE: return SC_DENSE_VECTORS * SC_LANES;
+        default: return 1;
+    }
+}
+
+/* Straight-line code stores whole vectors of sums: into Y where it may, else into a buffer, some groups at a time. */
+static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x, size_t ld) {
+    const sc_line *line = w->inner;
+    const size_t lanes = (size_t)line->lanes, count = part.n1 - part.n0, height = (size_t)line->height;
+    sc_call call = {(const float *)(const void *)x, ld, c->y + part.n0, c->ldy, count, NULL, 0};
+    if (w->finish.trivial && count % lanes == 0) {
+        return sc_line_part(line, &call, (sc_part){0, count, part.r0, part.r1});
+    }
+    const size_t padded = (count + lanes - 1) / lanes * lanes, m = (size_t)w->m;
+    /* Rows of a group are in one place of the buffer only if they are the same in all blocks of columns. */
+    const size_t batch = line->same_rows ? (size_t)line->batch : part.r1 - part.r0;
+    uint32_t *sums = (uint32_t *)(void *)sc_scratch(m * padded + SC_LANES);
+    if (!sums) return -1;
+    call.y = (float *)(void *)sums;
+    call.ldy = call.n = padded;
+    int status = 0;
+    for (size_t g = part.r0; g < part.r1 && status == 0; g += batch) {
+        const size_t end = sc_min(part.r1, g + batch);
+        status = sc_line_part(line, &call, (sc_part){0, padded, g, end});
+        for (size_t i = g * height; i < sc_min(end * height, m); i++)
+            sc_finish_row(w, c, (size_t)line->rows[i], part.n0, count, sums + (size_t)line->rows[i] * padded);
+    }
+    free(sums);
+    return status;
+}
+
+#define RUN(type)                                                             \
+    switch (w->kernel) {                                                      \
+        case SC_WORDS_CSR: csr_##type(w, call, some, x, ld); break;           \
+        case SC_WORDS_DENSE: dense_##type(w, call, some, x, ld); break;       \
+        default: vector_##type(w, call, some, x);                             \
+    }
+
+static int run_kernel(const sc_words *w, const sc_call *call, sc_part some, const uint32_t *x, size_t ld) {
+    if (w->kernel == SC_WORDS_LINE) return run_line(w, call, some, x, ld);
+    switch (w->dot) {
+        case SC_X_I8: RUN(i8) break;
+#if SC_BF16_DEPTH == 2
+        case SC_X_BF16: RUN(bf16) break;
+#endif
+        default: RUN(f32)
+    }
+    return 0;
+}
+
+int sc_words_part(const sc_words *w, const sc_call *call, sc_part part) {
+    const int vector = w->kernel == SC_WORDS_VECTOR;
+    const size_t panel = sc_words_panel(w), most = vector ? 1 : SC_WORDS_MOST;
+    /* A vector's tiles are whole. */
+    const size_t words = vector ? (size_t)((const sc_vector *)w->inner)->tiles * SC_VECTOR_COLUMNS : (size_t)w->words;
+    const size_t fit = sc_min(most, PACKED / (words ? words : 1)) / panel * panel;
+    const size_t width = sc_min(fit ? fit : panel, (part.n1 - part.n0 + panel - 1) / panel * panel);
+    /* Rows begin an odd number of cache lines apart, so that those of one panel fall into different sets. */
+    const size_t ld = vector ? 1 : ((width + ROW - 1) / ROW | 1) * ROW;
+    uint32_t *x = (uint32_t *)(void *)sc_scratch((words + 1) * ld);
+    if (!x) return -1;
+    if (vector) memset(x + w->words, 0, (words - (size_t)w->words) * sizeof *x);
+    int status = 0;
+    for (size_t n = part.n0; n < part.n1 && status == 0; n += width) {
+        const size_t count = sc_min(width, part.n1 - n);
+        const size_t padded = vector ? 1 : (count + panel - 1) / panel * panel;
+        sc_pack_words(w, call, n, count, x, ld, padded);
+        status = run_kernel(w, call, (sc_part){n, n + count, part.r0, part.r1}, x, ld);
+    }
+    free(x);
+    return status;
+}

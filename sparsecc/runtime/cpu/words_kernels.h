@@ -1,0 +1,116 @@
+/* Kernels over words for one multiplication: SC_KERNEL(name) names them, SC_DOT(sum, x, w) multiplies. Included once
+ * for each. X lies in rows of `ld` words, padded to whole panels. Results of a row pass through a buffer to what
+ * follows. */
+
+/* Rows of words `vectors` vectors wide, driven by data. part.r0 and part.r1 count segments of SC_CSR_ROWS rows. */
+static inline __attribute__((always_inline)) void SC_KERNEL(csr_panel)(const sc_words *w, const sc_call *c, sc_part part,
+                                                                       const uint32_t *x, size_t ld, const int vectors) {
+    const sc_csr *a = w->inner;
+    const size_t count = part.n1 - part.n0;
+    uint32_t sums[SC_WORDS_VECTORS * SC_LANES] __attribute__((aligned(SC_ALIGN)));
+    for (size_t i = part.r0 * SC_CSR_ROWS; i < sc_min(part.r1 * SC_CSR_ROWS, (size_t)a->m); i++) {
+        sc_word acc[SC_WORDS_VECTORS];
+        for (int v = 0; v < vectors; v++) acc[v] = (sc_word){0};
+        for (int64_t e = a->begin[i]; e < a->begin[i + 1]; e++) {
+            uint32_t bits;
+            memcpy(&bits, &a->entries[e].value, sizeof bits);
+            const sc_word value = sc_spread_word(bits);
+            const uint32_t *row = x + a->entries[e].column * ld;
+            for (int v = 0; v < vectors; v++) acc[v] = SC_DOT(acc[v], sc_load_words(row + v * SC_LANES), value);
+        }
+        for (int v = 0; v < vectors; v++) sc_store_words(sums + v * SC_LANES, acc[v]);
+        sc_finish_row(w, c, (size_t)a->rows[i], part.n0, count, sums);
+    }
+}
+
+static void SC_KERNEL(csr)(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x, size_t ld) {
+    for (size_t n = part.n0; n < part.n1;) {
+        const size_t left = part.n1 - n, done = n - part.n0;
+        const size_t some = sc_min(left, left > 2 * SC_LANES ? 4 * SC_LANES : left > SC_LANES ? 2 * SC_LANES : SC_LANES);
+        const sc_part panel = {n, n + some, part.r0, part.r1};
+        if (left > 2 * SC_LANES) SC_KERNEL(csr_panel)(w, c, panel, x + done, ld, 4);
+        else if (left > SC_LANES) SC_KERNEL(csr_panel)(w, c, panel, x + done, ld, 2);
+        else SC_KERNEL(csr_panel)(w, c, panel, x + done, ld, 1);
+        n += some;
+    }
+}
+
+/* Tiles of SC_DENSE_ROWS rows and `vectors` vectors. part.r0 and part.r1 count such tiles. */
+static inline __attribute__((always_inline)) void SC_KERNEL(dense_panel)(const sc_words *w, const sc_call *c,
+                                                                         sc_part part, const uint32_t *x, size_t ld,
+                                                                         size_t tile, const int vectors) {
+    const sc_dense *a = w->inner;
+    const uint32_t *values = (const uint32_t *)(const void *)a->values + tile * (size_t)a->k * SC_DENSE_ROWS;
+    const size_t first = tile * SC_DENSE_ROWS, rows = sc_min(SC_DENSE_ROWS, (size_t)a->m - first);
+    sc_word acc[SC_DENSE_ROWS][SC_DENSE_VECTORS];
+    for (int r = 0; r < SC_DENSE_ROWS; r++)
+        for (int v = 0; v < vectors; v++) acc[r][v] = (sc_word){0};
+    for (size_t k = 0; k < (size_t)a->k; k++, x += ld, values += SC_DENSE_ROWS) {
+        sc_word b[SC_DENSE_VECTORS];
+        for (int v = 0; v < vectors; v++) b[v] = sc_load_words(x + v * SC_LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < SC_DENSE_ROWS; r++) {
+            const sc_word value = sc_spread_word(values[r]);
+            for (int v = 0; v < vectors; v++) acc[r][v] = SC_DOT(acc[r][v], b[v], value);
+        }
+    }
+    uint32_t sums[SC_DENSE_ROWS][SC_DENSE_VECTORS * SC_LANES] __attribute__((aligned(SC_ALIGN)));
+    for (int r = 0; r < SC_DENSE_ROWS; r++)
+        for (int v = 0; v < vectors; v++) sc_store_words(&sums[r][v * SC_LANES], acc[r][v]);
+    for (size_t r = 0; r < rows; r++) sc_finish_row(w, c, first + r, part.n0, part.n1 - part.n0, sums[r]);
+}
+
+static void SC_KERNEL(dense)(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x, size_t ld) {
+    /* A tile's values stay in the first cache while the panels pass. */
+    for (size_t tile = part.r0; tile < part.r1; tile++) {
+        for (size_t n = part.n0; n < part.n1; n += SC_DENSE_VECTORS * SC_LANES) {
+            const sc_part panel = {n, sc_min(part.n1, n + SC_DENSE_VECTORS * SC_LANES), part.r0, part.r1};
+            const uint32_t *from = x + (n - part.n0);
+            if (panel.n1 - n > SC_LANES) SC_KERNEL(dense_panel)(w, c, panel, from, ld, tile, SC_DENSE_VECTORS);
+            else SC_KERNEL(dense_panel)(w, c, panel, from, ld, tile, 1);
+        }
+    }
+}
+
+/* One position: lanes are rows, as in vector.c; x has whole tiles. part.r0 and part.r1 count groups of rows. */
+static void SC_KERNEL(vector)(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x) {
+    const sc_vector *a = w->inner;
+    for (size_t g = part.r0; g < part.r1; g++) {
+        const int64_t *begin = a->begin + g * (size_t)(a->tiles + 1);
+        uint32_t sums[SC_VECTOR_ROWS] __attribute__((aligned(SC_ALIGN)));
+#if defined(__AVX512F__)
+        sc_word even = {0}, odd = {0};
+        for (int64_t t = 0; t < a->tiles; t++) {
+            const __m512i low = _mm512_loadu_si512(x + t * SC_VECTOR_COLUMNS);
+            const __m512i high = _mm512_loadu_si512(x + t * SC_VECTOR_COLUMNS + 16);
+            for (int64_t s = begin[t]; s < begin[t + 1]; s++) {
+                const sc_step *step = &a->steps[s];
+                const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)step->column));
+                /* Lanes without a value see 0, whatever else would stand there. */
+                const sc_word from = (sc_word)_mm512_maskz_permutex2var_epi32(a->masks[s], low, at, high);
+                const sc_word value = sc_load_words((const uint32_t *)(const void *)step->value);
+                if (s & 1) odd = SC_DOT(odd, from, value);
+                else even = SC_DOT(even, from, value);
+            }
+        }
+        sc_store_words(sums, SC_SUM(even, odd));
+#else
+        for (int r = 0; r < SC_VECTOR_ROWS; r += SC_LANES) {
+            sc_word acc = {0};
+            for (int64_t t = 0; t < a->tiles; t++)
+                for (int64_t s = begin[t]; s < begin[t + 1]; s++) {
+                    const sc_step *step = &a->steps[s];
+                    uint32_t from[SC_LANES] __attribute__((aligned(SC_ALIGN)));
+                    for (int i = 0; i < SC_LANES; i++)
+                        from[i] = (a->masks[s] >> (r + i) & 1) ? x[t * SC_VECTOR_COLUMNS + step->column[r + i]] : 0;
+                    acc = SC_DOT(acc, sc_load_words(from), sc_load_words((const uint32_t *)(const void *)step->value + r));
+                }
+            sc_store_words(sums + r, acc);
+        }
+#endif
+        for (size_t r = 0; r < SC_VECTOR_ROWS && g * SC_VECTOR_ROWS + r < (size_t)a->m; r++) {
+            uint32_t one[SC_LANES] = {sums[r]};
+            sc_finish_row(w, c, (size_t)a->rows[g * SC_VECTOR_ROWS + r], part.n0, 1, one);
+        }
+    }
+}
