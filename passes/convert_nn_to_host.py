@@ -9,11 +9,11 @@ order stand where an operator needs it and carry the attribute `reorders`, which
 windows get their patches from the host; grouped ones are one product with blocks on the diagonal, depthwise
 ones stay on the host.
 
-Inputs and outputs keep the layout of the model. Products are in the target's float input type, converted on
-the host, and f32 everything else.
+Inputs and outputs keep the layout of the model. Products of floats are in the target's float input type,
+converted on the host, and f32 everything else; a target that multiplies integers leaves them to the host.
+Products of bytes have sums in i32; the zero point of their input moves into the bias.
 
-Refuses operators that neither has, products of other elements than f32, and targets that multiply
-integers only.
+Refuses operators that neither has, and products of other elements than f32 and bytes.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ from sparsecc.network import (
     lower_elementwise,
     lower_layout,
     lower_products,
+    lower_quantized,
     lower_recurrent,
     lower_reductions,
 )
 from sparsecc.network.layout import Layout
-from sparsecc.network.lower import FLOATS, Lowering, Placed, Rule
+from sparsecc.network.lower import FLOATS, Lowering, Placed, Rule, types_of
 from sparsecc.passes.base import SparsePass
 from sparsecc.target import AnyTarget
-from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 
 RULES: dict[type[Operation], Rule] = {
     **lower_elementwise.RULES,
     **lower_layout.RULES,
     **lower_products.RULES,
+    **lower_quantized.RULES,
     **lower_recurrent.RULES,
     **lower_reductions.RULES,
 }
@@ -57,7 +58,7 @@ RULES: dict[type[Operation], Rule] = {
 class ConvertNnToHostPass(SparsePass):
     name = "convert-nn-to-host"
     summary: ClassVar = "chooses operators and layouts: nn -> host.call, and a function for each product"
-    refuses: ClassVar = "operators that neither host nor target has; targets that multiply integers only"
+    refuses: ClassVar = "operators that neither host nor target has"
     option_help: ClassVar = {
         "target": "preset or .toml file whose input type products are in",
         "dtype": "input type of products, of those the target has (default: the most exact float)",
@@ -68,7 +69,7 @@ class ConvertNnToHostPass(SparsePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         try:
-            target = float_target(load_target(self.target), self.dtype or None)
+            target = target_of(load_target(self.target), self.dtype)
             for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
                 if any(isinstance(o, NnOp | ConstantOp) for o in function.walk()):
                     _convert(op, function, target)
@@ -76,19 +77,16 @@ class ConvertNnToHostPass(SparsePass):
             raise PassFailedException(str(e)) from e
 
 
-def float_target(target: AnyTarget, dtype: str | None) -> AnyTarget:
-    """The target used with a float input type. Raises UserError when it has none."""
-    types = [target.in_type] if isinstance(target, CrossbarTarget) else [i for i, _ in target.types]
-    floats = [t for t in FLOATS if t in types]
-    if dtype is not None and dtype not in floats:
+def target_of(target: AnyTarget, dtype: str) -> AnyTarget:
+    """The target used with an input type of products; its most exact float where none is named."""
+    types = types_of(target)
+    known = [t for t in (*FLOATS, "i8") if t in types]
+    if dtype and dtype not in known:
         target.with_type(dtype)
-        raise UserError(f"networks of f32 are multiplied in {', '.join(FLOATS)}; found the type {dtype}")
-    if not floats:
-        raise UserError(
-            f"target {target.name} multiplies {', '.join(types)} only, and networks are not quantised yet; "
-            "use a target that multiplies f32, f16 or bf16 (scalesim-ws16, ascend910, nvidia-tc, tpu128)"
-        )
-    return target.with_type(dtype or floats[0])
+    if not known or dtype not in ("", *known):
+        found = dtype or ", ".join(types)
+        raise UserError(f"networks are multiplied in {', '.join(FLOATS)} or i8; found the type {found}")
+    return target.with_type(dtype or known[0])
 
 
 def _convert(module: ModuleOp, function: func.FuncOp, target: AnyTarget) -> None:

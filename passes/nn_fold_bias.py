@@ -16,6 +16,7 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.rewriter import InsertPoint, Rewriter
 
+from sparsecc.calibration import RANGE
 from sparsecc.dialects.nn_base import ConstantOp, TensorAttr, shape_of, type_of
 from sparsecc.dialects.nn_elementwise import AddOp
 from sparsecc.dialects.nn_products import ConvOp, LinearOp
@@ -49,6 +50,8 @@ def _fold(add: AddOp) -> None:
         for created in (held, new):
             created.attributes.update(product.attributes)
             created.location = product.location
+        if RANGE in add.attributes:
+            new.attributes[RANGE] = add.attributes[RANGE]
         new.res.name_hint = add.res.name_hint
         Rewriter.insert_op([held, new], InsertPoint.before(add))
         add.res.replace_all_uses_with(new.res)

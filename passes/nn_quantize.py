@@ -3,7 +3,7 @@
 What comes into `nn.conv` and `nn.linear` is rounded to int8 where it is made (behind pooling, reshaping,
 concatenation), their weights become int8 behind `nn.dequantize_linear`, their biases i32: the QDQ form, which
 `nn-fold-quantization` makes products of integers. Values that are dequantised already are left as they are.
-Weights are symmetric, with one scale per output or one in all (`per-channel`); other values are symmetric,
+Weights are symmetric, with one scale per output or one in all (`scales`); other values are symmetric,
 too, or have zero points (`symmetric`).
 
 Refuses values without a recorded range (`sparsecc.calibration.record_ranges`).
@@ -22,9 +22,11 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp, StringAttr, f32, i8, i32
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
+from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc.calibration import recorded_range
 from sparsecc.dialects.nn_base import ConstantOp, TensorAttr, element_of
+from sparsecc.dialects.nn_elementwise import ReluOp
 from sparsecc.dialects.nn_layout import ConcatOp, ReshapeOp, SliceOp, TransposeOp
 from sparsecc.dialects.nn_products import ConvOp, LinearOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp
@@ -37,6 +39,7 @@ from sparsecc.nn.quantization import Affine
 from sparsecc.passes.base import SparsePass, refuse
 
 Product = ConvOp | LinearOp
+SCALES = ("auto", "channel", "tensor")
 # They move elements or choose some: what comes out has the scale of what goes in.
 MOVING = (ConcatOp, MaxPoolOp, ReshapeOp, SliceOp, TransposeOp)
 
@@ -47,14 +50,19 @@ class NnQuantizePass(SparsePass):
     summary: ClassVar = "puts int8 around products of floats: nn.conv -> quantize, dequantize, nn.conv"
     refuses: ClassVar = "values of which no calibration recorded a range"
     option_help: ClassVar = {
-        "per_channel": "whether each output of a weight has a scale of its own",
+        "scales": "of weights: one per output (channel), one in all (tensor), or auto: one in all where sums "
+        "are rounded to bytes, which the store of a unit does, one per output elsewhere",
         "symmetric": "whether zero points are 0",
     }
 
-    per_channel: bool = True
+    scales: str = "auto"
     symmetric: bool = True
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
+        if self.scales not in SCALES:
+            raise PassFailedException(
+                f"{self.name}: scales {self.scales!r} are not one of {', '.join(SCALES)}"
+            )
         for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
             products = [p for p in function.walk() if isinstance(p, Product) and _is_float(p)]
             self._activations(products)
@@ -92,7 +100,8 @@ class NnQuantizePass(SparsePass):
             csr = make_csr(
                 weight.data.astype(np.float32), weight.pattern.indices, weight.pattern.indptr, weight.shape
             )
-            quantized, scale, _ = quantization.weight(csr, self.per_channel)
+            channels = self.scales == "channel" or (self.scales == "auto" and not _is_rounded(op.res))
+            quantized, scale, _ = quantization.weight(csr, channels)
             held = MatrixOp(
                 WeightAttr.of(weight.shape, quantized.indptr, quantized.indices, quantized.data, i8)
             )
@@ -132,6 +141,14 @@ def _is_float(op: Product) -> bool:
 
 def _constant(value: SSAValue) -> NDArray[Any] | None:
     return value.owner.value.array if isinstance(value.owner, ConstantOp) else None
+
+
+def _is_rounded(value: SSAValue) -> bool:
+    """Whether all that uses a value, behind ReLU, rounds it to bytes."""
+    users = [use.operation for use in value.uses]
+    if len(users) == 1 and isinstance(users[0], ReluOp):
+        users = [use.operation for use in users[0].res.uses]
+    return bool(users) and all(isinstance(user, QuantizeLinearOp) for user in users)
 
 
 def _origins(value: SSAValue) -> list[SSAValue]:

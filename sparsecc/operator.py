@@ -247,8 +247,9 @@ def operator_of(
 ) -> Spmm:
     """The SpMM of a file, a Matrix, a scipy sparse matrix or a numpy array [M, K].
 
-    Values are brought to the target's input type: int8 by symmetric scales per row, floats by rounding. Files
-    without values get seeded ones. Raises UserError for what cannot be read, held or converted.
+    Values are brought to the target's input type: int8 by symmetric scales per row (on tensor units but for
+    what is int8 already), floats by rounding. Files without values get seeded ones. Raises UserError for what
+    cannot be read, held or converted.
     """
     if n < 1:
         raise UserError(f"n is {n}; an operator needs at least 1 position", exit_code=2)
@@ -258,7 +259,10 @@ def operator_of(
     if matrix.pattern_only:
         matrix = seeded_values(matrix, cast(ValueKind, in_type), seed)
     scales: NDArray[np.float32] | None = None
-    if in_type == "i8":
+    if in_type == "i8" and isinstance(target, Target) and matrix.csr.data.dtype == np.int8:
+        # Symmetric or not: -128, too, is a number that the unit multiplies.
+        weight, zeroed = matrix.csr, 0
+    elif in_type == "i8":
         weight, found, zeroed = quantize_rows(matrix.csr)
         scales = None if (found == 1).all() else found
     else:

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects import arith, func, linalg, tensor
+from xdsl.dialects import arith, func, tensor
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.linalg import ops as linalg
 from xdsl.ir import SSAValue
 from xdsl.traits import SymbolTable
 
@@ -22,7 +23,7 @@ from sparsecc.dialects.nn_base import ConstantOp
 from sparsecc.dialects.sparse import ConstantOp as SparseConstantOp
 from sparsecc.dialects.sparse import WeightAttr
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
-from sparsecc.host.operator import Kind
+from sparsecc.host.operator import HostOperator, Kind
 from sparsecc.importers.matrix import make_csr
 from sparsecc.network.bounds import CASTS, Bound, of_call, of_epilogue, of_product
 
@@ -44,6 +45,8 @@ class Run:
     brought: dict[SSAValue, Bound]
     """As `errors`, but 0 where the program starts again from the exact value."""
     restarts: Container[SSAValue]
+    exact: bool = False
+    """Whether calls of IEEE arithmetic on exact values are exact: what the program does, to the bit."""
 
     def put(self, value: SSAValue, array: Array, error: Bound) -> None:
         """The value, flat, and its bound."""
@@ -68,14 +71,17 @@ def run(
     inputs: Sequence[Array],
     rounded_weights: bool = False,
     restarts: Container[SSAValue] = (),
+    exact: bool = False,
 ) -> Run:
     """All values of a function; inputs in the shapes of its arguments.
 
     rounded_weights: the bounds hold for the weights that were rounded to the target's type, too. restarts:
-    values that the program is given exactly once it has computed them, so that their errors end there.
+    values that the program is given exactly once it has computed them, so that their errors end there. exact:
+    errors are those against what the program computes, not against real numbers, as far as no function of
+    libm and no product of floats is involved.
     """
     block = function.body.block
-    found = Run({}, {}, {}, restarts)
+    found = Run({}, {}, {}, restarts, exact)
     for argument, array in zip(block.args, inputs, strict=True):
         held = np.ascontiguousarray(array, DTYPES[kind_of(argument)]).reshape(-1)
         found.put(argument, held, np.zeros(held.size, np.float32))
@@ -114,21 +120,28 @@ def _product(module: ModuleOp, call: func.CallOp, found: Run, rounded: bool) -> 
                 _call(op, found)
             case EpilogueOp():
                 _epilogue(op, found, weight.shape[1])
-            case linalg.MatmulOp():
+            case linalg.MatmulOp() | linalg.QuantizedMatmulOp():
                 x = next(v for v in op.inputs if not isinstance(v.owner, SparseConstantOp))
                 _matmul(weight, x, op.results[0], found, rounded)
             case func.ReturnOp():
                 value = op.operands[0]
                 found.put(call.results[0], found.values[value], found.errors[value])
             case _:
-                assert isinstance(op, SparseConstantOp | ConstantOp | arith.ConstantOp | tensor.EmptyOp | linalg.FillOp)
+                constants = SparseConstantOp | ConstantOp | arith.ConstantOp | tensor.EmptyOp | linalg.FillOp
+                assert isinstance(op, constants)
 
 
 def _matmul(weight: WeightAttr, x: SSAValue, y: SSAValue, found: Run, rounded: bool) -> None:
     pattern = weight.pattern
     csr: Any = make_csr(weight.data.astype(np.float64), pattern.indices, pattern.indptr, weight.shape)
     matrix, error = found.array(x), found.brought[x]
-    product = csr @ matrix.astype(np.float64)
+    product: Array = csr @ matrix.astype(np.float64)
+    if kind_of(y) == "i32":
+        # Exact, and what int32 does not hold wraps around.
+        exact = error is not None and not error.any()
+        sums = product.astype(np.int64).astype(np.int32).reshape(-1)
+        found.put(y, sums, np.zeros(sums.size, np.float32) if exact else None)
+        return
     narrow = CASTS.get(str(weight.element_type), (0.0, 0.0))[0] if rounded else 0.0
     bound: Bound = None
     if error is not None:
@@ -138,6 +151,9 @@ def _matmul(weight: WeightAttr, x: SSAValue, y: SSAValue, found: Run, rounded: b
 
 def _epilogue(op: EpilogueOp, found: Run, terms: int) -> None:
     epilogue, sums = op.epilogue, found.array(op.sums)
+    if sums.dtype.kind == "i":
+        found.put(op.res, epilogue.apply(sums).reshape(-1), found.brought[op.sums])
+        return
     assert epilogue.scale is None, "floats are not scaled"
     residual = None if op.residual is None else found.array(op.residual).reshape(sums.shape)
     result = epilogue.apply(sums, residual)
@@ -187,7 +203,9 @@ def _call(op: CallOp, found: Run) -> None:
     else:
         with np.errstate(all="ignore"):
             operator.reference(*values)
-    bound = of_call(operator, values, errors, values[0])
+    bound = _exact(operator, values, errors, values[0]) if found.exact else None
+    if bound is None:
+        bound = of_call(operator, values, errors, values[0])
     if bound is None or whole is None:
         whole = None
     elif op.into is None:
@@ -197,3 +215,17 @@ def _call(op: CallOp, found: Run) -> None:
         written = whole[op.result_begins :]
         np.maximum(written, bound, out=written)
     found.put(op.res, result, whole)
+
+
+def _exact(operator: HostOperator, values: Sequence[Any], errors: Sequence[Bound], result: Array) -> Bound:
+    """No error, of a call that computes the same everywhere; None for others."""
+    given = [None if isinstance(v, np.ndarray) else v for v in values]
+    inputs = [
+        e
+        for a, v, e in zip(operator.arguments, values, errors, strict=True)
+        if a.kind is Kind.INPUT and v is not None
+    ]
+    same = operator.cost(*given).functions == 0 and "cast" not in operator.name
+    if not same or any(e is None or e.any() for e in inputs):
+        return None
+    return np.zeros(result.size, np.float32)

@@ -26,12 +26,18 @@ from sparsecc.model import model_module
 from sparsecc.network.layout import Layout
 from sparsecc.operator import operator_of
 from sparsecc.target import AnyTarget
+from sparsecc.target.crossbar import CrossbarTarget
 
 Array = NDArray[Any]
 Rule = Callable[[Any, "Lowering"], Sequence["Placed"]]
 
 # The types a unit multiplies to f32, the most exact first.
 FLOATS = ("f32", "f16", "bf16")
+
+
+def types_of(target: AnyTarget) -> list[str]:
+    """The input types of products on a target."""
+    return [target.in_type] if isinstance(target, CrossbarTarget) else [i for i, _ in target.types]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import cast
 
 import numpy as np
 from xdsl.dialects.builtin import f32
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 
-from sparsecc.dialects.host import Tensor
+from sparsecc.dialects.host import Tensor, kind_of
 from sparsecc.dialects.nn_base import element_of, number, shape_of
-from sparsecc.dialects.nn_products import ConvOp, LinearOp, MatmulOp
+from sparsecc.dialects.nn_products import ConvIntegerOp, ConvOp, LinearOp, MatmulOp
 from sparsecc.host.operator import ELEMENT_BYTES, Product, Window
 from sparsecc.host.walk import Walk, broadcast_strides
 from sparsecc.network.layout import Layout, features_first
@@ -39,9 +39,7 @@ def _bias(low: Lowering, bias: SSAValue) -> SSAValue:
     return low.plain(placed, "the bias")
 
 
-def _of_constant(
-    op: Operation, low: Lowering, weight: Array, x: Placed, axis: int
-) -> tuple[SSAValue, tuple[int, ...]]:
+def of_constant(low: Lowering, weight: Array, x: Placed, axis: int) -> tuple[SSAValue, tuple[int, ...]]:
     """weight [M, K] times x summed over one axis: [M, others in their order in memory], and those axes."""
     others = tuple(a for a in x.layout.order if a != axis)
     columns = math.prod(x.layout.shape[a] for a in others)
@@ -65,7 +63,7 @@ def linear(op: LinearOp, low: Lowering) -> Sequence[Placed]:
         )
         return [Placed(y, result.layout)]
     axis = len(x.layout.shape) - 1
-    y, others = _of_constant(op, low, weight, x, axis)
+    y, others = of_constant(low, weight, x, axis)
     if op.b is not None:
         y = add_bias(low, y, _bias(low, op.b))
     layout = Layout(shape_of(op.res), (axis, *others))
@@ -79,13 +77,13 @@ def matmul(op: MatmulOp, low: Lowering) -> Sequence[Placed]:
     if low.is_constant(op.b) and b is not None and b.ndim == 2 and len(shape_of(op.a)) >= 1:
         x = low.get(op.a)
         axis = len(x.layout.shape) - 1
-        y, others = _of_constant(op, low, b.T, x, axis)
+        y, others = of_constant(low, b.T, x, axis)
         layout = Layout(shape, (axis, *others))
         return [Placed(low.view(y, layout.extents), layout)]
     if low.is_constant(op.a) and a is not None and a.ndim == 2 and len(shape_of(op.b)) >= 2:
         x = low.get(op.b)
         axis = len(x.layout.shape) - 2
-        y, others = _of_constant(op, low, a, x, axis)
+        y, others = of_constant(low, a, x, axis)
         layout = Layout(shape, (axis, *others))
         return [Placed(low.view(y, layout.extents), layout)]
     if min(len(shape_of(op.a)), len(shape_of(op.b))) < 2:
@@ -170,33 +168,46 @@ def conv(op: ConvOp, low: Lowering) -> Sequence[Placed]:
             arguments["bias"] = None
         y = low.call_with("host_depthwise_f32", parts, layout.extents, f32, arguments)
         return [Placed(y, layout)]
-    weight = _whole_weight(weight, groups)
-    columns = math.prod(out) * batch
-    narrow = low.narrowed(cube)
-    if math.prod(v.kernel) == 1 and set(v.strides) == {1} and not any(v.pads):
-        matrix = low.view(narrow, (channels, columns))
-    else:
-        window = window_of(channels, spatial, batch, out, v.kernel, v.strides, v.pads, v.dilations)
-        # Patches that no output uses are not made.
-        used = np.flatnonzero(weight.any(axis=0))
-        weight = weight[:, used]
-        every = len(used) == channels * math.prod(v.kernel)
-        size = ELEMENT_BYTES[low.target.in_type]
-        matrix = low.call(
-            f"host_im2col_{size}", [narrow], (len(used), columns), cast(Tensor, narrow.type).element_type,
-            window=window, rows=None if every else [int(u) for u in used], count=len(used), fill=0,
-        )  # fmt: skip
-    y = low.product(csr_of(weight), matrix) if weight.shape[1] else _zeros(low, outputs, columns)
+    matrix, weight = patches(op, low, low.narrowed(cube), weight, 0)
+    y = (
+        low.product(csr_of(weight), matrix)
+        if weight.shape[1]
+        else zeros(low, outputs, math.prod(out) * batch, f32)
+    )
     if op.b is not None:
         y = add_bias(low, y, _bias(low, op.b))
     return [Placed(low.view(y, layout.extents), layout)]
 
 
-def _zeros(low: Lowering, rows: int, columns: int) -> SSAValue:
-    """The product with a weight of zeros."""
-    zero = low.constant(np.zeros((1, 1), np.float32), f32)
+def patches(
+    op: ConvOp | ConvIntegerOp, low: Lowering, cube: SSAValue, weight: Array, fill: int
+) -> tuple[SSAValue, Array]:
+    """What a convolution multiplies: patches of the cube [C, spatial..., N], and the weight for all channels.
+
+    Patches that no output uses are not made. fill: the bits of the padding.
+    """
+    v, (batch, channels, *spatial) = op.windows, shape_of(op.x)
+    out = shape_of(op.res)[2:]
+    weight = _whole_weight(weight, number(op.groups))
+    columns = math.prod(out) * batch
+    if math.prod(v.kernel) == 1 and set(v.strides) == {1} and not any(v.pads):
+        return low.view(cube, (channels, columns)), weight
+    window = window_of(channels, spatial, batch, out, v.kernel, v.strides, v.pads, v.dilations)
+    used = np.flatnonzero(weight.any(axis=0))
+    every = len(used) == channels * math.prod(v.kernel)
+    matrix = low.call(
+        f"host_im2col_{ELEMENT_BYTES[kind_of(cube)]}", [cube], (len(used), columns),
+        cast(Tensor, cube.type).element_type, window=window,
+        rows=None if every else [int(u) for u in used], count=len(used), fill=fill,
+    )  # fmt: skip
+    return matrix, weight[:, used]
+
+
+def zeros(low: Lowering, rows: int, columns: int, element: Attribute) -> SSAValue:
+    """The product with a weight of zeros, in elements of four bytes."""
+    zero = low.constant(np.zeros((1, 1), np.float32), element)
     walk = Walk.of((rows, columns), (columns, 1), broadcast_strides((1, 1), (rows, columns)))
-    return low.call("host_copy_4", [zero], (rows, columns), f32, walk=walk.table())
+    return low.call("host_copy_4", [zero], (rows, columns), element, walk=walk.table())
 
 
 RULES: dict[type[Operation], Rule] = {ConvOp: conv, LinearOp: linear, MatmulOp: matmul}

@@ -170,8 +170,8 @@ def test_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--target", "gemmini16"], "multiplies i8 only, and networks are not quantised yet"),
-        (["--target", "isaac128"], "multiplies i8 only, and networks are not quantised yet"),
+        (["--target", "gemmini16"], "would multiply i8: give inputs to quantise it by with --calibrate"),
+        (["--target", "isaac128"], "has no tensor unit"),
         (["--target", "scalesim-ws16", "--n", "3"], "--n is for one matrix"),
         (["--target", "scalesim-ws16", "--dim", "N"], "needed NAME=N"),
         (["--target", "scalesim-ws16"], "dynamic dimension 'N'"),

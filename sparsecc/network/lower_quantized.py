@@ -1,0 +1,176 @@
+"""Lowering of quantised operators: products of bytes go to the accelerator, the rest to the host.
+
+A zero point of the input moves into the bias, W (x - z) + b = W x + (b - z W 1), which is exact; padding
+holds the zero point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import IntegerType, f32, i8, i32
+from xdsl.ir import Operation, SSAValue
+
+from sparsecc.dialects.host import Tensor
+from sparsecc.dialects.nn_base import element_of, number, shape_of, type_of
+from sparsecc.dialects.nn_products import ConvIntegerOp, LinearIntegerOp
+from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp, RequantizeOp
+from sparsecc.host.walk import Walk
+from sparsecc.network.layout import Layout, features_first
+from sparsecc.network.lower import Argument, Array, Lowering, Placed, Rule, csr_of, refuse
+from sparsecc.network.lower_elementwise import host_kind
+from sparsecc.network.lower_products import WHY, of_constant, patches, window_of, zeros
+from sparsecc.nn import quantization
+
+I16 = IntegerType(16)
+
+
+def _known(op: Operation, low: Lowering, value: SSAValue, what: str) -> Array:
+    if (found := low.known(value)) is None:
+        refuse(op, f"its {what} is computed at run time; make it a constant of the model")
+    return found
+
+
+def _parts(op: ConvIntegerOp | LinearIntegerOp, low: Lowering) -> tuple[NDArray[np.int8], int, Array | None]:
+    """Weight less its zero point, zero point of x, and the bias."""
+    weight, zero = _known(op, low, op.w, "weight"), _known(op, low, op.w_zero, "zero point")
+    found = quantization.without_zero(weight, zero)
+    if found is None:
+        refuse(op, "its weight less the zero point does not fit a byte; quantise it symmetrically")
+    x_zero = _known(op, low, op.x_zero, "zero point")
+    return found, int(x_zero), None if op.b is None else _known(op, low, op.b, "bias")
+
+
+def _signed(op: Operation, low: Lowering, x: Placed, zero: int, element: str) -> tuple[Placed, int]:
+    """Bytes as the unit takes them: unsigned ones less 128."""
+    if low.target.in_type != "i8":
+        refuse(
+            op,
+            f"multiplies bytes, {low.target.name} is used with {low.target.in_type}; choose --dtype i8",
+        )
+    if element == "i8":
+        return x, zero
+    table = low.constant((np.arange(256) - 128).astype(np.int8), i8)
+    count = math.prod(x.layout.shape)
+    value = low.call("host_lookup_1", [x.value, table], x.layout.extents, i8, n=count)
+    return Placed(value, x.layout), zero - 128
+
+
+def _biased(low: Lowering, y: SSAValue, bias: NDArray[np.int32]) -> SSAValue:
+    """y [M, N] + bias [M]."""
+    if not bias.any():
+        return y
+    shape = cast(Tensor, y.type).get_shape()
+    walk = Walk.of(shape, (shape[1], 1), (shape[1], 1), (1, 0))
+    return low.call("host_add_i32", [y, low.constant(bias, i32)], shape, i32, walk=walk.table())
+
+
+def linear_integer(op: LinearIntegerOp, low: Lowering) -> Sequence[Placed]:
+    weight, zero, bias = _parts(op, low)
+    x, zero = _signed(op, low, low.get(op.x), zero, element_of(op.x))
+    axis = len(x.layout.shape) - 1
+    y, others = of_constant(low, weight, x, axis)
+    y = _biased(low, y, quantization.folded_bias(weight, zero, bias))
+    layout = Layout(shape_of(op.res), (axis, *others))
+    return [Placed(low.view(y, layout.extents), layout)]
+
+
+def conv_integer(op: ConvIntegerOp, low: Lowering) -> Sequence[Placed]:
+    shape = shape_of(op.res)
+    rank = len(shape)
+    if rank > 4:
+        refuse(op, f"has {rank - 2} spatial axes; compiling networks takes 1 or 2")
+    weight, zero, bias = _parts(op, low)
+    x, layout = low.get(op.x), Layout(shape, features_first(rank))
+    if (groups := number(op.groups)) == shape_of(op.x)[1] and groups > 1:
+        return [Placed(_depthwise(op, low, x, weight, zero, bias), layout)]
+    x, zero = _signed(op, low, x, zero, element_of(op.x))
+    cube = low.ordered(x, features_first(rank), WHY)
+    if weight.any():
+        matrix, whole = patches(op, low, cube, weight, zero & 0xFF)
+        y = low.product(csr_of(whole), matrix)
+    else:
+        y = zeros(low, shape[1], math.prod(layout.extents[1:]), i32)
+    y = _biased(low, y, quantization.folded_bias(weight, zero, bias))
+    return [Placed(low.view(y, layout.extents), layout)]
+
+
+def _depthwise(
+    op: ConvIntegerOp, low: Lowering, x: Placed, weight: Array, zero: int, bias: Array | None
+) -> SSAValue:
+    """A product per channel is no work for the accelerator: one row of weights would use the unit."""
+    shape, v = shape_of(op.res), op.windows
+    batch, channels, *spatial = x.layout.shape
+    cube = low.ordered(x, features_first(len(shape)), WHY)
+    window = window_of(shape[1], spatial, batch, shape[2:], v.kernel, v.strides, v.pads, v.dilations)
+    parts = [cube, low.constant(weight.astype(np.int16), I16)]
+    arguments: dict[str, Argument] = {
+        "window": window, "channels": shape[1], "multiplier": shape[1] // channels, "x_zero": zero,
+    }  # fmt: skip
+    if bias is None:
+        arguments["bias"] = None
+    else:
+        parts.append(low.constant(bias, i32))
+    extents = Layout(shape, features_first(len(shape))).extents
+    return low.call_with(f"host_depthwise_{host_kind(op, op.x)}", parts, extents, i32, arguments)
+
+
+def _along(op: Operation, x: Placed, axis: int | None) -> tuple[int, int, int]:
+    """(outer, axis, inner) elements; axis 1 for parameters of the whole."""
+    if axis is None:
+        return 1, 1, math.prod(x.layout.shape)
+    found = x.layout.around([axis])
+    assert found is not None, f"{op.name}: one axis lies together"
+    return found
+
+
+def _scaled(
+    op: QuantizeLinearOp | DequantizeLinearOp, low: Lowering, name: str, kind: str
+) -> Sequence[Placed]:
+    x = low.get(op.x)
+    outer, axis, inner = _along(op, x, op.axis_number)
+    scale, zero = _known(op, low, op.scale, "scale"), _known(op, low, op.zero, "zero point")
+    parts = [x.value, low.constant(scale.reshape(-1), f32)]
+    arguments: dict[str, Argument] = {"outer": outer, "axis": axis, "inner": inner}
+    if zero.any():
+        parts.append(low.constant(zero.reshape(-1), type_of(op.zero).element_type))
+    else:
+        arguments["zero"] = None
+    y = low.call_with(f"host_{name}_{kind}", parts, x.layout.extents, type_of(op.res).element_type, arguments)
+    return [Placed(y, x.layout)]
+
+
+def quantize(op: QuantizeLinearOp, low: Lowering) -> Sequence[Placed]:
+    if element_of(op.x) != "f32":
+        refuse(op, f"quantises elements of {element_of(op.x)}; compiling networks needs f32 there")
+    return _scaled(op, low, "quantize", host_kind(op, op.res))
+
+
+def dequantize(op: DequantizeLinearOp, low: Lowering) -> Sequence[Placed]:
+    if element_of(op.res) != "f32":
+        refuse(op, f"dequantises to {element_of(op.res)}; compiling networks needs f32 there")
+    return _scaled(op, low, "dequantize", host_kind(op, op.x))
+
+
+def requantize(op: RequantizeOp, low: Lowering) -> Sequence[Placed]:
+    x = low.get(op.x)
+    outer, axis, inner = _along(op, x, op.axis_number)
+    scale, zero = _known(op, low, op.scale, "scale"), _known(op, low, op.zero, "zero point")
+    y = low.call(
+        f"host_requantize_{host_kind(op, op.res)}", [x.value, low.constant(scale.reshape(-1), f32)],
+        x.layout.extents, type_of(op.res).element_type, outer=outer, axis=axis, inner=inner, zero=int(zero),
+    )  # fmt: skip
+    return [Placed(y, x.layout)]
+
+
+RULES: dict[type[Operation], Rule] = {
+    ConvIntegerOp: conv_integer,
+    DequantizeLinearOp: dequantize,
+    LinearIntegerOp: linear_integer,
+    QuantizeLinearOp: quantize,
+    RequantizeOp: requantize,
+}
