@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +18,8 @@ from xdsl.utils.exceptions import VerifyException
 
 from sparsecc.codegen.folder import Check
 from sparsecc.compiler import Artifact, Progress, Simulation, Stage, has_compiler, named_target, run_passes
+from sparsecc.crossbar.choose import array_count
+from sparsecc.crossbar.faults import Device, Fault, device_lines, devices_of, weights_hit
 from sparsecc.crossbar.place import PLACE_COLUMNS, place_table
 from sparsecc.crossbar_report import CrossbarReport
 from sparsecc.dialects import xbar
@@ -96,15 +100,38 @@ class CrossbarArtifact(Artifact):
         except OSError as e:
             raise UserError(f"{name}: cannot be written: {e.strerror}; name another file") from e
 
-    def noisy(self, noise: Noise, seeds: Sequence[int]) -> NoisyRuns:
-        """Runs on the stored input with devices that differ from their levels, one for each seed."""
-        program = self._program
-        self.progress(f"simulating {len(seeds)} runs with noise")
-        return monte_carlo(program, noise, seeds)
+    def noisy(self, noise: Noise, seeds: Sequence[int], faults: Sequence[Fault] = ()) -> NoisyRuns:
+        """Runs on the stored input with devices that differ from their levels, one for each seed.
 
-    def noisy_product(self, x: Array, noise: Noise) -> Array:
+        faults: cells that are stuck in every run. Raises UserError for what are not cells of the target.
+        """
+        program, devices = self._program, self.stuck_devices(faults)
+        self.progress(f"simulating {len(seeds)} runs with noise")
+        return monte_carlo(program, noise, seeds, devices)
+
+    def noisy_product(self, x: Array, noise: Noise, faults: Sequence[Fault] = ()) -> Array:
         """As a call, with devices that differ from their levels; [M, N] of x [K, N]."""
-        return self._product((x,), ["--noise", noise_words(noise)])
+        options = ["--noise", noise_words(noise)]
+        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
+            if devices := self.stuck_devices(faults):
+                path = Path(work) / "faults.txt"
+                path.write_text(device_lines(devices))
+                options += ["--faults", str(path)]
+            return self._product((x,), options)
+
+    @property
+    def chip_arrays(self) -> int:
+        """Arrays that the chip has of the shape that is used."""
+        return array_count(self.target, self.placed.shape)
+
+    def stuck_devices(self, faults: Sequence[Fault]) -> list[Device]:
+        """The devices of stuck cells. Raises UserError for those that are not cells of the target."""
+        return devices_of(faults, self.placed.tiles, self.placed.shape, self.chip_arrays, self.target)
+
+    def hit_by(self, faults: Sequence[Fault]) -> Array:
+        """Lines of the table of places (`save_places`) whose cells are stuck at another level."""
+        table = place_table(self.placed.tiles)
+        return table[weights_hit(faults, table, self.chip_arrays)]
 
     def predicted(self) -> CrossbarReport:
         """The report as far as it is known without running."""

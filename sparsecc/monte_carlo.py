@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparsecc.crossbar.faults import Device, device_lines
 from sparsecc.errors import UserError
 from sparsecc.target.crossbar_noise import Noise
 
@@ -55,17 +56,22 @@ def noise_words(noise: Noise) -> str:
     )
 
 
-def monte_carlo(program: Path, noise: Noise, seeds: Sequence[int]) -> NoisyRuns:
+def monte_carlo(
+    program: Path, noise: Noise, seeds: Sequence[int], faults: Sequence[Device] = ()
+) -> NoisyRuns:
     """Runs a built program on its stored inputs once for each seed; the noise's own seed does not count.
 
-    Raises UserError when the program stops with an error, as it does on a target without crossbars.
+    faults: devices that are stuck in every run, besides those that the noise draws. Raises UserError when the
+    program stops with an error, as it does on a target without crossbars.
     """
     runs: list[NoisyRun] = []
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
+        report, stuck = Path(folder) / "report.json", Path(folder) / "faults.txt"
+        stuck.write_text(device_lines(faults))
         for seed in seeds:
             words = noise_words(dataclasses.replace(noise, seed=seed))
             command = [str(program), "--quiet", "--noise", words, "--report", str(report)]
+            command += ["--faults", str(stuck)] if faults else []
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise UserError(f"{program} failed with noise {words}: {done.stderr.strip()}")

@@ -228,16 +228,20 @@ def _run(arguments: argparse.Namespace) -> int:
     noise = noise_cli.check(arguments)
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress, x)
+        told = {"faults": noise_cli.faults_told(artifact, noise)} if noise and noise.faults else {}
         report = native_cli.report_of(artifact, arguments)
-        noisy = noise_cli.runs(arguments, artifact, noise) if noise else None
+        noisy = noise_cli.runs(artifact, noise) if noise else None
+        told |= noise_cli.told(noisy) if noisy else {}
         if arguments.output or arguments.trace:
             artifact.rerun(arguments.output, arguments.trace)
     if arguments.json:
-        print(json.dumps(report.to_json() | ({"noisy": noise_cli.told(noisy)} if noisy else {}), indent=2))
+        print(json.dumps(report.to_json() | ({"noisy": told} if told else {}), indent=2))
     elif not arguments.quiet:
         _console().print(report.table())
         if noisy:
             _console().print(noise_cli.table(noisy))
+        if "faults" in told:
+            _console().print("  cells named: {cells}, weights changed: {weights}".format(**told["faults"]))
     if arguments.fail_if_slower_than_dense and (report.speedup or 1.0) < 1.0:
         raise UserError(
             f"{report.name}: the {report.plan} plan takes {native_cli.slower(report)}; take --plan auto, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sparsecc.errors import UserError
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sparsecc.compiler import Artifact
+    from sparsecc.crossbar.faults import Fault
     from sparsecc.monte_carlo import NoisyRuns
     from sparsecc.target.crossbar_noise import Noise
 
@@ -29,9 +31,10 @@ def add_noise(command: argparse.ArgumentParser) -> None:
         "lognormal=1 for lognormal errors of writing",
     )  # fmt: skip
     command.add_argument(
-        "--faults", metavar="RATE",
+        "--faults", metavar="RATE|FILE", action="append",
         help="crossbars: share of devices that are stuck, half at the lowest and half at the highest level, "
-        "or low=RATE,high=RATE",
+        "or low=RATE,high=RATE; or a .csv or .json file of cells: array,row,column,stuck[,slice]; both by "
+        "giving it twice",
     )  # fmt: skip
     command.add_argument(
         "--seeds", type=int, metavar="S", help=f"runs with noise or faults, from --seed on (default: {SEEDS})"
@@ -91,16 +94,44 @@ def _share(option: str, key: str, value: float) -> float:
     return value
 
 
-def check(arguments: argparse.Namespace) -> Noise | None:
-    """The noise that was asked for, before any work. Raises UserError."""
-    if arguments.noise is None and arguments.faults is None:
+@dataclass(frozen=True)
+class Defects:
+    """What was asked for."""
+
+    noise: Noise
+    faults: tuple[Fault, ...]
+    """Cells that are stuck in every run."""
+    seeds: range
+
+    @property
+    def is_random(self) -> bool:
+        """Whether runs differ by their seed."""
+        n = self.noise
+        return max(n.program_sigma, n.read_sigma, n.stuck_low, n.stuck_high) > 0
+
+
+def check(arguments: argparse.Namespace) -> Defects | None:
+    """The noise and the faults that were asked for, before any work. Raises UserError."""
+    given: list[str] = arguments.faults or []
+    if arguments.noise is None and not given:
         if arguments.seeds is not None:
             raise UserError("--seeds counts runs with --noise or --faults; give one of them", exit_code=2)
         return None
-    seeds = SEEDS if arguments.seeds is None else arguments.seeds
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise UserError(f"--seeds is {seeds}; needed: 1 to {MOST_SEEDS}", exit_code=2)
-    noise = noise_of(arguments.noise, arguments.faults)
+    from sparsecc.importers.faults import ENDINGS, read_faults
+
+    rates, files = ([g for g in given if g.endswith(ENDINGS) == is_file] for is_file in (False, True))
+    if len(rates) > 1 or len(files) > 1:
+        twice = (files if len(files) > 1 else rates)[1]
+        raise UserError(f"--faults {twice}: give rates once, and one file of cells at most", exit_code=2)
+    noise = noise_of(arguments.noise, rates[0] if rates else None)
+    faults = tuple(read_faults(files[0])) if files else ()
+    found = Defects(noise, faults, range(0))
+    count = arguments.seeds
+    if count is None:
+        count = SEEDS if found.is_random or not files else 1  # the same cells in every run
+    if not 1 <= count <= MOST_SEEDS:
+        raise UserError(f"--seeds is {count}; needed: 1 to {MOST_SEEDS}", exit_code=2)
+    found = replace(found, seeds=range(arguments.seed, arguments.seed + count))
     from sparsecc.target.crossbar import CrossbarTarget
     from sparsecc.target.load import load_target
 
@@ -111,16 +142,29 @@ def check(arguments: argparse.Namespace) -> Noise | None:
             "of family 'crossbar', such as isaac128",
             exit_code=2,
         )
-    return noise
+    return found
 
 
-def runs(arguments: argparse.Namespace, artifact: Artifact, noise: Noise) -> NoisyRuns:
+def runs(artifact: Artifact, defects: Defects) -> NoisyRuns:
     """The runs of all seeds."""
     from sparsecc.crossbar_compiler import CrossbarArtifact
 
     assert isinstance(artifact, CrossbarArtifact), "check has refused other targets"
-    count = SEEDS if arguments.seeds is None else arguments.seeds
-    return artifact.noisy(noise, range(arguments.seed, arguments.seed + count))
+    return artifact.noisy(defects.noise, defects.seeds, defects.faults)
+
+
+def faults_told(artifact: Artifact, defects: Defects) -> dict[str, Any]:
+    """For JSON and the terminal: how many cells are named, and the weights and outputs that they hit.
+
+    Raises UserError for what are not cells of the target.
+    """
+    from sparsecc.crossbar_compiler import CrossbarArtifact
+
+    assert isinstance(artifact, CrossbarArtifact), "check has refused other targets"
+    artifact.stuck_devices(defects.faults)
+    hit = artifact.hit_by(defects.faults)
+    weights = {(int(m), int(k)) for m, k in hit[:, :2]}
+    return {"cells": len(defects.faults), "weights": len(weights), "outputs": sorted({m for m, _ in weights})}
 
 
 def told(found: NoisyRuns) -> dict[str, Any]:

@@ -126,6 +126,7 @@ void axi_xb_close(axi_crossbar *xb)
         free(xb->blocks[i].flipped);
     }
     free(xb->arrays);
+    free(xb->named);
     free(xb->blocks);
     free(xb->pools);
     free(xb->touched);

@@ -80,8 +80,10 @@ int ax_xb_noise(ax_machine *m, const ax_noise *noise);
 /* The same in words: "seed=3,program=0.1,lognormal=1,read=0.02,stuck_low=0.01,stuck_high=0.01", any of them. */
 int ax_xb_noise_text(ax_machine *m, const char *text);
 /* One faulty device: `negative` is that of a pair which counts negative; high: stuck at the highest level, else at
- * 0. Before the first XB.PROG of its array. */
+ * 0. Before the first XB.PROG of its array; of several for one device the last counts. */
 int ax_xb_fault(ax_machine *m, int32_t array, int32_t row, int32_t col, int negative, int high);
+/* Many of them, from a text file of their five numbers each. */
+int ax_xb_fault_file(ax_machine *m, const char *path);
 
 /* XB.SHAPE: arrays first .. first + count - 1 have this shape, which is one of the target's, before they are used;
  * arrays not named have the shape of `base`. There are as many arrays as the chip's cells make of the smallest shape;

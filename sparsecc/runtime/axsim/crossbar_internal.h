@@ -26,12 +26,20 @@ typedef struct {
     int8_t *levels;        /* NULL until it is programmed, and without data */
     uint16_t *writes;      /* of each cell; NULL until it is programmed */
     unsigned char *faults; /* of each cell, two bits for each device; NULL: none */
+    int64_t first_fault, last_fault; /* of those given one by one: 1 + their number, 0 for none */
     int64_t version;       /* of its cells */
     int64_t free, busy, stalls[AXI_XB_STALLS];
     int64_t vectors, clipped;
     int64_t group; /* the last that it was in */
     bool used;
 } axi_array;
+
+/* A fault given by its place. It takes effect when its array, which then has its shape, is first programmed. */
+typedef struct {
+    int32_t row, col;
+    unsigned char device, fault;
+    int64_t next; /* of the same array: 1 + its number */
+} axi_named_fault;
 
 /* Converters that some arrays share, and what the blocks of one group do with them at once. */
 typedef struct {
@@ -70,6 +78,8 @@ typedef struct axi_crossbar {
     ax_crossbar config;
     ax_noise noise;
     bool noisy, faulty, bit_serial;
+    axi_named_fault *named;
+    int64_t named_count, named_room;
     axi_array *arrays;
     int32_t array_count; /* more than the chip's, where it has smaller shapes */
     axi_block *blocks;
@@ -94,7 +104,7 @@ void axi_xb_clear(ax_machine *m, const axi_insn *insn, const axi_block *block);
 void axi_xb_forget(axi_block *block);
 
 /* crossbar_noise.c */
-unsigned char *axi_xb_faults(ax_machine *m, int32_t number); /* of the cells of an array; NULL: out of memory */
+int axi_xb_set_faults(ax_machine *m, const axi_insn *insn, int32_t number); /* of the cells of an array */
 int axi_xb_level(const axi_crossbar *xb, const axi_array *array, size_t cell, int device);
 float axi_xb_written(const axi_crossbar *xb, const axi_block *block, const axi_array *array, int32_t r, int32_t c,
                      int device);

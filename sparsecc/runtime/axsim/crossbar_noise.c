@@ -101,7 +101,7 @@ int ax_xb_noise(ax_machine *m, const ax_noise *noise)
         return axi_fail_config(m, "noise must be set before the first XB.PROG");
     m->xb->noise = *noise;
     m->xb->noisy = noise->program_sigma > 0 || noise->read_sigma > 0;
-    m->xb->faulty = noise->stuck_low > 0 || noise->stuck_high > 0;
+    m->xb->faulty = noise->stuck_low > 0 || noise->stuck_high > 0 || m->xb->named_count > 0;
     return 0;
 }
 
@@ -134,19 +134,41 @@ int ax_xb_noise_text(ax_machine *m, const char *text)
     return ax_xb_noise(m, &noise);
 }
 
-/* The faults of an array's cells, those at random among them. */
-unsigned char *axi_xb_faults(ax_machine *m, int32_t number)
+int axi_xb_set_faults(ax_machine *m, const axi_insn *insn, int32_t number)
 {
-    axi_array *array = &m->xb->arrays[number];
-    if (array->faults)
-        return array->faults;
+    const axi_crossbar *xb = m->xb;
+    axi_array *array = &xb->arrays[number];
+    if (array->faults || !xb->faulty)
+        return 0;
     array->faults = calloc((size_t)array->rows * (size_t)array->cols, 1);
-    if (array->faults && m->xb->faulty)
+    if (!array->faults)
+        return axi_fail(m, insn, "out of memory for the faults of array %d", (int)number);
+    if (xb->noise.stuck_low > 0 || xb->noise.stuck_high > 0)
         for (int32_t r = 0; r < array->rows; r++)
             for (int32_t c = 0; c < array->cols; c++)
                 array->faults[(size_t)r * (size_t)array->cols + (size_t)c] =
-                    (unsigned char)random_faults(m->xb, number, r, c);
-    return array->faults;
+                    (unsigned char)random_faults(xb, number, r, c);
+    for (int64_t i = array->first_fault; i; i = xb->named[i - 1].next) {
+        const axi_named_fault *named = &xb->named[i - 1];
+        if (named->row >= array->rows || named->col >= array->cols)
+            return axi_fail(m, insn, "a fault is beyond array %d of %d x %d cells: found row %d, column %d", (int)number,
+                            (int)array->rows, (int)array->cols, (int)named->row, (int)named->col);
+        unsigned char *fault = &array->faults[(size_t)named->row * (size_t)array->cols + (size_t)named->col];
+        const int place = 2 * named->device;
+        *fault = (unsigned char)((*fault & ~(3 << place)) | named->fault << place);
+    }
+    return 0;
+}
+
+/* Whether an array may get a shape that has this cell. */
+static bool has_cell(const axi_crossbar *xb, const axi_array *array, int32_t row, int32_t col)
+{
+    if (row < 0 || col < 0)
+        return false;
+    bool inside = row < array->rows && col < array->cols;
+    for (int i = 0; i < xb->config.shapes; i++)
+        inside |= row < xb->config.shape_rows[i] && col < xb->config.shape_cols[i];
+    return inside;
 }
 
 int ax_xb_fault(ax_machine *m, int32_t array, int32_t row, int32_t col, int negative, int high)
@@ -158,8 +180,8 @@ int ax_xb_fault(ax_machine *m, int32_t array, int32_t row, int32_t col, int nega
     if (array < 0 || array >= m->xb->array_count)
         return axi_fail_config(m, "a fault is in array %d, and the target has arrays 0 to %d", (int)array,
                                (int)m->xb->array_count - 1);
-    const axi_array *a = &m->xb->arrays[array];
-    if (row < 0 || row >= a->rows || col < 0 || col >= a->cols)
+    axi_array *a = &m->xb->arrays[array];
+    if (!has_cell(m->xb, a, row, col))
         return axi_fail_config(m, "a fault is beyond array %d of %d x %d cells: found row %d, column %d", (int)array,
                                (int)a->rows, (int)a->cols, (int)row, (int)col);
     if (negative && axi_xb_devices(m->xb) == 1)
@@ -168,11 +190,40 @@ int ax_xb_fault(ax_machine *m, int32_t array, int32_t row, int32_t col, int nega
     if (a->writes)
         return axi_fail_config(m, "a fault must be set before the first XB.PROG of its array, found array %d "
                                "programmed", (int)array);
-    unsigned char *faults = axi_xb_faults(m, array);
-    if (!faults)
-        return axi_fail_config(m, "out of memory for faults");
-    unsigned char *fault = &faults[(size_t)row * (size_t)a->cols + (size_t)col];
-    const int place = negative ? 2 : 0;
-    *fault = (unsigned char)((*fault & ~(3 << place)) | (high ? AXI_STUCK_HIGH : AXI_STUCK_LOW) << place);
+    axi_crossbar *xb = m->xb;
+    if (xb->named_count == xb->named_room) {
+        const int64_t room = xb->named_room ? 2 * xb->named_room : 64;
+        axi_named_fault *more = realloc(xb->named, (size_t)room * sizeof *more);
+        if (!more)
+            return axi_fail_config(m, "out of memory for faults");
+        xb->named = more;
+        xb->named_room = room;
+    }
+    xb->named[xb->named_count++] =
+        (axi_named_fault){row, col, negative ? AXI_NEGATIVE : AXI_POSITIVE, high ? AXI_STUCK_HIGH : AXI_STUCK_LOW, 0};
+    if (a->last_fault)
+        xb->named[a->last_fault - 1].next = xb->named_count;
+    else
+        a->first_fault = xb->named_count;
+    a->last_fault = xb->named_count;
+    xb->faulty = true;
     return 0;
+}
+
+int ax_xb_fault_file(ax_machine *m, const char *path)
+{
+    FILE *in = fopen(path, "r");
+    if (!in)
+        return axi_fail_config(m, "faults: cannot read '%.200s'", path);
+    int status = 0, array, row, col, negative, high, found;
+    for (long entry = 1; status == 0; entry++) {
+        found = fscanf(in, "%d%d%d%d%d", &array, &row, &col, &negative, &high);
+        if (found == EOF)
+            break;
+        status = found == 5 ? ax_xb_fault(m, array, row, col, negative, high)
+                            : axi_fail_config(m, "faults '%.200s', entry %ld: array, row, column, negative and high "
+                                              "needed", path, entry);
+    }
+    fclose(in);
+    return status;
 }

@@ -62,8 +62,8 @@ int ax_xb_shape(ax_machine *m, int32_t first, int32_t count, int32_t rows, int32
         return axi_fail(m, &insn, "%d x %d is no shape of an array of target '%s'", (int)rows, (int)cols, m->name);
     for (int32_t i = first; i < first + count; i++) {
         axi_array *array = &xb->arrays[i];
-        if (array->writes || array->faults)
-            return axi_fail(m, &insn, "array %d is in use: a shape before its first fault or XB.PROG needed", (int)i);
+        if (array->writes)
+            return axi_fail(m, &insn, "array %d is in use: a shape before its first XB.PROG needed", (int)i);
         if (array->claimed)
             xb->claimed_cells -= (int64_t)array->rows * array->cols;
         array->rows = rows;
@@ -117,8 +117,10 @@ int ax_xb_prog(ax_machine *m, int32_t array, int32_t row0, int32_t rows, int32_t
         a->writes = calloc(cells, sizeof *a->writes);
     if (!a->levels && axi_with_data(m))
         a->levels = calloc(cells, 1);
-    if (!a->writes || (axi_with_data(m) && !a->levels) || (xb->faulty && axi_with_data(m) && !axi_xb_faults(m, array)))
+    if (!a->writes || (axi_with_data(m) && !a->levels))
         return axi_fail(m, &insn, "out of memory for the cells of array %d", (int)array);
+    if (axi_with_data(m) && axi_xb_set_faults(m, &insn, array))
+        return -1;
 
     for (int32_t r = 0; r < rows; r++)
         for (int32_t c = 0; c < cols; c++)

@@ -17,12 +17,14 @@
 static const char usage[] =
     "usage: model [--input X.npy]... [--output Y.npy] [--report FILE.json] [--trace FILE.json] [--timing-only] [--quiet]\n"
     "             [--noise seed=1,program=0.05,lognormal=0,read=0.01,stuck_low=0.001,stuck_high=0.001]\n"
+    "             [--faults FILE]\n"
     "  runs the product on the simulated accelerator; --input is given once for each input, in their order; without\n"
     "  it the stored ones are taken, whose result is checked value by value; --noise: what makes the devices of\n"
-    "  crossbars differ from their levels, any of these numbers; values may then be wrong, and are counted\n";
+    "  crossbars differ from their levels, any of these numbers; values may then be wrong, and are counted;\n"
+    "  --faults: stuck devices of crossbars, a line 'array row column negative high' of numbers for each\n";
 
 typedef struct options {
-    const char *input[MODEL_INPUTS], *output, *report, *trace, *noise;
+    const char *input[MODEL_INPUTS], *output, *report, *trace, *noise, *faults;
     int inputs, timing_only, quiet;
 } options;
 
@@ -34,7 +36,7 @@ static int parse(int argc, char **argv, options *o) {
     } known[] = {
         {"--input", NULL, NULL},       {"--output", &o->output, NULL},           {"--report", &o->report, NULL},
         {"--trace", &o->trace, NULL},  {"--timing-only", NULL, &o->timing_only}, {"--quiet", NULL, &o->quiet},
-        {"--noise", &o->noise, NULL},
+        {"--noise", &o->noise, NULL},  {"--faults", &o->faults, NULL},
     };
     const int count = (int)(sizeof known / sizeof known[0]);
     for (int i = 1; i < argc; i++) {
@@ -153,10 +155,22 @@ static int add_noise(ax_machine *m, const char *noise) {
     return -1;
 }
 
+static int add_faults(ax_machine *m, const char *path) {
+#ifdef AXSIM_CROSSBAR_H
+    if (ax_xb_fault_file(m, path) == 0) return 0;
+    fprintf(stderr, "model: --faults: %s\n", ax_error(m));
+#else
+    (void)m;
+    fprintf(stderr, "model: --faults %s: only crossbars have faults, and target %s has none\n", path, AX_TARGET_NAME);
+#endif
+    return -1;
+}
+
 static int run(ax_machine *m, const options *o, void *const *inputs, void *y) {
     int buffers[MODEL_INPUTS];
     ax_scope(m, MODEL_TITLE);
     if (o->noise && add_noise(m, o->noise) != 0) return 1;
+    if (o->faults && add_faults(m, o->faults) != 0) return 1;
     if (model_program(m) != 0) {
         fprintf(stderr, "model: %s\n", ax_error(m));
         return 1;
@@ -187,7 +201,7 @@ static int run(ax_machine *m, const options *o, void *const *inputs, void *y) {
         return 1;
     }
     if (o->output && write_output(o->output, y) != 0) return 1;
-    if (v.wrong > 0 && !o->noise) {
+    if (v.wrong > 0 && !o->noise && !o->faults) {
         fprintf(stderr, "model: %lld values are wrong; the first is at row %lld, column %lld\n", (long long)v.wrong,
                 (long long)(v.first_wrong / MODEL_N), (long long)(v.first_wrong % MODEL_N));
         return 3;
@@ -196,7 +210,7 @@ static int run(ax_machine *m, const options *o, void *const *inputs, void *y) {
 }
 
 int main(int argc, char **argv) {
-    options o = {{NULL}, NULL, NULL, NULL, NULL, 0, 0, 0};
+    options o = {{NULL}, NULL, NULL, NULL, NULL, NULL, 0, 0, 0};
     const int wrong = parse(argc, argv, &o);
     if (wrong) return wrong;
     if (model_load(argv[0]) != 0) return 1;
