@@ -138,13 +138,14 @@ class KernelOp(_KernelHolder):
         "$sym_name $kernel $parameters `for` $target qualified($weight) `title` $title attr-dict"
     )
 
-    def __init__(self, name: str, op: SpmmOp, title: str):
+    def __init__(self, name: str, op: SpmmOp, title: str, variant: Variant | None = None):
+        chosen = variant or op.variant
         super().__init__(
             properties={
                 "sym_name": StringAttr(name),
                 "weight": op.weight,
-                "kernel": op.kernel,
-                "parameters": op.parameters,
+                "kernel": StringAttr(chosen.kind),
+                "parameters": parameters_attribute(chosen),
                 "target": op.target,
                 "title": StringAttr(title),
             }

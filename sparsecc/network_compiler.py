@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
 from xdsl.ir import Attribute, SSAValue
+from xdsl.traits import SymbolTable
 
+from sparsecc.calibration import Accuracy, Samples, compare, outputs_of, samples_of
 from sparsecc.codegen.network import DESCR, Check, NetworkProgram, name_of, steps, write_network
 from sparsecc.compiler import Stage, named_target, run_passes, save_stages
 from sparsecc.dialects.host import CallOp, Tensor, kind_of
@@ -29,9 +31,11 @@ from sparsecc.importers.network import read_network
 from sparsecc.interpreters.host import DTYPES, Run, run, weight_of
 from sparsecc.interpreters.sparse import run_module
 from sparsecc.network.engine import Engine, Layer, NetworkReport, Options, Product, Progress, engine_for
+from sparsecc.network.quantised import calibrate as record
+from sparsecc.network.quantised import integer_passes, product_type
 from sparsecc.network.storage import Storage, plan_storage
-from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass, float_target
-from sparsecc.target import AnyTarget
+from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass
+from sparsecc.target import AnyTarget, CpuTarget
 from sparsecc.target.load import load_target
 
 Array = NDArray[Any]
@@ -59,7 +63,11 @@ class NetworkArtifact:
     bounds: tuple[Array | None, ...]
     """How far the program's outputs may be from those of the reference; None where no bound is known."""
     storage: Storage
+    accuracy: Accuracy | None
+    """Of products in integers, against the network as it was read; None where no samples were given."""
     progress: Progress
+    dense_layers: Callable[[], tuple[Layer, ...]]
+    """The same products by dense plans, compiled when they are asked for."""
 
     @property
     def target(self) -> AnyTarget:
@@ -130,11 +138,31 @@ class NetworkArtifact:
         self.progress("compiling the C")
         return self.engine.build(folder)
 
-    def __call__(self, *inputs: Array) -> Array | tuple[Array, ...]:
+    @cached_property
+    def dense(self) -> NetworkArtifact:
+        """The same network with dense plans for all products."""
+        return replace(self, name=f"{self.name}, dense", layers=self.dense_layers())
+
+    @cached_property
+    def loaded(self) -> Callable[..., tuple[Array, ...]] | None:
+        """The network in this process, where its target runs here: see `sparsecc.cpu_network`."""
+        return self.engine.load(self._program.parent, self)
+
+    def __call__(
+        self, *inputs: Array, out: Sequence[Array] | None = None, threads: int | None = None
+    ) -> Array | tuple[Array, ...]:
         """The network's result: its output, or all of them where it has several.
 
-        Inputs in their order, of the shapes and types of the model.
+        Inputs in their order, of the shapes and types of the model. On a CPU results are written to the
+        arrays `out`, where they are given, and computed in so many threads. Raises UserError.
         """
+        if self.loaded is not None:
+            found = self.loaded(inputs, out, threads or 1)
+            return found[0] if len(found) == 1 else found
+        if out is not None or threads is not None:
+            raise UserError(
+                f"out and threads are for CPUs; target {self.target.name} is none: leave them out"
+            )
         given = checked_inputs(self.function, self.input_names, inputs)
         with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
             command = [str(self._program), "--quiet"]
@@ -151,11 +179,15 @@ class NetworkArtifact:
     @cached_property
     def measurement(self) -> dict[str, Any]:
         """What the program reports of a run on the stored inputs, every layer checked."""
+        return self.engine.measure(self)
+
+    def run_program(self, *options: str) -> dict[str, Any]:
+        """What the program reports of a run on the stored inputs; options: more arguments for it."""
         program = self._program
         self.progress("running the network")
         with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
             path = Path(work) / "report.json"
-            _execute([str(program), "--quiet", "--report", str(path)])
+            _execute([str(program), "--quiet", "--report", str(path), *options])
             return cast("dict[str, Any]", json.loads(path.read_text()))
 
     def rerun(self, outputs: Sequence[str], trace: str | None) -> None:
@@ -251,56 +283,110 @@ def compile_network(
     plan: str = "auto",
     name: str | None = None,
     confirm: bool = True,
+    calibrate: Mapping[str, Array] | None = None,
+    labelled: Mapping[str, Array] | None = None,
+    scales: str = "auto",
     progress: Progress = _silent,
 ) -> NetworkArtifact:
-    """Compile a whole network for a target that multiplies floats.
+    """Compile a whole network.
 
     source: the path of an .onnx or .pt2 file, a module of the `nn` dialect (which is not changed), or a model
-    of torch: an ExportedProgram, or a Module, which is exported for the inputs, tensors or arrays. batch, dims:
-    extents the model leaves open. inputs: to check with, by name or in order, random by default. dtype: the
-    input type of products, the target's most exact float by default. seed, effort, plan, confirm: as for
-    `sparsecc.compile`, for every product. Raises UserError, which names the node that cannot be compiled.
+    of torch: an ExportedProgram, or a Module, which is exported for the inputs, tensors or arrays. batch,
+    dims: extents the model leaves open. inputs: to check with, by name or in order; by default those of the
+    calibration, or random ones. dtype: the input type of products; by default i8 for networks that are
+    quantised or calibrated, where the target has it, otherwise its most exact float. seed, effort, plan,
+    confirm: as for `sparsecc.compile`, for every product. calibrate: samples of the inputs by name,
+    [samples, ...], by whose ranges a network of floats is quantised, and "labels", the right classes.
+    labelled: such samples to measure accuracy on, those of `calibrate` by default. scales: of weights, as for
+    `nn-quantize`. Raises UserError, which names the node that cannot be compiled.
     """
     found_target = load_target(target) if isinstance(target, str) else target
-    engine = engine_for(float_target(found_target, dtype), target)
+    engine_for(found_target, target)
     progress("reading the network")
     module, read_name = read_network(source, batch=batch, dims=dims, inputs=inputs)
     name = name or read_name
     function = _main(module)
     names = _names(function, "input_names", len(function.body.block.args))
+    if isinstance(found_target, CpuTarget):
+        dtype = dtype or "f32"
+    kind = product_type(found_target, dtype, function, calibrate is not None)
+    engine = engine_for(found_target.with_type(kind), target)
+    samples: Samples | None = None
+    if calibrate is not None:
+        progress("calibrating")
+        module = module.clone()
+        function = _main(module)
+        by, samples = record(function, names, calibrate, labelled)
+        inputs = next(by.batches())[0] if inputs is None else inputs
+    elif labelled is not None:
+        samples = samples_of(function, names, labelled)
     given = checked_inputs(function, names, _given(inputs, function, names, seed))
     for argument, label in zip(function.body.block.args, names, strict=True):
         if kind_of(argument) not in DESCR:
             raise UserError(f"input {label} is {argument.type}; networks take {', '.join(DESCR)}")
     with named_target(target) as named:
-        chosen = ConvertNnToHostPass(target=named, dtype=dtype or "")
-        stages = run_passes(module, [chosen], lambda stage: stage.module.verify(), progress)
+        passes = integer_passes(calibrate is not None, scales) if kind == "i8" else []
+        passes.append(ConvertNnToHostPass(target=named, dtype=kind))
+        passes += engine.passes()
+        stages = run_passes(module, passes, lambda stage: stage.module.verify(), progress)
+    names_of = [s.name for s in stages]
+    chosen = stages[names_of.index(ConvertNnToHostPass.name) - 1].module
+    accuracy: Accuracy | None = None
+    if samples is not None:
+        progress("measuring accuracy")
+        before, after = (outputs_of(_main(m), samples) for m in (module, chosen))
+        accuracy = compare(before, after, samples.labels)
     lowered, main = stages[-1].module, _main(stages[-1].module)
     progress("computing the expected values")
-    reference = run(lowered, main, given, restarts=set(checked_values(main)))
-    bounds = _bounds(module, lowered, main, given)
+    reference = run(lowered, main, given, restarts=set(checked_values(main)), exact=kind == "i8")
+    bounds = _bounds(chosen, lowered, main, given, kind == "i8")
     storage = plan_storage(main)
-    layers: list[Layer] = []
-    found: dict[str, Layer] = {}
-    options = Options(seed, effort, plan, confirm)
     calls = [op for op in steps(main) if isinstance(op, func.CallOp)]
-    for i, call in enumerate(calls):
-        label = name_of(call)
-        weight, n = weight_of(lowered, call), cast(Tensor, call.arguments[0].type).get_shape()[1]
-        pattern = weight.pattern
-        matrix = make_csr(weight.data.astype(np.float32), pattern.indices, pattern.indptr, weight.shape)
 
-        def tell(text: str, prefix: str = f"{label} ({i + 1} of {len(calls)}): ") -> None:
-            progress(prefix + text)
+    def compiled(plan: str) -> tuple[Layer, ...]:
+        layers: list[Layer] = []
+        found: dict[str, Layer] = {}
+        options = Options(seed, effort, plan, confirm)
+        for i, call in enumerate(calls):
+            label = name_of(call)
+            weight, n = weight_of(lowered, call), cast(Tensor, call.results[0].type).get_shape()[1]
+            pattern = weight.pattern
+            values = weight.data if kind == "i8" else weight.data.astype(np.float32)
+            matrix = make_csr(values, pattern.indices, pattern.indptr, weight.shape)
 
-        # Steps of a recurrent layer call one function.
-        symbol = call.callee.string_value()
-        if symbol not in found:
-            found[symbol] = engine.compile(Product(label, matrix, n), options, tell)
-        layers.append(found[symbol])
+            def tell(text: str, prefix: str = f"{label} ({i + 1} of {len(calls)}): ") -> None:
+                progress(prefix + text)
+
+            # Steps of a recurrent layer call one function.
+            symbol = call.callee.string_value()
+            if symbol not in found:
+                found[symbol] = engine.compile(Product(label, matrix, n, alone(lowered, call)), options, tell)
+            layers.append(found[symbol])
+        return tuple(layers)
+
     return NetworkArtifact(
-        name, engine, tuple(stages), tuple(layers), given, reference, bounds, storage, progress
+        name,
+        engine,
+        tuple(stages),
+        compiled(plan),
+        given,
+        reference,
+        bounds,
+        storage,
+        accuracy,
+        progress,
+        lambda: compiled("dense"),
     )
+
+
+def alone(module: ModuleOp, call: func.CallOp) -> ModuleOp:
+    """The function that is called, as the main function of a module of its own."""
+    function = SymbolTable.lookup_symbol(module, call.callee)
+    assert isinstance(function, func.FuncOp)
+    found = function.clone()
+    found.properties["sym_name"] = StringAttr("main")
+    found.properties["sym_visibility"] = StringAttr("public")
+    return ModuleOp([found])
 
 
 def _given(
@@ -319,11 +405,11 @@ def _given(
 
 
 def _bounds(
-    module: ModuleOp, lowered: ModuleOp, main: func.FuncOp, given: Sequence[Array]
+    module: ModuleOp, lowered: ModuleOp, main: func.FuncOp, given: Sequence[Array], exact: bool
 ) -> tuple[Array | None, ...]:
     """How far outputs may be from exact ones; holds the chosen operators to the network as it was read."""
     wanted = run_module(module, *given)
-    found = run(lowered, main, given, rounded_weights=True)
+    found = run(lowered, main, given, rounded_weights=True, exact=exact)
     bounds: list[Array | None] = []
     for value, array in zip(cast(func.ReturnOp, main.body.block.last_op).operands, wanted, strict=True):
         bound, result = found.errors[value], found.array(value)

@@ -174,13 +174,15 @@ class _Printer:
         """The products, where they are called."""
         from sparsecc.network.engine import Call
 
-        found = [op for op in steps(self.program.function) if isinstance(op, func.CallOp)]
+        whole = enumerate(steps(self.program.function))
+        found = [(step, op) for step, op in whole if isinstance(op, func.CallOp)]
         return [
             Call(
                 name_of(op), op.callee.string_value(), self.operand(op.arguments[0]),
                 self.operand(op.results[0]),
+                self.operand(op.arguments[1]) if len(op.arguments) > 1 else None, step,
             )
-            for op in found
+            for step, op in found
         ]  # fmt: skip
 
 
@@ -247,6 +249,7 @@ def _model_h(program: NetworkProgram, code: EngineCode, parts: Sequence[Part]) -
 #define MODEL_INPUTS {len(block.args)}
 #define MODEL_OUTPUTS {len(outputs)}
 #define MODEL_PRODUCTS {len(program.layers)}
+#define MODEL_STEPS {len(steps(program.function))}
 #define MODEL_CHECKS {len(program.checks)}
 #define MODEL_ARENA {max(program.storage.size, 1)}
 

@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+
 from sparsecc.codegen.parts import Part
 from sparsecc.compiler import Stage
 from sparsecc.errors import UserError
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from sparsecc.network_compiler import NetworkArtifact
 
+Array = NDArray[Any]
 Progress = Callable[[str], None]
 
 
@@ -44,6 +49,8 @@ class Product:
     name: str
     weight: Csr
     n: int
+    module: ModuleOp
+    """Its function alone, called main: the product and what is fused to it."""
 
 
 class Layer(Protocol):
@@ -80,6 +87,10 @@ class Call:
     """layer0, layer1, ...: calls with one symbol are of one layer."""
     x: Operand
     y: Operand
+    residual: Operand | None
+    """What is added, where the product's function takes it."""
+    step: int
+    """Which step of the network it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +161,10 @@ class Engine(ABC):
         """Element type of the factors."""
         return self.target.in_type
 
+    def passes(self) -> list[ModulePass]:
+        """That run once the operators are chosen."""
+        return []
+
     @abstractmethod
     def compile(self, product: Product, options: Options, progress: Progress) -> Layer:
         """A product as a layer. Raises UserError."""
@@ -161,6 +176,14 @@ class Engine(ABC):
     @abstractmethod
     def build(self, folder: Path) -> Path:
         """Compile the program of an emitted folder for use here; returns it. Raises UserError."""
+
+    def load(self, folder: Path, artifact: NetworkArtifact) -> Callable[..., tuple[Array, ...]] | None:
+        """The network of a built folder as a function of its inputs; None where it runs as a program."""
+        return None
+
+    def measure(self, artifact: NetworkArtifact) -> dict[str, Any]:
+        """What `report` needs of runs on the stored inputs, every layer checked."""
+        return artifact.run_program()
 
     @abstractmethod
     def report(self, artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> NetworkReport:
@@ -178,10 +201,15 @@ def engine_for(target: AnyTarget, named: str | AnyTarget) -> Engine:
 
             return TensorUnitEngine(target, named)
         case CpuTarget():
-            raise UserError(
-                f"target {target.name} has no tensor unit; whole networks are compiled for tensor units "
-                "(compile its matrices one by one instead)"
-            )
+            from sparsecc.network.cpu import CpuEngine
+
+            if target.in_type != "f32":
+                raise UserError(
+                    f"networks on CPUs are multiplied in f32; found the type {target.in_type}: leave it out, "
+                    "or compile its matrices one by one"
+                )
+
+            return CpuEngine(target, named)
         case _:
             raise UserError(
                 f"target {target.name} has no tensor unit; whole networks are compiled for tensor units "

@@ -1,0 +1,96 @@
+"""A network in this process: its shared object, called on numpy arrays in place."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_char_p, c_int, c_size_t, c_void_p
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecc.cpu.arrays import aligned
+from sparsecc.cpu.native import address
+from sparsecc.dialects.host import Tensor, kind_of
+from sparsecc.errors import UserError
+from sparsecc.interpreters.host import DTYPES
+
+if TYPE_CHECKING:
+    from xdsl.ir import SSAValue
+
+    from sparsecc.network_compiler import NetworkArtifact
+
+Array = NDArray[Any]
+
+
+def _described(names: Sequence[str], values: Sequence[SSAValue]) -> list[tuple[str, tuple[int, ...], Any]]:
+    return [
+        (name, cast(Tensor, value.type).get_shape(), np.dtype(DTYPES[kind_of(value)]))
+        for name, value in zip(names, values, strict=True)
+    ]
+
+
+class CpuNetwork:
+    """A loaded network. One call at a time: its activations are kept in it."""
+
+    def __init__(self, path: Path, artifact: NetworkArtifact):
+        library = ctypes.CDLL(str(path))
+        library.model_size.restype = c_size_t
+        library.model_init.argtypes = [c_void_p, c_int]
+        library.model_threads.argtypes = [c_void_p, c_int]
+        library.model_error.argtypes = [c_void_p]
+        library.model_error.restype = c_char_p
+        library.model_infer.argtypes = [c_void_p, c_void_p, c_void_p]
+        self._library = library
+        self._memory = aligned(int(library.model_size()), np.uint8)
+        self._model = address(self._memory)
+        self._inputs = _described(artifact.input_names, list(artifact.function.body.block.args))
+        self._outputs = _described(artifact.output_names, artifact.outputs)
+        self._threads = 1
+        if library.model_init(self._model, 1) != 0:
+            raise UserError(self._error())
+
+    def _error(self) -> str:
+        return cast(bytes, self._library.model_error(self._model)).decode()
+
+    def __call__(
+        self, inputs: Sequence[Array], out: Sequence[Array] | None = None, threads: int = 1
+    ) -> tuple[Array, ...]:
+        """The outputs, in `out` where arrays are given. Raises UserError for arrays that do not fit."""
+        if len(inputs) != len(self._inputs):
+            names = ", ".join(name for name, _, _ in self._inputs)
+            raise UserError(f"the network has {len(self._inputs)} inputs ({names}); found {len(inputs)}")
+        if out is None:
+            out = [np.empty(shape, kind) for _, shape, kind in self._outputs]
+        elif len(out) != len(self._outputs):
+            raise UserError(f"the network has {len(self._outputs)} outputs; found {len(out)} arrays for them")
+        given = [_checked("input", one, array) for one, array in zip(self._inputs, inputs, strict=True)]
+        for one, array in zip(self._outputs, out, strict=True):
+            if _checked("output", one, array) is not array or not array.flags.writeable:
+                raise UserError(f"output {one[0]} is not a contiguous array that may be written")
+        if threads != self._threads:
+            if threads < 1:
+                raise UserError(f"threads is {threads}; needed at least 1")
+            self._library.model_threads(self._model, threads)
+            self._threads = threads
+        sources = (c_void_p * len(given))(*map(address, given))
+        places = (c_void_p * len(out))(*map(address, out))
+        if self._library.model_infer(self._model, sources, places) != 0:
+            raise UserError(f"the program failed: {self._error()}")
+        return tuple(out)
+
+
+def _checked(what: str, wanted: tuple[str, tuple[int, ...], Any], array: Array) -> Array:
+    """The array, contiguous. Raises UserError for another shape or type."""
+    name, shape, kind = wanted
+    if not isinstance(array, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check
+        raise UserError(f"{what} {name} is a {type(array).__name__}; needed a numpy array of {kind}")
+    if array.shape != shape:
+        raise UserError(f"{what} {name} has shape {list(array.shape)}; needed {list(shape)}")
+    if array.dtype != kind:
+        if what == "output" or not (np.can_cast(array.dtype, kind, "same_kind") or array.dtype.kind == "b"):
+            raise UserError(f"{what} {name} has elements of type {array.dtype}; needed {kind}")
+        return array.astype(kind)
+    return np.ascontiguousarray(array)

@@ -1,0 +1,217 @@
+"""What is told of a network on a CPU: every layer with its kernel and measured time, the host, totals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from xdsl.dialects import func
+
+from sparsecc.codegen.network import name_of, steps
+from sparsecc.cpu.machine import machine
+from sparsecc.dialects.host import CallOp
+from sparsecc.network.cpu import CpuEngine, CpuLayer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sparsecc.network_compiler import NetworkArtifact
+
+
+@dataclass(frozen=True)
+class CpuProductRow:
+    """A product. What only a run tells is None before it."""
+
+    name: str
+    formula: str
+    nnz: int
+    density: float
+    kernel: str
+    fused: list[str]
+    """What its kernel does besides: patches, bias, residual, relu."""
+    us: float | None
+    gflops: float | None
+    """2 nnz N / time."""
+    share: float | None
+    """Of the time of all steps."""
+    dense_us: float | None
+    speedup: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class CpuHostRow:
+    """What the host does for one node."""
+
+    name: str
+    operators: list[str]
+    us: float | None
+    share: float | None
+    reorders: list[str]
+
+
+@dataclass(frozen=True)
+class CpuNetworkReport:
+    """A network on a CPU. What only a run tells is None before it."""
+
+    name: str
+    target: str
+    cpu: str
+    dtype: str
+    threads: int | None
+    products: list[CpuProductRow]
+    host: list[CpuHostRow]
+    wall_ms: float | None
+    """One inference: the median of many."""
+    best_ms: float | None
+    dense_ms: float | None
+    """The same network with dense products, measured in turns with this one."""
+    speedup: float
+    """dense_ms / wall_ms; 1 where nothing was measured."""
+    gflops: float | None
+    """2 nnz N of all products / the whole time."""
+    host_share: float | None
+    arena_bytes: int
+    arena_lower_bound: int
+    unshared_bytes: int
+    values_checked: int | None
+    worst_share: float | None
+    unbounded_outputs: list[str]
+
+    @staticmethod
+    def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> CpuNetworkReport:
+        """The report of an artifact; run: what its program reported, and under "dense" that of dense ones."""
+        engine = cast(CpuEngine, artifact.engine)
+        dense = cast("Mapping[str, Any] | None", run.get("dense") if run else None)
+        taken = cast("list[float] | None", run["steps"] if run else None)
+        whole = sum(taken) if taken else None
+        operations, number = 0.0, 0
+        products: list[CpuProductRow] = []
+        host: dict[str, tuple[list[str], float, list[str]]] = {}
+        for i, op in enumerate(steps(artifact.function)):
+            seconds = taken[i] if taken else 0.0
+            if isinstance(op, CallOp):
+                operators, sum_, why = host.get(name_of(op), ([], 0.0, []))
+                reason = op.attributes.get("reorders")
+                more = [str(reason).strip('"')] if reason is not None else []
+                host[name_of(op)] = [*operators, op.operator.data], sum_ + seconds, [*why, *more]
+                continue
+            assert isinstance(op, func.CallOp)
+            layer = cast(CpuLayer, artifact.layers[number])
+            rival = float(dense["steps"][i]) if dense else None
+            number += 1
+            operations += 2.0 * layer.weight.nnz * layer.n
+            products.append(_row(layer, seconds if taken else None, whole, rival))
+        check = run.get("check") if run else None
+        unknown = [name for name, b in zip(artifact.output_names, artifact.bounds, strict=True) if b is None]
+        measured = bool(run and run["runs"])
+        wall = run["median"] if run and measured else None
+        other = dense["median"] if dense else None
+        return CpuNetworkReport(
+            name=artifact.name, target=engine.chip.name,
+            cpu="not this machine's" if engine.chip.missing else machine().model, dtype=engine.in_type,
+            threads=run["threads"] if run else None, products=products,
+            host=[
+                CpuHostRow(name, operators, 1e6 * s if taken else None, s / whole if whole else None, why)
+                for name, (operators, s, why) in host.items()
+            ],
+            wall_ms=1e3 * wall if wall else None, best_ms=1e3 * run["best"] if run and measured else None,
+            dense_ms=1e3 * other if other else None, speedup=other / wall if other and wall else 1.0,
+            gflops=1e-9 * operations / wall if wall else None,
+            host_share=sum(s for _, s, _ in host.values()) / whole if whole else None,
+            arena_bytes=artifact.storage.size, arena_lower_bound=artifact.storage.needed,
+            unshared_bytes=artifact.storage.total, values_checked=check["values"] if check else None,
+            worst_share=max((c["worst_share"] for c in check["layers"]), default=0.0) if check else None,
+            unbounded_outputs=unknown,
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return dataclasses.asdict(self)
+
+    def slower_than_dense(self) -> str | None:
+        """One sentence, where the network is slower than with dense products."""
+        if self.speedup >= 1.0 or self.wall_ms is None:
+            return None
+        return f"{self.name}: takes {self.wall_ms:.4g} ms, with dense products {self.dense_ms:.4g}"
+
+    def tables(self) -> list[Table]:
+        """For people: products, what the host does, totals."""
+        from rich.table import Table
+
+        products = Table(
+            title=f"{self.name} on {self.target} ({self.cpu}), {self.dtype}", title_justify="left"
+        )
+        for heading in _COLUMNS:
+            products.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+        for p in self.products:
+            products.add_row(
+                p.name, p.formula, f"{p.nnz} ({p.density:.1%})", p.kernel, ", ".join(p.fused),
+                _text(p.us, ".1f"), _text(p.share, ".1%"), _text(p.gflops, ".1f"), _text(p.dense_us, ".1f"),
+                _text(p.speedup, ".2f"),
+            )  # fmt: skip
+        host = Table(title="operators of the host", title_justify="left")
+        for heading in ("node", "operators", "us", "share"):
+            host.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+        for row in sorted(self.host, key=lambda row: -(row.us or 0.0)):
+            what = ", ".join(dict.fromkeys(o.removeprefix("host_") for o in row.operators))
+            if row.reorders:
+                what += f" (reorders: {'; '.join(row.reorders)})"
+            host.add_row(row.name, what, _text(row.us, ".1f"), _text(row.share, ".1%"))
+        totals = Table(show_header=False, box=None)
+        for key, value in self._totals():
+            totals.add_row(key, value)
+        return [products, host, totals]
+
+    def _totals(self) -> list[tuple[str, str]]:
+        rows: list[tuple[str, str]] = []
+        if self.wall_ms is not None:
+            several = f", {self.threads} threads" if (self.threads or 1) > 1 else ""
+            rows.append(
+                ("time", f"{self.wall_ms:.4g} ms, the median; {self.best_ms:.4g} the fastest{several}")
+            )
+            rows.append(("speed", f"{self.gflops:.1f} GFLOP/s of nonzeros, everything counted"))
+            rows.append(("host", f"{self.host_share:.1%} of the time"))
+        if self.dense_ms is not None:
+            rows.append(("time, dense products", f"{self.dense_ms:.4g} ms"))
+            rows.append(("speed-up over dense", f"{self.speedup:.2f} x"))
+        rows.append(("activations", f"{self.arena_bytes} bytes ({self.unshared_bytes} without reuse)"))
+        if self.values_checked is not None:
+            rows.append(
+                (
+                    "check",
+                    f"{self.values_checked} values of all layers within their bounds, at most "
+                    f"{self.worst_share:.1%} of them",
+                )
+            )
+        if self.unbounded_outputs:
+            what = ", ".join(self.unbounded_outputs)
+            rows.append(("no bound", f"{what}: its layers are checked one by one, not all together"))
+        return rows
+
+
+_COLUMNS = (
+    "layer", "product", "nonzeros", "kernel", "fused", "us", "share", "GFLOP/s", "dense us", "speed-up",
+)  # fmt: skip
+_NUMBERS = {"nonzeros", "us", "share", "GFLOP/s", "dense us", "speed-up"}
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _row(layer: CpuLayer, seconds: float | None, whole: float | None, rival: float | None) -> CpuProductRow:
+    (m, k), nnz = layer.weight.shape, layer.weight.nnz
+    fused = [] if layer.unfolded is None else ["patches by address" if layer.by_address else "patches"]
+    fused += [name for name in ("bias", "residual", "relu") if getattr(layer.epilogue, name)]
+    return CpuProductRow(
+        name=layer.name, formula=f"C[{m}, {layer.n}] = W[{m}, {k}] X[{k}, {layer.n}]", nnz=nnz,
+        density=nnz / (m * k), kernel=layer.variant.name, fused=fused,
+        us=None if seconds is None else 1e6 * seconds,
+        gflops=2e-9 * nnz * layer.n / seconds if seconds else None,
+        share=seconds / whole if seconds and whole else None,
+        dense_us=None if rival is None else 1e6 * rival,
+        speedup=rival / seconds if rival and seconds else None, reason=layer.reason,
+    )  # fmt: skip

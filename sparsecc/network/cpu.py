@@ -1,0 +1,403 @@
+"""Products of networks on CPUs: kernels of `sparsecc.cpu`, patches by address where that is faster."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import StringAttr
+from xdsl.passes import ModulePass
+
+from sparsecc.codegen.cpu import kernel_parts
+from sparsecc.codegen.network import comment
+from sparsecc.codegen.parts import Part
+from sparsecc.compiler import Stage, named_target, run_passes
+from sparsecc.cpu.arrays import Floats, aligned
+from sparsecc.cpu.assembly import Epilogue
+from sparsecc.cpu.build import (
+    C_FLAGS,
+    compiler_version,
+    digest,
+    keep_measured,
+    own_version,
+    read_measured,
+    shared_object,
+)
+from sparsecc.cpu.conv import ConvCallStruct, ConvStruct, ImageStruct, Patches, patches_of
+from sparsecc.cpu.line import line_kernel, make_plan, registers_for, with_schedule
+from sparsecc.cpu.native import LineStruct, address
+from sparsecc.cpu.tune import FIRST, ROUNDS, SECOND, Choice, choose, line_variants, load_runtime
+from sparsecc.cpu.variant import Variant, row_order
+from sparsecc.dialects import cpu
+from sparsecc.dialects.host import CallOp
+from sparsecc.dialects.sparse_epilogue import epilogue_of
+from sparsecc.errors import UserError
+from sparsecc.host.operator import Window
+from sparsecc.importers.matrix import Csr, make_csr
+from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Options, Product, Progress
+from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
+from sparsecc.passes.convert_sparse_to_cpu import ConvertSparseToCpuPass, fused_epilogue, weight_matrix
+from sparsecc.passes.fuse_into_products import FuseIntoProductsPass
+from sparsecc.target import AnyTarget, CpuTarget
+from sparsecc.toolchain import HOST, RUNTIME, call, find_compiler, host_headers, host_sources
+
+if TYPE_CHECKING:
+    from sparsecc.cpu_network import CpuNetwork
+    from sparsecc.network_compiler import NetworkArtifact
+
+Array = NDArray[Any]
+
+# Seconds for each of the turns in which a network and the one with dense products are timed.
+TURN, TURNS = 0.1, 3
+PLANS = ("auto", "line", "csr", "vector", "dense")
+
+
+@cache
+def library_object(target: CpuTarget) -> Path:
+    """Kernels and operators of the host for the target, as one shared object."""
+    flags = target.simd.flags.split()
+    sources = [*sorted((RUNTIME / "cpu").glob("*.c")), *host_sources()]
+    state = [path.read_bytes() for path in [*host_sources(), *host_headers()]]
+    key = f"network-{digest(own_version(), compiler_version(), flags, *state)}"
+
+    def write(_: Path) -> list[str]:
+        folders = [f"-I{RUNTIME / 'cpu'}", f"-I{HOST}"]
+        return [*C_FLAGS, *flags, *folders, *map(str, sources), "-pthread", "-lm"]
+
+    return shared_object(key, write, "building kernels and operators of the host")
+
+
+@cache
+def library(target: CpuTarget) -> ctypes.CDLL:
+    """The same, loaded. Raises UserError where it does not run here."""
+    target.check_runs_here()
+    return load_runtime(str(library_object(target)))
+
+
+@dataclass(frozen=True, eq=False)
+class Unfolded:
+    """The patches that a convolution's product reads."""
+
+    window: Window
+    rows: tuple[int, ...] | None
+    """Which of them; None for all."""
+    count: int
+
+    @staticmethod
+    def of(op: CallOp) -> Unfolded:
+        window, rows, count, _ = (v for v in op.values() if v is None or not hasattr(v, "owner"))
+        assert isinstance(window, Window)
+        return Unfolded(window, None if rows is None else tuple(cast("list[int]", rows)), cast(int, count))
+
+    def c_arguments(self) -> str:
+        """As host_im2col_4 takes them after its arrays."""
+        rows = "NULL" if self.rows is None else f"(const int32_t[]){{{', '.join(map(str, self.rows))}}}"
+        return f"&(const host_window){{{self.window.text()}}}, {rows}, {self.count}, 0"
+
+
+@dataclass(frozen=True, eq=False)
+class CpuLayer:
+    """A product, compiled to a kernel."""
+
+    name: str
+    stages: Sequence[Stage]
+    product: cpu.SpmmOp
+    weight: Csr
+    n: int
+    choice: Choice
+    epilogue: Epilogue
+    bias: Floats | None
+    unfolded: Unfolded | None
+    """Patches that are made first, or found by address."""
+    by_address: Variant | None
+    """The straight-line code that finds them, where it does."""
+    seconds: float | None
+    """When it was chosen: of the whole layer."""
+
+    @property
+    def variant(self) -> Variant:
+        return self.by_address or self.product.variant
+
+    @property
+    def reason(self) -> str:
+        return self.product.reason.data if self.product.reason else ""
+
+    def patches(self, lanes: int) -> Patches:
+        assert self.unfolded is not None
+        return patches_of(self.unfolded.window, self.unfolded.rows, lanes)
+
+
+@dataclass(frozen=True)
+class CpuEngine(Engine):
+    """The engine of CPUs."""
+
+    chip: CpuTarget
+    named: str | AnyTarget
+
+    @property
+    def target(self) -> CpuTarget:
+        return self.chip
+
+    def passes(self) -> list[ModulePass]:
+        return [FuseIntoProductsPass(limits=False)]
+
+    def compile(self, product: Product, options: Options, progress: Progress) -> CpuLayer:
+        if options.plan not in PLANS:
+            raise UserError(
+                f"unknown plan {options.plan!r}; on a CPU it is one of {', '.join(PLANS)}", exit_code=2
+            )
+        with named_target(self.named) as path:
+            passes = [
+                ConvertLinalgToSparsePass(target=path),
+                ConvertSparseToCpuPass(target=path, kernel=options.plan, seed=options.seed, blas=False),
+            ]
+            stages = run_passes(product.module, passes, lambda stage: stage.module.verify(), progress)
+        ops = list(stages[-1].module.walk())
+        spmm = next(op for op in ops if isinstance(op, cpu.SpmmOp))
+        unfolded = next((Unfolded.of(op) for op in ops if isinstance(op, CallOp)), None)
+        fused, after = fused_epilogue(spmm), epilogue_of(spmm.res)
+        w = weight_matrix(spmm.weight)
+        w = make_csr(w.data.astype(np.float32), w.indices, w.indptr, w.shape)
+        choice = choose(w, self.chip, product.n, options.plan, fused, options.seed, False)
+        bias = None if after is None else after.epilogue.bias
+        layer = CpuLayer(
+            product.name, stages, spmm, w, product.n, choice, fused, bias, unfolded, None, choice.seconds
+        )
+        if unfolded is None:
+            return layer
+        found, seconds = self._by_address(layer, options)
+        spmm.attributes["patches"] = StringAttr("written" if found is None else "by address")
+        return replace(layer, by_address=found, seconds=seconds)
+
+    def _by_address(self, layer: CpuLayer, options: Options) -> tuple[Variant | None, float | None]:
+        """The variant that is faster than writing patches and multiplying them, and what the better takes."""
+        assert layer.unfolded is not None
+        w, window = layer.weight, layer.unfolded.window
+        registers = registers_for(self.chip, 16)
+        fits = min(window.pad_top, window.pad_left) >= 0 and 0 < w.nnz <= self.chip.limits.line_nnz
+        if options.plan not in ("auto", "line") or registers is None or not fits:
+            return None, layer.choice.seconds
+        base = line_variants(w, self.chip, 16, fast=True)[0]
+        groups = -(-w.shape[0] // base.height)
+        base = replace(base, columns=w.shape[1], pack=False, panels=1, lanes=registers.lanes)
+        candidates = [replace(base, batch=b) for b in sorted({1, min(2, groups), min(4, groups), groups})]
+        if self.chip.missing:
+            return (candidates[-1] if window.out_width * window.inner >= registers.lanes else None), None
+        key = "conv-" + digest(
+            own_version(), self.chip, w.shape, w.indptr.tobytes(), w.indices.tobytes(), layer.n, window,
+            layer.unfolded.rows, layer.epilogue, options.plan,
+        )  # fmt: skip
+        kept = read_measured(key)
+        if kept is None:
+            seconds = [self._conv_seconds(layer, one) for one in candidates]
+            written = self._patch_seconds(layer) + (layer.choice.seconds or 0.0)
+            kept = {"seconds": seconds, "written": written}
+            keep_measured(key, kept)
+        seconds, written = cast("list[float]", kept["seconds"]), cast(float, kept["written"])
+        best = int(np.argmin(seconds))
+        if options.plan == "auto" and written <= seconds[best]:
+            return None, written
+        return candidates[best], seconds[best]
+
+    def _conv_seconds(self, layer: CpuLayer, variant: Variant) -> float:
+        """Of the fastest run of a convolution by address."""
+        lib, w = library(self.chip), layer.weight
+        registers = registers_for(self.chip, variant.lanes)
+        assert registers is not None
+        assert layer.unfolded is not None
+        patches, (m, _) = layer.patches(registers.lanes), w.shape
+        plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
+        kernel = with_schedule(
+            line_kernel(lib, w, plan, registers, layer.epilogue, layer.bias, patches.places),
+            variant.panels, variant.batch, False,
+        )  # fmt: skip
+        line = cast(LineStruct, kernel.struct)
+        conv = ConvStruct(
+            ctypes.addressof(line), ImageStruct(*patches.image), patches.strips, patches.width, patches.step
+        )
+        x, y = aligned(layer.unfolded.window.elements), aligned((m, layer.n))
+        x[:] = np.random.default_rng(0).standard_normal(x.size, np.float32)
+        residual = aligned((m, layer.n)) if layer.epilogue.residual else None
+        scratch = aligned(patches.floats + registers.lanes)
+        call_of = ConvCallStruct(
+            ctypes.addressof(conv), address(x), address(y), None if residual is None else address(residual),
+            address(scratch),
+        )  # fmt: skip
+        run = ctypes.cast(lib.sc_conv_run, ctypes.c_void_p)
+        return min(
+            float(lib.sc_time(run, ctypes.addressof(call_of), None, 1, budget))
+            for budget in (FIRST, *[SECOND] * ROUNDS)
+        )
+
+    def _patch_seconds(self, layer: CpuLayer) -> float:
+        """Of writing all patches of a convolution."""
+        unfolded = layer.unfolded
+        assert unfolded is not None
+        copy = library(self.chip).host_im2col_4
+        copy.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int64, ctypes.c_uint32]
+        copy.restype = None
+        numbers = np.asarray(unfolded.window.numbers(), np.int64)
+        rows = None if unfolded.rows is None else np.asarray(unfolded.rows, np.int32)
+        x, y = aligned(unfolded.window.elements), aligned((unfolded.count, layer.n))
+        arguments = (address(y), address(x), address(numbers), None if rows is None else address(rows))
+        best, end = float("inf"), time.perf_counter() + ROUNDS * SECOND
+        while time.perf_counter() < end or best == float("inf"):
+            before = time.perf_counter()
+            copy(*arguments, unfolded.count, 0)
+            best = min(best, time.perf_counter() - before)
+        return best
+
+    # -- C
+
+    def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:
+        source = [_HEAD.replace("{title}", comment(title))]
+        parts: list[Part] = []
+        texts: dict[str, str] = {}
+        statements: list[str] = []
+        scratch, done = 0, set[str]()
+        for call_of, found in zip(calls, layers, strict=True):
+            layer, symbol = cast(CpuLayer, found), call_of.symbol
+            if symbol not in done:
+                done.add(symbol)
+                floats = self._layer(layer, symbol, source, parts, texts)
+                scratch = max(scratch, floats)
+            statements.append(_statement(layer, call_of))
+        places = ", ".join(str(c.step) for c in calls) or "0"
+        source.append(f"const int model_product_steps[] = {{{places}}};\n{_CHECKED}")
+        needed = f"this CPU lacks instructions of {self.chip.name}: {self.chip.simd.features}"
+        return EngineCode(
+            source="".join(source),
+            headers=["sc.h", "conv.h"],
+            fields=f"    int threads;\n    _Alignas(64) float scratch[{max(scratch, 1)}];\n",
+            parameter="int threads",
+            init=_INIT.replace("{needed}", needed),
+            calls=statements,
+            parts=parts,
+            texts=texts,
+            copies={f"sc/{p.name}": p for p in sorted((RUNTIME / "cpu").glob("*.[ch]"))}
+            | {p.name: p for p in sorted((RUNTIME / "network_cpu").iterdir())},
+            flags=f"{self.chip.simd.flags} -O3 -ffp-contract=fast -Isc",
+            sources="library.c $(wildcard *.s) $(wildcard sc/*.c)",
+            libraries="-pthread -lm",
+        )
+
+    def _layer(
+        self, layer: CpuLayer, symbol: str, source: list[str], parts: list[Part], texts: dict[str, str]
+    ) -> int:
+        """Add a layer's tables and code; returns the floats of scratch memory that it needs."""
+        op = layer.product
+        kernel = cpu.KernelOp(symbol, op, layer.name)
+        places, patches = None, None
+        if layer.by_address is not None:
+            patches = layer.patches(layer.by_address.lanes)
+            places = patches.places
+            kernel = cpu.KernelOp(symbol, op, layer.name, layer.by_address)
+        made = kernel_parts(kernel, self.chip, layer.epilogue, layer.bias, places)
+        source.append(f"\n/* {comment(layer.name)}: {layer.variant.name} */\n")
+        for name, (kind, array) in made.tables.items():
+            part = Part(name, kind, array, "weights.bin")
+            parts.append(part)
+            source.append(f"extern AX_DATA {part.declaration};\n")
+        if made.code is not None:
+            texts[f"{symbol}.s"] = made.code
+            source.append(f"extern const sc_chunk {symbol}_table[];\n")
+        source.append(f"static const sc_{layer.variant.kind} {symbol} = {{{made.struct}}};\n")
+        if patches is not None:
+            source.append(f"static const sc_conv {symbol}_conv = {{&{symbol}, {patches.text()}}};\n")
+            return patches.floats + layer.variant.lanes
+        return 0 if layer.unfolded is None else layer.unfolded.count * layer.n
+
+    def build(self, folder: Path) -> Path:
+        """The program, and beside it model.so, which it is linked to."""
+        flags = [*C_FLAGS, *self.chip.simd.flags.split(), "-I.", "-Isc", "-Ihost"]
+        objects = [p.name for p in sorted(folder.glob("*.s"))]
+        native = str(library_object(self.chip))
+        what = "compiling the program"
+        shared = ["-shared", "model.c", "data.c", "library.c", *objects, native, "-lm", "-o", "model.so"]
+        call([*find_compiler(), *flags, *shared], folder, what)
+        program = ["main.c", str(folder / "model.so"), native, "-pthread", "-lm", "-o", "model"]
+        call([*find_compiler(), *flags, *program], folder, what)
+        return folder / "model"
+
+    def load(self, folder: Path, artifact: NetworkArtifact) -> CpuNetwork:
+        from sparsecc.cpu_network import CpuNetwork
+
+        return CpuNetwork(folder / "model.so", artifact)
+
+    def measure(self, artifact: NetworkArtifact) -> dict[str, Any]:
+        """In turns with the same network with dense products; the fastest turn of each counts."""
+        return self.measured(artifact, 1)
+
+    def measured(self, artifact: NetworkArtifact, threads: int) -> dict[str, Any]:
+        """The same in so many threads. Raises UserError where the target does not run here."""
+        self.chip.check_runs_here()
+        options = ("--threads", str(threads), "--seconds", str(TURN))
+        found = artifact.run_program(*options)
+        if all(cast(CpuLayer, layer).variant.kind == "dense" for layer in artifact.layers):
+            return found | {"dense": found}
+        rival = artifact.dense.run_program(*options)
+        for _ in range(TURNS - 1):
+            found = min(found, artifact.run_program(*options), key=lambda run: run["median"])
+            rival = min(rival, artifact.dense.run_program(*options), key=lambda run: run["median"])
+        return found | {"dense": rival}
+
+    def report(self, artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> Any:
+        from sparsecc.cpu_network_report import CpuNetworkReport
+
+        return CpuNetworkReport.of(artifact, run)
+
+
+_HEAD = """\
+/* {title}
+ *
+ * Written by sparsecc. Products are kernels of sc/, their tables in weights.bin, their code in layer*.s.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#include "host.h"
+#include "model.h"
+"""
+
+_CHECKED = """
+#define RUN(call) \\
+    do { \\
+        if ((call) != 0) { \\
+            m->error = "no memory for scratch panels"; \\
+            return -1; \\
+        } \\
+    } while (0)
+"""
+
+_INIT = """\
+m->threads = threads;
+if (threads < 1) m->error = "threads must be at least 1";
+else if (!sc_supported()) m->error = "{needed}";\
+"""
+
+
+def _statement(layer: CpuLayer, found: Call) -> str:
+    """The C that runs a layer."""
+    n, x, y = layer.n, found.x.text, found.y.text
+    residual = found.residual.text if found.residual else "NULL"
+    if layer.by_address is not None:
+        return f"RUN(sc_conv_at(&{found.symbol}_conv, {x}, {y}, {residual}, m->scratch, m->threads));"
+    before = ""
+    if layer.unfolded is not None:
+        before = f"host_im2col_4(m->scratch, {x}, {layer.unfolded.c_arguments()});\n    "
+        x = "m->scratch"
+    kind = layer.variant.kind
+    ldr = n if found.residual else 0
+    if kind == "vector" and n > 1:
+        each = f"sc_vector_at(&{found.symbol}, {x} + i, {n}, {y} + i, {n}, 1, {residual}, {ldr}, m->threads)"
+        return f"{before}for (size_t i = 0; i < {n}; i++) RUN({each});"
+    return (
+        f"{before}RUN(sc_{kind}_at(&{found.symbol}, {x}, {n}, {y}, {n}, {n}, {residual}, {ldr}, m->threads));"
+    )

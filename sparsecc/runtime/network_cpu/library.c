@@ -1,0 +1,18 @@
+/* What programs that load the network as a library need besides model.h. */
+#include <stddef.h>
+
+#include "model.h"
+
+/* Bytes of a model, which must begin at a multiple of 64. */
+size_t model_size(void) {
+    return sizeof(model);
+}
+
+const char *model_error(const model *m) {
+    return m->error;
+}
+
+/* For the inferences that follow: at least 1. */
+void model_threads(model *m, int threads) {
+    m->threads = threads;
+}
