@@ -24,11 +24,16 @@ TABLES = (
 
 
 class TiledWriter(SpmmWriter):
-    """Loops over panels, blocks of rows, steps, tiles of X and column tiles."""
+    """Loops over panels, blocks of rows, steps, tiles of X and column tiles.
 
-    def __init__(self, function: func.FuncOp, spmm: SpmmOp, target: Target, program: Program):
+    any_n: the program takes the number of columns as its last argument, at most those of the operator.
+    """
+
+    def __init__(
+        self, function: func.FuncOp, spmm: SpmmOp, target: Target, program: Program, any_n: bool = False
+    ):
         super().__init__(function, spmm, target, program, program.weights, TABLES)
-        self.program, self.knobs = program, program.knobs
+        self.program, self.knobs, self.any_n = program, program.knobs, any_n
         self.gather = self.tables["gather"] if len(program.gather) else None
         self.scatter = self.tables["scatter"] if len(program.scatter) else None
         self.listed = program.load_listed
@@ -54,13 +59,13 @@ class TiledWriter(SpmmWriter):
         p, c = self.program, self.array.cols
         types: list[Attribute] = [self.x_type, self.weights.type]
         types += [self.gather.type] if self.gather else []
-        block = Block(arg_types=[*types, IndexType(), IndexType(), IndexType()])
-        for value, name in zip(block.args[-3:], ("step", "column", "columns"), strict=True):
-            value.name_hint = name
-        for value, name in zip(block.args, ("x", "w", "g")[: len(types)], strict=False):
+        numbers = ("step", "column", "columns", *(["n"] if self.any_n else []))
+        block = Block(arg_types=[*types, *(IndexType() for _ in numbers)])
+        for value, name in zip(block.args, [*("x", "w", "g")[: len(types)], *numbers], strict=True):
             value.name_hint = name
         x, w = block.args[0], block.args[1]
-        step, column, columns = block.args[-3:]
+        step, column, columns = block.args[len(types) : len(types) + 3]
+        n: Index = block.args[-1] if self.any_n else self.program.n
         code, t = Loops(block), self.tables
         tiles = code.named(
             "tiles",
@@ -78,13 +83,13 @@ class TiledWriter(SpmmWriter):
             height = self.x_rows
 
             def by_range() -> None:
-                offset = code.add(code.mul(at, p.n), column)
-                code.instruction(tu.LdOp, dst, height, x, offset, p.n, rows, columns, comment="rows of X")
+                offset = code.add(code.mul(at, n), column)
+                code.instruction(tu.LdOp, dst, height, x, offset, n, rows, columns, comment="rows of X")
 
             def by_list() -> None:
                 g = block.args[2]
                 code.instruction(
-                    tu.LdgOp, dst, height, x, column, p.n, g, at, rows, columns, comment="gathered rows of X"
+                    tu.LdgOp, dst, height, x, column, n, g, at, rows, columns, comment="gathered rows of X"
                 )
 
             if not self.listed.any():
@@ -103,35 +108,39 @@ class TiledWriter(SpmmWriter):
 
     def _infer(self) -> func.FuncOp:
         p, knobs, c = self.program, self.knobs, self.array.cols
-        block = Block(arg_types=[self.x_type, self.y_type])
-        x, y = block.args
-        x.name_hint, y.name_hint = "x", "y"
+        block = Block(arg_types=[self.x_type, self.y_type, *([IndexType()] if self.any_n else [])])
+        for value, name in zip(block.args, ("x", "y", "n"), strict=False):
+            value.name_hint = name
+        x, y = block.args[:2]
+        n: Index = block.args[2] if self.any_n else p.n
         code, t = Loops(block), self.tables
         buffers = self._buffers(x, code) if p.steps else []
         scatter = code.builder.insert(tu.BufferOp(self.scatter)).buffer if self.scatter else None
         width = knobs.panel_tiles * c
-        panels = -(-p.n // width)
+        panels = code.div(code.add(n, width - 1), width)
         slot = knobs.block_rows * knobs.panel_tiles
         zeros_base = knobs.acc_slots * slot
 
         def panel(number: Index) -> None:
             column = code.named("column", code.mul(number, width))
-            columns = p.n if panels == 1 else code.named("columns", code.min(width, code.sub(p.n, column)))
+            alone = isinstance(panels, int) and panels == 1
+            columns = n if alone else code.named("columns", code.min(width, code.sub(n, column)))
             column_tiles = code.named("column_tiles", code.div(code.add(columns, c - 1), c))
 
             def fetch(step: Index) -> None:
-                arguments = [*buffers, *(code.value(v) for v in (step, column, columns))]
+                numbers = (step, column, columns, *([n] if self.any_n else []))
+                arguments = [*buffers, *(code.value(v) for v in numbers)]
                 code.insert(func.CallOp(self.fetch_name, arguments, ()))
 
             def store(row: Index, src: SSAValue, apart: int, rows: Index, what: str) -> None:
                 if scatter is None:
-                    offset = code.add(code.mul(row, p.n), column)
+                    offset = code.add(code.mul(row, n), column)
                     code.instruction(
-                        tu.StOp, y, offset, p.n, src, apart, rows, columns, 0, comment=f"store the {what}"
+                        tu.StOp, y, offset, n, src, apart, rows, columns, 0, comment=f"store the {what}"
                     )
                 else:
                     code.instruction(
-                        tu.StsOp, y, column, p.n, scatter, row, src, apart, rows, columns, 0,
+                        tu.StsOp, y, column, n, scatter, row, src, apart, rows, columns, 0,
                         int(p.added > 0), comment=f"{'add' if p.added else 'scatter'} the {what}",
                     )  # fmt: skip
 
@@ -192,9 +201,9 @@ class TiledWriter(SpmmWriter):
             def zero_rows(z: Index) -> None:
                 row = code.mul(z, knobs.block_rows)
                 rows = code.min(knobs.block_rows, code.sub(p.added, row))
-                offset = code.add(code.mul(row, p.n), column)
+                offset = code.add(code.mul(row, n), column)
                 code.instruction(
-                    tu.StOp, y, offset, p.n, code.address(ACC, 0), knobs.block_rows, rows, columns, 0,
+                    tu.StOp, y, offset, n, code.address(ACC, 0), knobs.block_rows, rows, columns, 0,
                     comment="blocks are added to zeros",
                 )  # fmt: skip
 
@@ -238,7 +247,8 @@ class TiledWriter(SpmmWriter):
             adds = accumulate(tile)
 
             def column_tile(j: Index) -> None:
-                width = code.min(c, code.sub(columns, code.mul(j, c))) if self.program.n % c else c
+                cut = self.any_n or self.program.n % c
+                width = code.min(c, code.sub(columns, code.mul(j, c))) if cut else c
                 b = code.address(SPAD, code.add(x, code.mul(j, self.array.rows)))
                 code.instruction(tu.PreOp, b, x_rows, width, comment="a tile of X stays")
                 acc = code.address(ACC, code.add(out, code.mul(j, knobs.block_rows)))
