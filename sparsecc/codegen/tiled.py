@@ -56,7 +56,7 @@ class TiledWriter(SpmmWriter):
 
     def _fetch(self) -> func.FuncOp:
         """Load the weights of one step, and the tiles of X it is the first to need."""
-        p, c = self.program, self.array.cols
+        c = self.array.cols
         types: list[Attribute] = [self.x_type, self.weights.type]
         types += [self.gather.type] if self.gather else []
         numbers = ("step", "column", "columns", *(["n"] if self.any_n else []))
