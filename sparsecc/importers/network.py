@@ -1,11 +1,11 @@
-"""Readers of whole networks, by what they are given: a module of the `nn` dialect, a file, or a model of torch."""
+"""Reads whole networks, from whatever they are in: a module of the `nn` dialect, a file, a model of torch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from xdsl.dialects.builtin import ModuleOp
 
@@ -28,7 +28,7 @@ def read_network(
     if isinstance(source, ModuleOp):
         return source, "network"
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
+        path = Path(os.fspath(cast("os.PathLike[str]", source)))
         if path.suffix == ".pt2":
             from sparsecc.importers.torch_export import import_torch
 
@@ -40,7 +40,8 @@ def read_network(
 
     if not is_program(source):
         raise UserError(
-            f"a network is a path, a module of the nn dialect, or a model of torch; found {type(source).__name__}"
+            f"found {type(source).__name__} as a network; give a path, a module of the nn dialect, or a "
+            "model of torch"
         )
     name = type(source).__name__
     if hasattr(source, "forward"):

@@ -1,15 +1,18 @@
 """Reader of programs of torch: a torch.export.ExportedProgram, or a .pt2 file, becomes a module of `nn`.
 
 A program with operators that have no handler here is decomposed to torch's core operators first, those which
-the `nn` dialect has (linear, convolutions, layer norm, GELU, attention, recurrent layers) staying whole. Masks of torch.nn.utils.prune and all
-else that is constant are folded; parameters in a sparse layout are read as what they are.
+the `nn` dialect has (linear, convolutions, layer norm, GELU, attention, recurrent layers) staying whole.
+Masks of torch.nn.utils.prune and all else that is constant are folded; parameters in a sparse layout stay
+sparse.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +46,25 @@ HANDLERS: dict[str, Handler] = {
 _WHOLE = {
     "_adaptive_avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "addmm", "avg_pool1d", "avg_pool2d",
-    "avg_pool3d", "baddbmm", "celu", "conv1d", "conv2d", "conv3d", "elu", "gelu", "group_norm", "gru", "hardsigmoid",
-    "hardswish", "instance_norm", "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm", "matmul",
-    "max_pool1d", "max_pool2d", "max_pool3d", "mish", "pad", "pixel_shuffle", "prelu", "rms_norm", "rnn_relu",
-    "rnn_tanh", "scaled_dot_product_attention", "silu", "softmax", "softplus", "std", "upsample_nearest1d",
-    "upsample_nearest2d", "upsample_nearest3d",
+    "avg_pool3d", "baddbmm", "celu", "conv1d", "conv2d", "conv3d", "elu", "gelu", "group_norm", "gru",
+    "hardsigmoid", "hardswish", "instance_norm", "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm",
+    "matmul", "max_pool1d", "max_pool2d", "max_pool3d", "mish", "pad", "pixel_shuffle", "prelu",
+    "rms_norm", "rnn_relu", "rnn_tanh", "scaled_dot_product_attention", "silu", "softmax", "softplus", "std",
+    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
 }  # fmt: skip
+
+
+@contextmanager
+def _silence() -> Generator[None]:
+    """Without what torch says on the way to an error, which is told in one sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def is_program(source: object) -> bool:
@@ -66,8 +82,7 @@ def export_module(model: Any, inputs: Sequence[Any]) -> Any:
     given = tuple(x if isinstance(x, torch.Tensor) else torch.from_numpy(x) for x in inputs)
     try:
         # Pruning assigns the masked weight in each call, of which the exporter warns.
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with _silence(), torch.no_grad():
             return torch.export.export(model, given)
     except Exception as error:  # the exporter raises all kinds
         raise UserError(
@@ -81,8 +96,7 @@ def read_program(path: str | Path) -> Any:
     path = Path(path)
     check_file(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _silence():
             return torch.export.load(path)
     except Exception as error:  # damaged archives end in all kinds of errors
         raise fault(
@@ -104,8 +118,11 @@ def import_torch(
     tensors = {**source.state_dict, **source.constants}
     _check_signature(source, name)
     # torch aborts the process when it decomposes a program with tensors in sparse layouts.
-    known = _all_known(source) or _any_sparse(tensors.values())
-    program = source if known else _decomposed(source, name)
+    program = source
+    if not _all_known(source) and not _any_sparse(tensors.values()):
+        program = _decomposed(source, name)
+        # Batch norms in training show only now.
+        _check_signature(program, name)
     tensors |= {**program.state_dict, **program.constants}
     return _import(program, tensors, name, batch, dims or {})
 
@@ -189,8 +206,7 @@ def _decomposed(program: Any, name: str) -> Any:
         if operator._schema.name.removeprefix("aten::") in _WHOLE:
             table.pop(operator)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _silence():
             return program.run_decompositions(table)
     except Exception as error:  # the library raises all kinds
         raise UserError(f"{name}: torch cannot decompose it: {_first_line(error)}") from None

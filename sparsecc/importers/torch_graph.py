@@ -57,10 +57,16 @@ class Node(Emitter):
 
     def values(self, name: str) -> list[Value]:
         """A list of tensors."""
-        found = self.given.get(name)
-        if not isinstance(found, list | tuple) or not all(isinstance(v, Value) for v in found):  # pyright: ignore[reportUnknownVariableType]
+        found = self._listed(name)
+        tensors = [v for v in found if isinstance(v, Value)]
+        if len(tensors) < len(found):
             self.fail(f"argument {name} is {_shown(found)}; needed a list of tensors")
-        return list(found)
+        return tensors
+
+    def _listed(self, name: str) -> list[Any]:
+        """An argument as a list; one value alone is a list of one."""
+        found: Any = self.given.get(name)
+        return list(found) if isinstance(found, list | tuple) else [found]  # pyright: ignore[reportUnknownArgumentType]
 
     def number(self, name: str, default: float | None = None) -> float:
         """A number known now; a constant tensor of one element is one, too."""
@@ -81,13 +87,13 @@ class Node(Emitter):
 
     def integers(self, name: str, default: Sequence[int] | None = None) -> list[int]:
         """A list of integers; one alone is a list of one."""
-        found = self.given.get(name)
-        if found is None and default is not None:
+        if default is not None and not self.has(name):
             return list(default)
-        listed = list(found) if isinstance(found, list | tuple) else [found]  # pyright: ignore[reportUnknownVariableType]
-        if not all(isinstance(v, int) for v in listed):  # pyright: ignore[reportUnknownVariableType]
+        found = self._listed(name)
+        numbers = [v for v in found if isinstance(v, int)]
+        if len(numbers) < len(found):
             self.fail(f"argument {name} is {_shown(found)}; needed integers that are known when compiling")
-        return listed  # pyright: ignore[reportReturnType, reportUnknownVariableType]
+        return numbers
 
     def axis(self, axis: int, rank: int) -> int:
         """An axis counted from the front."""
