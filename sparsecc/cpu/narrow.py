@@ -40,7 +40,7 @@ BIAS = {None: 0, "int32": 1, "float32": 2}
 
 class FinishStruct(Structure):
     _fields_ = [
-        ("integers", c_int32), ("out", c_int32), ("trivial", c_int32), ("bias_type", c_int32),
+        ("integers", c_int32), ("out", c_int32), ("plain", c_int32), ("bias_type", c_int32),
         ("bias", c_void_p), ("scale", c_void_p), ("scale_rows", c_int32), ("zero", c_int32),
         ("low", c_float), ("high", c_float), ("low_i32", c_int32), ("high_i32", c_int32),
     ]  # fmt: skip
@@ -88,7 +88,8 @@ class Finish:
     """[M] What is added to the sums: int32 or float32."""
     scale: NDArray[np.float32] | None
     """[1] or [M]."""
-    trivial: bool
+    plain: bool
+    """Sums and their bias are the results."""
 
     def limits_i32(self) -> tuple[int, int]:
         """Those of results that stay int32."""
@@ -100,7 +101,7 @@ class Finish:
         e, scale = self.epilogue, self.scale
         kind = None if self.bias is None else self.bias.dtype.name
         return FinishStruct(
-            int(self.integers), Y_TYPES[e.element], int(self.trivial), BIAS[kind],
+            int(self.integers), Y_TYPES[e.element], int(self.plain), BIAS[kind],
             None if self.bias is None else address(self.bias), None if scale is None else address(scale),
             int(e.scale is not None and e.scale.ndim == 1), e.zero, e.low, e.high, *self.limits_i32(),
         )  # fmt: skip
@@ -138,10 +139,10 @@ def finish_of(w: Csr, target: CpuTarget, element: Element, epilogue: Epilogue, l
     bias = epilogue.bias
     assert bias is None or bias.dtype == (np.int32 if integers else np.float32)
     rest = None if line else own
-    plain = epilogue.element == sums_type(element) and epilogue.scale is None
-    trivial = plain and rest is None and not (epilogue.residual or epilogue.limited)
+    same = epilogue.element == sums_type(element) and epilogue.scale is None
+    plain = same and not (epilogue.residual or epilogue.limited)
     scale = None if epilogue.scale is None else np.atleast_1d(epilogue.scale)
-    return Finish(integers, epilogue, rest, scale, trivial)
+    return Finish(integers, epilogue, rest, scale, plain)
 
 
 def narrow_kernel(

@@ -181,10 +181,10 @@ def choose(
     )  # fmt: skip
     if key not in _chosen:
         kept = read_measured(key)
-        choice = _from_json(kept) if kept else None
+        choice = choice_from_json(kept) if kept else None
         if choice is None:
             choice = _measure(w, target, n, plan, epilogue, seed, blas)
-            keep_measured(key, _to_json(choice))
+            keep_measured(key, choice_to_json(choice))
         _chosen[key] = choice
     return _chosen[key]
 
@@ -269,11 +269,12 @@ def blas_seconds(w: Csr, x: NDArray[Any], budget: float) -> float:
                 return best
 
 
-def _to_json(choice: Choice) -> dict[str, Any]:
+def choice_to_json(choice: Choice) -> dict[str, Any]:
+    """What is kept of a choice."""
     return dataclasses.asdict(choice) | {"variant": [choice.variant.kind, choice.variant.parameters()]}
 
 
-def _from_json(kept: dict[str, Any]) -> Choice | None:
+def choice_from_json(kept: dict[str, Any]) -> Choice | None:
     """A kept choice; None if it is not one."""
     try:
         kind, parameters = kept.pop("variant")

@@ -137,7 +137,7 @@ enum { SC_WORDS_LINE, SC_WORDS_CSR, SC_WORDS_DENSE, SC_WORDS_VECTOR };
 typedef struct sc_finish {
     int32_t integers; /* the sums are int32, else f32 */
     int32_t out;
-    int32_t trivial; /* sums are results: they go to Y at once */
+    int32_t plain; /* sums and their bias are the results */
     int32_t bias_type;
     const void *bias;   /* [m] */
     const float *scale; /* [m], one for all, or NULL */

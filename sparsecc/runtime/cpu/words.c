@@ -1,6 +1,30 @@
 /* Products of narrow types: X is packed to words, some positions at a time; a kernel over words runs on them. */
 #include "words.h"
 
+/* The same as sc_finish_row; sums alone need no call, which costs as much as some twenty products. */
+static inline void put_row(const sc_words *w, const sc_call *c, size_t row, size_t n, size_t count, const uint32_t *sums) {
+    const sc_finish *f = &w->finish;
+    if (!f->plain) {
+        sc_finish_row(w, c, row, n, count, sums);
+        return;
+    }
+    uint32_t bias = 0, *y = (uint32_t *)(void *)c->y + row * c->ldy + n;
+    if (f->bias_type != SC_BIAS_NONE) memcpy(&bias, (const char *)f->bias + row * sizeof bias, sizeof bias);
+    if (count == 1 && f->integers) {
+        *y = sums[0] + bias;
+        return;
+    }
+    size_t i = 0;
+    for (; i + SC_LANES <= count; i += SC_LANES) sc_store_words(y + i, sc_with_bias(f, sc_load_words(sums + i), bias));
+    if (i == count) return;
+    uint32_t rest[SC_LANES] __attribute__((aligned(SC_ALIGN)));
+    sc_store_words(rest, sc_with_bias(f, sc_load_words(sums + i), bias));
+    memcpy(y + i, rest, (count - i) * sizeof *rest);
+}
+
+/* Bytes of W that pass from the second cache. */
+enum { SC_WORDS_STAY = 1 << 19 };
+
 #define SC_KERNEL(name) name##_i8
 #define SC_DOT sc_dot_i8
 #define SC_SUM(a, b) ((a) + (b))
@@ -58,7 +82,7 @@ static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uin
     const sc_line *line = w->inner;
     const size_t lanes = (size_t)line->lanes, count = part.n1 - part.n0, height = (size_t)line->height;
     sc_call call = {(const float *)(const void *)x, ld, c->y + part.n0, c->ldy, count, NULL, 0};
-    if (w->finish.trivial && count % lanes == 0) {
+    if (w->finish.plain && w->finish.bias_type == SC_BIAS_NONE && count % lanes == 0) {
         return sc_line_part(line, &call, (sc_part){0, count, part.r0, part.r1});
     }
     const size_t padded = (count + lanes - 1) / lanes * lanes, m = (size_t)w->m;
@@ -73,7 +97,7 @@ static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uin
         const size_t end = sc_min(part.r1, g + batch);
         status = sc_line_part(line, &call, (sc_part){0, padded, g, end});
         for (size_t i = g * height; i < sc_min(end * height, m); i++)
-            sc_finish_row(w, c, (size_t)line->rows[i], part.n0, count, sums + (size_t)line->rows[i] * padded);
+            put_row(w, c, (size_t)line->rows[i], part.n0, count, sums + (size_t)line->rows[i] * padded);
     }
     free(sums);
     return status;
@@ -99,21 +123,23 @@ static int run_kernel(const sc_words *w, const sc_call *call, sc_part some, cons
 }
 
 int sc_words_part(const sc_words *w, const sc_call *call, sc_part part) {
+    /* Kernels with lanes of rows read no more than one position. */
     const int vector = w->kernel == SC_WORDS_VECTOR;
+    const int single = vector || (w->kernel == SC_WORDS_DENSE && part.n1 - part.n0 == 1);
     const size_t panel = sc_words_panel(w), most = vector ? 1 : SC_WORDS_MOST;
     /* A vector's tiles are whole. */
     const size_t words = vector ? (size_t)((const sc_vector *)w->inner)->tiles * SC_VECTOR_COLUMNS : (size_t)w->words;
     const size_t fit = sc_min(most, PACKED / (words ? words : 1)) / panel * panel;
     const size_t width = sc_min(fit ? fit : panel, (part.n1 - part.n0 + panel - 1) / panel * panel);
     /* Rows begin an odd number of cache lines apart, so that those of one panel fall into different sets. */
-    const size_t ld = vector ? 1 : ((width + ROW - 1) / ROW | 1) * ROW;
+    const size_t ld = single ? 1 : ((width + ROW - 1) / ROW | 1) * ROW;
     uint32_t *x = (uint32_t *)(void *)sc_scratch((words + 1) * ld);
     if (!x) return -1;
     if (vector) memset(x + w->words, 0, (words - (size_t)w->words) * sizeof *x);
     int status = 0;
     for (size_t n = part.n0; n < part.n1 && status == 0; n += width) {
         const size_t count = sc_min(width, part.n1 - n);
-        const size_t padded = vector ? 1 : (count + panel - 1) / panel * panel;
+        const size_t padded = single ? 1 : (count + panel - 1) / panel * panel;
         sc_pack_words(w, call, n, count, x, ld, padded);
         status = run_kernel(w, call, (sc_part){n, n + count, part.r0, part.r1}, x, ld);
     }

@@ -78,6 +78,11 @@ static inline sc_word sc_dot_f32(sc_word sum, sc_word x, sc_word w) {
     return (sc_word)((sc_vec)sum + (sc_vec)x * (sc_vec)w);
 }
 
+/* Sums and the bits of their bias. */
+static inline sc_word sc_with_bias(const sc_finish *f, sc_word sums, uint32_t bias) {
+    return f->integers ? (sc_word)(sums + bias) : (sc_word)((sc_vec)sums + (sc_vec)sc_spread_word(bias));
+}
+
 /* SC_LANES f16 to f32, and back. Where there are no instructions for it, no target has the type. */
 #if defined(__AVX512F__)
 #define SC_HAS_F16 1

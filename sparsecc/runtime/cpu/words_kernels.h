@@ -19,7 +19,7 @@ static inline __attribute__((always_inline)) void SC_KERNEL(csr_panel)(const sc_
             for (int v = 0; v < vectors; v++) acc[v] = SC_DOT(acc[v], sc_load_words(row + v * SC_LANES), value);
         }
         for (int v = 0; v < vectors; v++) sc_store_words(sums + v * SC_LANES, acc[v]);
-        sc_finish_row(w, c, (size_t)a->rows[i], part.n0, count, sums);
+        put_row(w, c, (size_t)a->rows[i], part.n0, count, sums);
     }
 }
 
@@ -57,18 +57,61 @@ static inline __attribute__((always_inline)) void SC_KERNEL(dense_panel)(const s
     uint32_t sums[SC_DENSE_ROWS][SC_DENSE_VECTORS * SC_LANES] __attribute__((aligned(SC_ALIGN)));
     for (int r = 0; r < SC_DENSE_ROWS; r++)
         for (int v = 0; v < vectors; v++) sc_store_words(&sums[r][v * SC_LANES], acc[r][v]);
-    for (size_t r = 0; r < rows; r++) sc_finish_row(w, c, first + r, part.n0, part.n1 - part.n0, sums[r]);
+    for (size_t r = 0; r < rows; r++) put_row(w, c, first + r, part.n0, part.n1 - part.n0, sums[r]);
+}
+
+/* One position: lanes are the rows of a tile. */
+static void SC_KERNEL(dense_vector)(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x, size_t ld) {
+    enum { VECTORS = (SC_DENSE_ROWS + SC_LANES - 1) / SC_LANES, CHAINS = 4 };
+    const sc_dense *a = w->inner;
+    const size_t k = (size_t)a->k;
+    for (size_t tile = part.r0; tile < part.r1; tile++) {
+        const uint32_t *values = (const uint32_t *)(const void *)a->values + tile * k * SC_DENSE_ROWS;
+        sc_word acc[CHAINS][VECTORS];
+        for (int i = 0; i < CHAINS; i++)
+            for (int v = 0; v < VECTORS; v++) acc[i][v] = (sc_word){0};
+        size_t done = 0;
+        /* A vector may reach into the values of the next columns, which the last ones do not have. */
+        for (; done + CHAINS + 1 < k; done += CHAINS)
+            for (int i = 0; i < CHAINS; i++)
+                for (int v = 0; v < VECTORS; v++)
+                    acc[i][v] = SC_DOT(acc[i][v], sc_spread_word(x[(done + (size_t)i) * ld]),
+                                       sc_load_words(values + (done + (size_t)i) * SC_DENSE_ROWS + v * SC_LANES));
+        for (; done < k; done++) {
+            uint32_t rest[VECTORS * SC_LANES] __attribute__((aligned(SC_ALIGN))) = {0};
+            memcpy(rest, values + done * SC_DENSE_ROWS, SC_DENSE_ROWS * sizeof *rest);
+            for (int v = 0; v < VECTORS; v++)
+                acc[0][v] = SC_DOT(acc[0][v], sc_spread_word(x[done * ld]), sc_load_words(rest + v * SC_LANES));
+        }
+        uint32_t sums[VECTORS * SC_LANES] __attribute__((aligned(SC_ALIGN)));
+        for (int v = 0; v < VECTORS; v++)
+            sc_store_words(sums + v * SC_LANES, SC_SUM(SC_SUM(acc[0][v], acc[1][v]), SC_SUM(acc[2][v], acc[3][v])));
+        const size_t first = tile * SC_DENSE_ROWS;
+        for (size_t r = 0; r < sc_min(SC_DENSE_ROWS, (size_t)a->m - first); r++) {
+            uint32_t one[SC_LANES] = {sums[r]};
+            put_row(w, c, first + r, part.n0, 1, one);
+        }
+    }
 }
 
 static void SC_KERNEL(dense)(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x, size_t ld) {
-    /* A tile's values stay in the first cache while the panels pass. */
-    for (size_t tile = part.r0; tile < part.r1; tile++) {
-        for (size_t n = part.n0; n < part.n1; n += SC_DENSE_VECTORS * SC_LANES) {
-            const sc_part panel = {n, sc_min(part.n1, n + SC_DENSE_VECTORS * SC_LANES), part.r0, part.r1};
-            const uint32_t *from = x + (n - part.n0);
-            if (panel.n1 - n > SC_LANES) SC_KERNEL(dense_panel)(w, c, panel, from, ld, tile, SC_DENSE_VECTORS);
-            else SC_KERNEL(dense_panel)(w, c, panel, from, ld, tile, 1);
-        }
+    const size_t width = SC_DENSE_VECTORS * SC_LANES, panels = (part.n1 - part.n0 + width - 1) / width;
+    const size_t tiles = part.r1 - part.r0;
+    const size_t bytes = tiles * SC_DENSE_ROWS * (size_t)((const sc_dense *)w->inner)->k * sizeof *x;
+    if (part.n1 - part.n0 == 1) {
+        SC_KERNEL(dense_vector)(w, c, part, x, ld);
+        return;
+    }
+    /* What stays in the second cache passes several times, and the first holds the other: values of all rows by a
+     * panel of X, or, where they are too many, all panels by a tile's values. */
+    const int by_panel = bytes <= SC_WORDS_STAY;
+    for (size_t i = 0; i < tiles * panels; i++) {
+        const size_t tile = part.r0 + (by_panel ? i % tiles : i / panels);
+        const size_t n = part.n0 + (by_panel ? i / tiles : i % panels) * width;
+        const sc_part panel = {n, sc_min(part.n1, n + width), part.r0, part.r1};
+        const uint32_t *from = x + (n - part.n0);
+        if (panel.n1 - n > SC_LANES) SC_KERNEL(dense_panel)(w, c, panel, from, ld, tile, SC_DENSE_VECTORS);
+        else SC_KERNEL(dense_panel)(w, c, panel, from, ld, tile, 1);
     }
 }
 
@@ -110,7 +153,7 @@ static void SC_KERNEL(vector)(const sc_words *w, const sc_call *c, sc_part part,
 #endif
         for (size_t r = 0; r < SC_VECTOR_ROWS && g * SC_VECTOR_ROWS + r < (size_t)a->m; r++) {
             uint32_t one[SC_LANES] = {sums[r]};
-            sc_finish_row(w, c, (size_t)a->rows[g * SC_VECTOR_ROWS + r], part.n0, 1, one);
+            put_row(w, c, (size_t)a->rows[g * SC_VECTOR_ROWS + r], part.n0, 1, one);
         }
     }
 }

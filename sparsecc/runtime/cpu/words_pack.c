@@ -97,6 +97,20 @@ static void pack_f32_as_f16(uint32_t *to, const char *const *row, size_t count) 
 #define pack_f32_as_f16 NULL
 #endif
 
+/* One position, which has no neighbours to load at once. */
+static void pack_one_i8(const sc_words *w, const sc_call *call, size_t n, uint32_t *to, size_t ld) {
+    const uint8_t *x = (const uint8_t *)(const void *)call->x + n;
+    for (size_t k = 0; k < (size_t)w->words; k++, to += ld) {
+        const int32_t *column = w->columns + k * SC_I8_DEPTH;
+        uint32_t word = 0;
+        for (int i = 0; i < SC_I8_DEPTH; i++) {
+            const uint32_t byte = column[i] < 0 ? 0 : x[(size_t)column[i] * call->ldx];
+            word |= (SC_I8_DEPTH == 4 ? byte ^ SC_I8_OFFSET : (uint32_t)(int8_t)byte & 0xffff) << (32 / SC_I8_DEPTH * i);
+        }
+        *to = word;
+    }
+}
+
 typedef void packer(uint32_t *to, const char *const *row, size_t count);
 
 void sc_pack_words(const sc_words *w, const sc_call *call, size_t n, size_t count, uint32_t *to, size_t ld,
@@ -108,6 +122,10 @@ void sc_pack_words(const sc_words *w, const sc_call *call, size_t n, size_t coun
     static const size_t sizes[] = {
         [SC_X_I8] = 1, [SC_X_BF16] = 2, [SC_X_F16] = 2, [SC_X_F32_AS_BF16] = 4, [SC_X_F32_AS_F16] = 4,
     };
+    if (count == 1 && padded == 1 && w->x_type == SC_X_I8) {
+        pack_one_i8(w, call, n, to, ld);
+        return;
+    }
     /* What stands beside the last elements. */
     static const uint32_t zeros[SC_WORDS_MOST];
     const size_t size = sizes[w->x_type], depth = (size_t)w->depth;
