@@ -53,9 +53,79 @@
 #define LARGER_FLOAT(t, v) (t) = host_larger(v, t)
 #define LARGER(t, v) (t) = (v) > (t) ? (v) : (t)
 
+enum { POOLED = 2048, ABREAST = 16 };
+
+static inline void max_abreast(float *restrict to, const float *restrict from)
+{
+    for (int64_t i = 0; i < ABREAST; i++)
+        to[i] = host_larger(from[i], to[i]);
+}
+
+/* to = the larger of to and from; some elements twice, which changes nothing. */
+static void max_into(float *restrict to, const float *restrict from, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + ABREAST <= n; i += ABREAST)
+        max_abreast(to + i, from + i);
+    if (i < n && n >= ABREAST)
+        max_abreast(to + n - ABREAST, from + n - ABREAST);
+    else
+        for (; i < n; i++)
+            to[i] = host_larger(from[i], to[i]);
+}
+
+/* Whether the rows of windows, with their padding, fit into a buffer. */
+static bool pools_by_rows(const host_window *w)
+{
+    const int64_t reach = (w->out_width - 1) * w->stride_w + (w->kernel_w - 1) * w->dilation_w + 1;
+    return w->stride_w > 1 && w->inner == 1 && w->pad_left >= 0 && reach <= POOLED && w->pad_left + w->width <= POOLED;
+}
+
+/* With a stride along rows: first the rows of a window, then windows at every place of a row, all of which lie side
+ * by side, and of these every so many-th. */
+static void max_pool_by_rows(float *restrict y, const float *restrict x, const host_window *w)
+{
+    float rows[POOLED + ABREAST], windows[POOLED + ABREAST];
+    const int64_t places = (w->out_width - 1) * w->stride_w + 1, reach = places + (w->kernel_w - 1) * w->dilation_w;
+    const int64_t filled = reach > w->pad_left + w->width ? reach : w->pad_left + w->width;
+    for (int64_t q = 0; q < filled; q++)
+        rows[q] = -INFINITY;
+    for (int64_t o = 0; o < w->outer; o++)
+        for (int64_t p = 0; p < w->out_height; p++) {
+            bool some = false;
+            for (int64_t i = 0; i < w->kernel_h; i++) {
+                const int64_t h = p * w->stride_h + i * w->dilation_h - w->pad_top;
+                if (h < 0 || h >= w->height)
+                    continue;
+                const float *from = x + (o * w->height + h) * w->width;
+                if (some)
+                    max_into(rows + w->pad_left, from, w->width);
+                else
+                    memcpy(rows + w->pad_left, from, (size_t)w->width * sizeof *from);
+                some = true;
+            }
+            for (int64_t q = 0; !some && q < w->width; q++)
+                rows[w->pad_left + q] = -INFINITY;
+            memcpy(windows, rows, (size_t)places * sizeof *rows);
+            for (int64_t j = 1; j < w->kernel_w; j++)
+                max_into(windows, rows + j * w->dilation_w, places);
+            float *restrict to = y + (o * w->out_height + p) * w->out_width;
+            if (w->stride_w == 2)
+                for (int64_t q = 0; q < w->out_width; q++)
+                    to[q] = windows[q * 2];
+            else
+                for (int64_t q = 0; q < w->out_width; q++)
+                    to[q] = windows[q * w->stride_w];
+        }
+}
+
 void host_max_pool_f32(float *restrict y, const float *restrict x, const host_window *w)
 {
     const int64_t multiplier = 1;
+    if (pools_by_rows(w)) {
+        max_pool_by_rows(y, x, w);
+        return;
+    }
     WINDOWS(float, float, -INFINITY, EACH(float, LARGER_FLOAT), (void)0)
 }
 
