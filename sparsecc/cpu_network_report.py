@@ -13,6 +13,7 @@ from sparsecc.codegen.network import name_of, steps
 from sparsecc.cpu.machine import machine
 from sparsecc.dialects.host import CallOp
 from sparsecc.network.cpu import CpuEngine, CpuLayer
+from sparsecc.network.propagation import LayerGain, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,6 +80,10 @@ class CpuNetworkReport:
     values_checked: int | None
     worst_share: float | None
     unbounded_outputs: list[str]
+    propagated: list[LayerGain]
+    """Layers that became smaller by what their neighbours do not need, or know."""
+    propagated_away: list[str]
+    """Layers of which nothing was left."""
 
     @staticmethod
     def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> CpuNetworkReport:
@@ -125,6 +130,8 @@ class CpuNetworkReport:
             unshared_bytes=artifact.storage.total, values_checked=check["values"] if check else None,
             worst_share=max((c["worst_share"] for c in check["layers"]), default=0.0) if check else None,
             unbounded_outputs=unknown,
+            propagated=artifact.propagation.layers if artifact.propagation else [],
+            propagated_away=artifact.propagation.gone if artifact.propagation else [],
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -163,7 +170,8 @@ class CpuNetworkReport:
         totals = Table(show_header=False, box=None)
         for key, value in self._totals():
             totals.add_row(key, value)
-        return [products, host, totals]
+        gains = [table(self.propagated, self.propagated_away)] if self.propagated else []
+        return [products, *gains, host, totals]
 
     def _totals(self) -> list[tuple[str, str]]:
         rows: list[tuple[str, str]] = []

@@ -31,10 +31,13 @@ from sparsecc.importers.network import read_network
 from sparsecc.interpreters.host import DTYPES, Run, run, weight_of
 from sparsecc.interpreters.sparse import run_module
 from sparsecc.network.engine import Engine, Layer, NetworkReport, Options, Product, Progress, engine_for
+from sparsecc.network.propagation import LayerGain, Propagation, propagated
+from sparsecc.network.propagation import check as check_propagation
 from sparsecc.network.quantised import calibrate as record
 from sparsecc.network.quantised import integer_passes, product_type
 from sparsecc.network.storage import Storage, plan_storage
 from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass
+from sparsecc.passes.sparse_propagate import SparsePropagatePass
 from sparsecc.target import AnyTarget, CpuTarget
 from sparsecc.target.load import load_target
 
@@ -68,6 +71,10 @@ class NetworkArtifact:
     progress: Progress
     dense_layers: Callable[[], tuple[Layer, ...]]
     """The same products by dense plans, compiled when they are asked for."""
+    propagation: Propagation | None
+    """What zeros and constants carried across layers took away; None where that was not asked for."""
+    layers_before: Callable[[Sequence[str]], dict[str, Layer]]
+    """Products of these names as they would be without it, compiled when they are asked for."""
 
     @property
     def target(self) -> AnyTarget:
@@ -181,6 +188,26 @@ class NetworkArtifact:
         """What the program reports of a run on the stored inputs, every layer checked."""
         return self.engine.measure(self)
 
+    @cached_property
+    def before(self) -> dict[str, Layer]:
+        """Products that became smaller, or went, as they were in the network that was read; by name."""
+        if self.propagation is None or not (self.propagation.layers or self.propagation.gone):
+            return {}
+        return self.layers_before([*(g.name for g in self.propagation.layers), *self.propagation.gone])
+
+    @cached_property
+    def gains(self) -> list[LayerGain]:
+        """What layers gained from their neighbours, with their cycles where the target counts them."""
+        after = {layer.name: layer for layer in self.layers}
+        cycles = {
+            name: [found for one in (layer, after[name]) if (found := self.engine.cycles(one)) is not None]
+            for name, layer in self.before.items()
+            if name in after
+        }
+        if self.propagation is None:
+            return []
+        return self.propagation.with_cycles({n: c for n, c in cycles.items() if len(c) == 2}).layers
+
     def run_program(self, *options: str) -> dict[str, Any]:
         """What the program reports of a run on the stored inputs; options: more arguments for it."""
         program = self._program
@@ -286,6 +313,7 @@ def compile_network(
     calibrate: Mapping[str, Array] | None = None,
     labelled: Mapping[str, Array] | None = None,
     scales: str = "auto",
+    propagate: bool = True,
     progress: Progress = _silent,
 ) -> NetworkArtifact:
     """Compile a whole network.
@@ -298,7 +326,8 @@ def compile_network(
     confirm: as for `sparsecc.compile`, for every product. calibrate: samples of the inputs by name,
     [samples, ...], by whose ranges a network of floats is quantised, and "labels", the right classes.
     labelled: such samples to measure accuracy on, those of `calibrate` by default. scales: of weights, as for
-    `nn-quantize`. Raises UserError, which names the node that cannot be compiled.
+    `nn-quantize`. propagate: carry zeros and constants across layers first (`sparse-propagate`). Raises
+    UserError, which names the node that cannot be compiled.
     """
     found_target = load_target(target) if isinstance(target, str) else target
     engine_for(found_target, target)
@@ -306,11 +335,18 @@ def compile_network(
     module, read_name = read_network(source, batch=batch, dims=dims, inputs=inputs)
     name = name or read_name
     function = _main(module)
-    names = _names(function, "input_names", len(function.body.block.args))
+    names = input_names = _names(function, "input_names", len(function.body.block.args))
     if isinstance(found_target, CpuTarget):
         dtype = dtype or "f32"
     kind = product_type(found_target, dtype, function, calibrate is not None)
     engine = engine_for(found_target.with_type(kind), target)
+    read = module
+    propagation: Propagation | None = None
+    if propagate:
+        progress(SparsePropagatePass.name)
+        propagation = propagated(module)
+        module = propagation.module if propagation.changed else module
+        function = _main(module)
     samples: Samples | None = None
     if calibrate is not None:
         progress("calibrating")
@@ -324,11 +360,19 @@ def compile_network(
     for argument, label in zip(function.body.block.args, names, strict=True):
         if kind_of(argument) not in DESCR:
             raise UserError(f"input {label} is {argument.type}; networks take {', '.join(DESCR)}")
-    with named_target(target) as named:
-        passes = integer_passes(calibrate is not None, scales) if kind == "i8" else []
-        passes.append(ConvertNnToHostPass(target=named, dtype=kind))
-        passes += engine.passes()
-        stages = run_passes(module, passes, lambda stage: stage.module.verify(), progress)
+    if propagation is not None and propagation.changed:
+        check_propagation(propagation, given)
+
+    def chosen_operators(module: ModuleOp) -> list[Stage]:
+        with named_target(target) as named:
+            passes = integer_passes(calibrate is not None, scales) if kind == "i8" else []
+            passes.append(ConvertNnToHostPass(target=named, dtype=kind))
+            passes += engine.passes()
+            return run_passes(module, passes, lambda stage: stage.module.verify(), progress)
+
+    stages = chosen_operators(module)
+    if module is not read and propagation is not None:
+        stages = [Stage("input", read), Stage(SparsePropagatePass.name, propagation.module), *stages[1:]]
     names_of = [s.name for s in stages]
     chosen = stages[names_of.index(ConvertNnToHostPass.name) - 1].module
     accuracy: Accuracy | None = None
@@ -343,26 +387,43 @@ def compile_network(
     storage = plan_storage(main)
     calls = [op for op in steps(main) if isinstance(op, func.CallOp)]
 
+    options = Options(seed, effort, plan, confirm)
+
+    def layer_of(call: func.CallOp, lowered: ModuleOp, options: Options, tell: Progress) -> Layer:
+        weight, n = weight_of(lowered, call), cast(Tensor, call.results[0].type).get_shape()[1]
+        pattern = weight.pattern
+        values = weight.data if kind == "i8" else weight.data.astype(np.float32)
+        matrix = make_csr(values, pattern.indices, pattern.indptr, weight.shape)
+        return engine.compile(Product(name_of(call), matrix, n, alone(lowered, call)), options, tell)
+
     def compiled(plan: str) -> tuple[Layer, ...]:
         layers: list[Layer] = []
         found: dict[str, Layer] = {}
-        options = Options(seed, effort, plan, confirm)
         for i, call in enumerate(calls):
-            label = name_of(call)
-            weight, n = weight_of(lowered, call), cast(Tensor, call.results[0].type).get_shape()[1]
-            pattern = weight.pattern
-            values = weight.data if kind == "i8" else weight.data.astype(np.float32)
-            matrix = make_csr(values, pattern.indices, pattern.indptr, weight.shape)
 
-            def tell(text: str, prefix: str = f"{label} ({i + 1} of {len(calls)}): ") -> None:
+            def tell(text: str, prefix: str = f"{name_of(call)} ({i + 1} of {len(calls)}): ") -> None:
                 progress(prefix + text)
 
             # Steps of a recurrent layer call one function.
             symbol = call.callee.string_value()
             if symbol not in found:
-                found[symbol] = engine.compile(Product(label, matrix, n, alone(lowered, call)), options, tell)
+                found[symbol] = layer_of(call, lowered, replace(options, plan=plan), tell)
             layers.append(found[symbol])
         return tuple(layers)
+
+    def layers_before(names: Sequence[str]) -> dict[str, Layer]:
+        progress("products without sparse-propagate")
+        whole = read
+        if calibrate is not None:
+            whole = read.clone()
+            record(_main(whole), input_names, calibrate, labelled)
+        module = chosen_operators(whole)[-1].module
+        calls = [op for op in steps(_main(module)) if isinstance(op, func.CallOp)]
+        return {
+            name_of(call): layer_of(call, module, options, progress)
+            for call in calls
+            if name_of(call) in names
+        }
 
     return NetworkArtifact(
         name,
@@ -376,6 +437,8 @@ def compile_network(
         accuracy,
         progress,
         lambda: compiled("dense"),
+        propagation,
+        layers_before,
     )
 
 

@@ -12,6 +12,7 @@ from sparsecc.compiler import Artifact, has_compiler
 from sparsecc.dialects.host import CallOp
 from sparsecc.network.engine import Layer
 from sparsecc.network.host_cost import RATES, HostWork, work_of
+from sparsecc.network.propagation import LayerGain, table
 from sparsecc.network.tensor_unit import TensorUnitEngine, TensorUnitLayer
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class SimulatedReport:
     cycles: int
     """Of all products, one after the other."""
     dense_cycles: int
+    """Of dense plans for all products of the network as it was read."""
     speedup: float
     accelerator_seconds: float
     host_seconds: float
@@ -79,6 +81,10 @@ class SimulatedReport:
     """The largest error / its bound, of all checked values."""
     unbounded_outputs: list[str]
     """Outputs for which errors of all layers together have no known bound."""
+    propagated: list[LayerGain]
+    """Layers that became smaller by what their neighbours do not need, or know."""
+    propagated_away: list[str]
+    """Layers of which nothing was left."""
 
     @staticmethod
     def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> SimulatedReport:
@@ -92,7 +98,10 @@ class SimulatedReport:
             m, _, k = one.operator.shape
             each = [run["products"][i]["cycles"] if run else _cycles(one) for i in places]
             cycles = sum(each)
-            dense = cycles if one.is_dense else len(places) * _cycles(one.dense)
+            # Dense is the network as it was read, however small its layers became.
+            whole = cast(TensorUnitLayer, artifact.before.get(layer.name, layer)).artifact
+            alike = one.is_dense and whole is one
+            dense = cycles if alike else len(places) * _cycles(whole.dense)
             products.append(
                 ProductRow(
                     layer.name,
@@ -110,6 +119,12 @@ class SimulatedReport:
         host = _host_rows(artifact)
         chip = cast(TensorUnitEngine, artifact.engine).chip
         cycles, dense = sum(p.cycles for p in products), sum(p.dense_cycles for p in products)
+        names = {p.name for p in products}
+        dense += sum(
+            _cycles(cast(TensorUnitLayer, layer).artifact.dense)
+            for name, layer in artifact.before.items()
+            if name not in names
+        )
         unknown = [name for name, b in zip(artifact.output_names, artifact.bounds, strict=True) if b is None]
         check = run.get("check") if run else None
         return SimulatedReport(
@@ -131,6 +146,8 @@ class SimulatedReport:
             values_checked=check["values"] if check else None,
             worst_share=max((c["worst_share"] for c in check["layers"]), default=0.0) if check else None,
             unbounded_outputs=unknown,
+            propagated=artifact.gains,
+            propagated_away=artifact.propagation.gone if artifact.propagation else [],
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -172,7 +189,8 @@ class SimulatedReport:
         totals = Table(show_header=False, box=None)
         for key, value in self._totals():
             totals.add_row(key, value)
-        return [products, host, totals]
+        gains = [table(self.propagated, self.propagated_away)] if self.propagated else []
+        return [products, *gains, host, totals]
 
     def _totals(self) -> list[tuple[str, str]]:
         rows = [

@@ -36,6 +36,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="NAME=N",
         help="MODEL.onnx: another extent that the model leaves open",
     )
+    command.add_argument(
+        "--no-propagate",
+        action="store_true",
+        help="MODEL.onnx: do not carry zeros and constants across layers",
+    )
 
 
 def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], path: str) -> NetworkArtifact:
@@ -60,6 +65,7 @@ def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], pat
         seed=arguments.seed,
         effort=arguments.effort,
         plan=getattr(arguments, "plan", "auto"),
+        propagate=not arguments.no_propagate,
         progress=progress,
     )
     if getattr(arguments, "dump_ir", None):

@@ -173,6 +173,10 @@ class Engine(ABC):
     def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:
         """The C of all layers, and of their calls; layers go by call."""
 
+    def cycles(self, layer: Layer) -> int | None:
+        """What a product takes, where the target counts cycles."""
+        return None
+
     @abstractmethod
     def build(self, folder: Path) -> Path:
         """Compile the program of an emitted folder for use here; returns it. Raises UserError."""

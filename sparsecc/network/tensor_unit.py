@@ -17,7 +17,7 @@ from sparsecc.codegen.c_target import CTarget, is_large
 from sparsecc.codegen.folder import INLINE_LIMIT, copies_of, stored
 from sparsecc.codegen.network import comment
 from sparsecc.codegen.parts import Part
-from sparsecc.compiler import Artifact, Stage, compile
+from sparsecc.compiler import Artifact, Stage, compile, has_compiler
 from sparsecc.dialects import tu
 from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Options, Product, Progress
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
@@ -109,6 +109,10 @@ class TensorUnitEngine(Engine):
             flags="-Iaxsim -ffp-contract=off",
             sources="$(wildcard axsim/*.c)",
         )
+
+    def cycles(self, layer: Layer) -> int:
+        one = cast(TensorUnitLayer, layer).artifact
+        return one.timing.cycles if has_compiler() else one.predicted().predicted_cycles
 
     def build(self, folder: Path) -> Path:
         return build_network(folder)

@@ -265,3 +265,70 @@ def test_mnist_of_cntk():
     assert artifact.report.worst_share is not None
     # One image: nothing is ever moved to another order.
     assert not any(row.reorders for row in artifact.report.host)
+
+
+def planted(rng: np.random.Generator) -> onnx.ModelProto:
+    """Three layers; of the second 8 rows are 0 with a bias and 8 go to columns of 0 of the third."""
+    w1, w2, w3 = (
+        (rng.standard_normal(s) * (rng.random(s) < 0.4)).astype(np.float32)
+        for s in ((24, 20), (32, 24), (9, 32))
+    )
+    w2[:8], w3[:, 8:16] = 0, 0
+    held = {"w1": w1, "w2": w2, "w3": w3, "b": rng.standard_normal(32).astype(np.float32)}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1"], ["a"], name="one", transB=1),
+        helper.make_node("Relu", ["a"], ["c"], name="relu"),
+        helper.make_node("Gemm", ["c", "w2", "b"], ["d"], name="two", transB=1),
+        helper.make_node("Relu", ["d"], ["e"], name="relu2"),
+        helper.make_node("Gemm", ["e", "w3"], ["y"], name="three", transB=1),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 20])
+    constants = [numpy_helper.from_array(v, n) for n, v in held.items()]
+    graph = helper.make_graph(nodes, "g", [x], [onnx.ValueInfoProto(name="y")], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_zeros_are_carried_across_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file, x = tmp_path / "m.onnx", np.random.default_rng(1).standard_normal((5, 20)).astype(np.float32)
+    save(planted(np.random.default_rng(2)), str(file))
+    artifact = compile_network(file, effort=0, inputs=[x])
+    report: Any = artifact.report
+    gains = {g.name: g for g in report.propagated}
+    assert gains["two"].rows == [32, 16]
+    assert gains["three"].columns == [32, 16]
+    assert (gains["two"].previous, gains["two"].next) == (["one"], ["three"])
+    for gain in gains.values():
+        assert gain.cycles is not None
+        assert gain.cycles[1] < gain.cycles[0]
+    whole: Any = compile_network(file, effort=0, inputs=[x], propagate=False)
+    assert whole.report.propagated == []
+    assert report.cycles < whole.report.cycles
+    # Within the cycles that programs begin and end with.
+    assert abs(report.dense_cycles - whole.report.dense_cycles) <= 3
+    for y in (artifact(x), whole(x)):
+        np.testing.assert_allclose(y, wanted(file, x)[0], atol=1e-5)
+    assert [s.name for s in artifact.stages][:2] == ["input", "sparse-propagate"]
+    assert main(["run", str(file), "--target", "scalesim-ws16", "--effort", "0"]) == 0
+    assert "gained from neighbours" in capsys.readouterr().out
+    assert main(["run", str(file), "--target", "scalesim-ws16", "--effort", "0", "--no-propagate"]) == 0
+    assert "gained from neighbours" not in capsys.readouterr().out
+
+
+def test_a_wrong_propagation_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The smaller network is held to the one that was read."""
+    from sparsecc.network import propagation
+
+    file = tmp_path / "m.onnx"
+    save(planted(np.random.default_rng(2)), str(file))
+    found = propagation.propagated
+
+    def wrong(module: Any) -> propagation.Propagation:
+        other = tmp_path / "other.onnx"
+        save(planted(np.random.default_rng(3)), str(other))
+        from sparsecc.importers.onnx_file import import_onnx
+
+        return propagation.Propagation(module, found(import_onnx(other)).module, found(module).layers, [])
+
+    monkeypatch.setattr("sparsecc.network_compiler.propagated", wrong)
+    with pytest.raises(UserError, match="sparse-propagate: the output's value at"):
+        compile_network(file, effort=0)
