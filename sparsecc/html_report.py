@@ -115,7 +115,7 @@ def _page(views: Sequence[OperatorView]) -> str:
     title = views[0].report["name"] if len(views) == 1 else f"{len(views)} operators"
     data = [{"report": view.report, "map": view.map} for view in views]
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             title=f"{title} on {targets}" if views else "no operators",
@@ -130,12 +130,12 @@ def _page(views: Sequence[OperatorView]) -> str:
 
 def diff_page(diff: Diff) -> str:
     """The page of what changed between two runs."""
-    template = _environment().get_template("diff.html.j2")
+    template = environment().get_template("diff.html.j2")
     return template.render(title=f"{diff.before} and {diff.after}", diff=diff)
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """User text is escaped everywhere; a name that the template has wrong is an error."""
     environment = Environment(
         loader=PackageLoader("sparsecc"),

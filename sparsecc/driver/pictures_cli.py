@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sparsecc.compiler import Artifact
+    from sparsecc.table_page import Told
 
 
 def add_plot(command: argparse.ArgumentParser) -> None:
@@ -59,10 +63,16 @@ def write(arguments: argparse.Namespace, artifact: Artifact) -> None:
         from sparsecc.html_report import report_page
 
         if isinstance(artifact, CpuArtifact):
-            raise UserError(
-                f"--html: target {artifact.target.name} is a CPU, of which there are no pages; use --json", 2
-            )
-        _write_page(arguments.html, report_page([artifact]))
+            write_tables(arguments.html, artifact.report, [artifact.report.table()])
+        else:
+            _write_page(arguments.html, report_page([artifact]))
+
+
+def write_tables(path: str, report: Told, tables: Sequence[Table]) -> None:
+    """Write the page of a network, or of an operator on a CPU. Raises UserError."""
+    from sparsecc.table_page import table_page
+
+    _write_page(path, table_page(report, tables))
 
 
 def diff(arguments: argparse.Namespace) -> int:

@@ -298,7 +298,6 @@ def test_what_a_cpu_does_not_do_is_refused(tmp_path: Path, capsys: pytest.Captur
         (["--plan", "window"], "on a CPU it is one of auto, line, csr, vector, dense"),
         (["--dtype", "i8"], "has no input type 'i8'; it has f32"),
         (["--trace", str(tmp_path / "t.json")], "has no trace"),
-        (["--html", str(tmp_path / "t.html")], "of which there are no pages"),
     ):
         assert main(["run", str(tmp_path / "w.npy"), "--target", name, *arguments]) == 2
         assert says in capsys.readouterr().err

@@ -347,3 +347,43 @@ def test_a_browser_shows_the_page(html: str, tmp_path: Path):
     colours = {tuple(colour) for colour in image.reshape(-1, 3)[::3].tolist()}
     assert {(0, 114, 178), (230, 159, 0)} <= colours  # busy engines and the first two meta-ops
     assert (image != image[0, 0]).any(axis=2).mean() > 0.1
+
+
+def test_operators_on_cpus_have_a_page_of_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    np.save(tmp_path / "w.npy", np.eye(40, dtype=np.float32))
+    path = tmp_path / "report.html"
+    command = ["run", str(tmp_path / "w.npy"), "--target", "cpu", "--n", "16", "--json", "--html", str(path)]
+    assert main(command) == 0
+    found, told = Page(path.read_text()), json.loads(capsys.readouterr().out)
+    assert json.loads(found.data) == told
+    widths = [float(a["width"] or 0) for tag, a in found.tags if tag == "rect"]
+    assert len(widths) == len(told["tried"]) + 2
+    assert max(widths) == pytest.approx(100)
+    if told["tried"]:
+        assert widths[0] / widths[1] == pytest.approx(told["tried"][0][1] / told["tried"][1][1])
+
+
+def test_networks_have_a_page_of_layers(tmp_path: Path):
+    """Made by hand: names that are markup, a figure that is not known, a table of totals."""
+    from rich.table import Table
+
+    from sparsecc.table_page import table_page
+
+    class Report:
+        name, target = EVIL, "chip"
+
+        def to_json(self) -> dict[str, Any]:
+            rows = [(EVIL, 20, 80), ("second", 40, 40), ("third", None, 7)]
+            return {"products": [{"name": n, "cycles": c, "dense_cycles": d} for n, c, d in rows]}
+
+    layers = Table("layer", title="layers")
+    layers.add_column("cycles", justify="right")
+    layers.add_row(EVIL, "20")
+    totals = Table(show_header=False)
+    totals.add_row("cycles", "60")
+    page = Page(text := table_page(Report(), [layers, totals]))
+    assert "alert('1')</script>" not in text
+    assert [float(a["width"] or 0) for tag, a in page.tags if tag == "rect"] == [25, 100, 50, 50]
+    assert (None, "20") in page.cells
+    assert json.loads(page.data) == Report().to_json()
+    assert text.index("<dl") < text.index("<table")
