@@ -23,7 +23,17 @@ from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import ArrayAttr, IndexType, IntAttr, StringAttr, SymbolRefAttr, i32
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    FloatAttr,
+    IndexType,
+    IntAttr,
+    StringAttr,
+    SymbolRefAttr,
+    UnitAttr,
+    f32,
+    i32,
+)
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import (
     Attribute,
@@ -290,6 +300,34 @@ class BufferOp(IRDLOperation):
 
 
 @irdl_op_definition
+class OutputOp(IRDLOperation):
+    """How stores convert: type(act(f32(value) * scale)), where act is ReLU or nothing."""
+
+    name = "tu.output"
+    element_type = prop_def(TypeAttribute)
+    scale = prop_def(FloatAttr)
+    relu = opt_prop_def(UnitAttr)
+    handle = result_def(IndexType)
+    traits = traits_def(Pure())
+    assembly_format = "$element_type `scale` $scale (`relu` $relu^)? attr-dict"
+
+    def __init__(self, element_type: TypeAttribute, scale: float, relu: bool):
+        super().__init__(
+            properties={
+                "element_type": element_type,
+                "scale": FloatAttr(scale, f32),
+                "relu": UnitAttr() if relu else None,
+            },
+            result_types=[IndexType()],
+        )
+
+    @property
+    def conversion(self) -> tuple[str, float, bool]:
+        """Element type, scale, and whether there is a ReLU."""
+        return str(self.element_type), float(self.scale.value.data), self.relu is not None
+
+
+@irdl_op_definition
 class AddressOp(IRDLOperation):
     """A row of an on-chip memory."""
 
@@ -552,6 +590,7 @@ Tu = Dialect(
     "tu",
     [
         AddressOp, BufferOp, ConstantOp, FenceOp, FillOp, LdOp, LdgOp, LookupOp, MmOp, MmaOp, MmxOp, MvOp,
+        OutputOp,
         PreOp, PrexOp, SpmmaOp, StOp, StsOp,
     ],
     [AddressType, ArrayDataAttr, BufferType, MemoryAttr],

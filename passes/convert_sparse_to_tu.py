@@ -21,8 +21,12 @@ tiles of B are stationary and the needed rows of A stream through them (`ws`), o
 (`mma`); k is summed up in the accumulators; computed blocks are stored, others are not touched in memory. A
 dense plan computes every point: the mask is not applied.
 
-Refuses functions with any other operation, types the target does not have, bicliques on a target with neither
-indexed addressing nor additions in memory, and memories too small for two blocks.
+A `sparse.epilogue` of the result of an spmm is fused to its stores: accumulators begin with the bias, and
+stores scale, have a ReLU and round.
+
+Refuses functions with any other operation, epilogues that stores do not do, types the target does not have,
+bicliques on a target with neither indexed addressing nor additions in memory, and memories too small for two
+blocks.
 """
 
 from __future__ import annotations
@@ -38,9 +42,11 @@ from xdsl.utils.exceptions import PassFailedException
 from sparsecc.codegen.indexed import IndexedWriter
 from sparsecc.codegen.masked import MaskedWriter
 from sparsecc.codegen.program import ProgramWriter
+from sparsecc.codegen.stores import store_of
 from sparsecc.codegen.tiled import TiledWriter
-from sparsecc.codegen.timing import measure_of
+from sparsecc.codegen.timing import for_epilogue, measure_of
 from sparsecc.dialects.sparse import ConstantOp, ProductOp, SddmmOp, SpmmOp
+from sparsecc.dialects.sparse_epilogue import EpilogueOp, epilogue_of
 from sparsecc.errors import UserError
 from sparsecc.passes.base import SparsePass, refuse
 from sparsecc.schedule.cost import Plan
@@ -88,7 +94,7 @@ def _only_product(function: func.FuncOp) -> ProductOp:
     """The one operator of a function that does nothing else."""
     ops = [o for o in function.body.block.ops if not isinstance(o, ConstantOp)]
     for op in ops:
-        if not isinstance(op, ProductOp | func.ReturnOp):
+        if not isinstance(op, ProductOp | EpilogueOp | func.ReturnOp):
             raise PassFailedException(
                 f"@{function.sym_name.data}: {op.name} has no instructions on a tensor unit; this pipeline "
                 "takes functions that are one matmul with a constant operand or mask; split the others off"
@@ -99,7 +105,21 @@ def _only_product(function: func.FuncOp) -> ProductOp:
             f"@{function.sym_name.data}: found {len(products)} sparse products; this pipeline takes "
             "functions that are one sparse.spmm or sparse.sddmm of the function's arguments"
         )
+    _check_epilogue(products[0], [o for o in ops if isinstance(o, EpilogueOp)])
     return products[0]
+
+
+def _check_epilogue(product: ProductOp, epilogues: list[EpilogueOp]) -> None:
+    """Refuses what the stores of a unit do not do to the result of a product."""
+    for op in epilogues:
+        if len(epilogues) > 1 or epilogue_of(product.res) is not op or not isinstance(product, SpmmOp):
+            refuse(op, "is not what alone uses the result of a sparse.spmm; keep one, behind the product")
+        if store_of(op.epilogue, str(product.res.type.element_type)) is None:
+            refuse(
+                op,
+                "stores of a tensor unit add a bias to integers, scale by one number, limit below by 0 and "
+                "saturate; they have no scale per row, residual, zero point or other limit",
+            )
 
 
 def _typed(product: ProductOp, target: Target) -> Target:
@@ -121,10 +141,23 @@ def _writer(function: func.FuncOp, product: ProductOp, target: Target, tries: Tr
         return MaskedWriter(function, product, target, build_masked(planned, target))
     assert isinstance(product, SpmmOp)
     weight, n = product.weight, product.positions
-    plan = plan_cover(product.cover(), weight.pattern, n, target, compress=not product.is_dense)
-    if tries is not None and isinstance(plan, Plan):
-        plan, _ = fastest(plan, weight.pattern.m, n, target, tries, measure_of(product, target))
+    plan = schedule_of(product, target, tries)
     if isinstance(plan, IndexedPlan):
         program = build_indexed(plan, weight.pattern, weight.data, n, target)
         return IndexedWriter(function, product, target, program)
+    plan = for_epilogue(plan, product)
     return TiledWriter(function, product, target, build(plan, weight.pattern, weight.data, n, target))
+
+
+def schedule_of(product: SpmmOp, target: Target, tries: Tries | None) -> Plan | IndexedPlan:
+    """The schedule that a product's cover gets; the simulator decides with `tries`, else the cost model."""
+    weight, n = product.weight, product.positions
+    plan = plan_cover(product.cover(), weight.pattern, n, target, compress=not product.is_dense)
+    if epilogue_of(product.res) is not None and isinstance(plan, Plan) and plan.order.added:
+        raise UserError(
+            "meta-ops that list the same rows differently are added in memory, where nothing can be fused to "
+            "their result; use another mode of sparse-compact"
+        )
+    if tries is not None and isinstance(plan, Plan):
+        plan, _ = fastest(plan, weight.pattern.m, n, target, tries, measure_of(product, target))
+    return plan

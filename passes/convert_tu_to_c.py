@@ -116,6 +116,14 @@ def _convert(op: Operation, machine: SSAValue) -> None:
             call = emitc.EmitC_CallOpaqueOp("ax_buffer", [machine], [i32], args=ArrayAttr(literals))
             call.results[0].name_hint = op.buffer.name_hint or name
             Rewriter.replace_op(op, call)
+        case tu.OutputOp():
+            element, scale, relu = op.conversion
+            texts = [f"AX_{element.upper()}", scale.hex(), "AX_ACT_RELU" if relu else "AX_ACT_NONE"]
+            arguments: list[Attribute] = [IntegerAttr(0, IndexType())]
+            arguments += [emitc.EmitC_OpaqueAttr(StringAttr(text)) for text in texts]
+            call = emitc.EmitC_CallOpaqueOp("ax_output", [machine], [i32], args=ArrayAttr(arguments))
+            call.results[0].name_hint = op.handle.name_hint or "output"
+            Rewriter.replace_op(op, call)
         case func.CallOp():
             callee = SymbolRefAttr(_c_name(op.callee.string_value()))
             Rewriter.replace_op(op, _checked_call(op, callee, [machine, *op.arguments]), [])

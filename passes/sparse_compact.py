@@ -17,7 +17,7 @@ efforts beyond 3, and modes that gather for a `sparse.sddmm`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from xdsl.dialects.builtin import I64, DenseArrayBase, DictionaryAttr, StringAttr, i64
@@ -32,6 +32,7 @@ from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.orders import natural
 from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.dialects.sparse import CoverOp, ProductOp, SddmmOp, SpmmOp
+from sparsecc.dialects.sparse_epilogue import epilogue_of
 from sparsecc.passes.base import ProductPass, refuse
 from sparsecc.target import Target
 from sparsecc.target.crossbar import CrossbarTarget
@@ -154,6 +155,9 @@ class SparseCompactPass(ProductPass):
                 from sparsecc.schedule import choose
 
                 target = Target.load(self.target).with_type(str(op.weight.element_type))
+                if epilogue_of(op.res) is not None:
+                    # What is added in memory has no end at which something could be fused.
+                    target = replace(target, scatter_add=None)
                 measure = None
                 if self.simulate and isinstance(op, SpmmOp):
                     from sparsecc.codegen.timing import measure_of

@@ -49,6 +49,7 @@ def _write_out(
         new.name_hint = old.name_hint
     loops = Loops(block)
     buffers: dict[int, SSAValue] = dict(enumerate(block.args))
+    outputs: dict[SSAValue, SSAValue] = {}
 
     def operand(old: SSAValue, value: int) -> SSAValue:
         if isinstance(old.type, tu.AddressType):
@@ -59,6 +60,10 @@ def _write_out(
                 buffer.name_hint = old.name_hint
                 buffers[value] = buffer
             return buffers[value]
+        if isinstance(old.owner, tu.OutputOp):
+            if old not in outputs:
+                outputs[old] = loops.builder.insert(old.owner.clone()).handle
+            return outputs[old]
         return loops.value(value)
 
     for op, values in instructions:

@@ -10,7 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -27,12 +27,14 @@ from xdsl.utils.exceptions import DiagnosticException, VerifyException
 
 from sparsecc.blobs import Blob
 from sparsecc.codegen.folder import Check, write_folder
+from sparsecc.codegen.stores import store_of
 from sparsecc.cover.cells import count_cells
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.dialects import tu, xbar
 from sparsecc.dialects.nn_base import TensorAttr
 from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_large, metaops_blob
+from sparsecc.epilogue import Epilogue
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.interpreters import tu as tu_interpreter
@@ -376,6 +378,7 @@ def compile(
     passes: Sequence[ModulePass] | None = None,
     name: str | None = None,
     like: object = None,
+    epilogue: Epilogue | None = None,
     check_stages: bool = False,
     confirm: bool = True,
     progress: Progress = _silent,
@@ -391,7 +394,8 @@ def compile(
     a CPU, a kernel: "line", "csr", "vector" or "dense". pattern:
     N:M or V:N:M, which W must have. passes: a pipeline of your own instead. like: an earlier artifact, or a
     matrix as source is, with a nonzero wherever W has one: the result is never slower than that, compiled
-    with the same options. check_stages: interpret every stage and compare. confirm: the simulator decides
+    with the same options. epilogue: what stores do to the result of an spmm on a tensor unit, see
+    `sparsecc.codegen.stores`. check_stages: interpret every stage and compare. confirm: the simulator decides
     between the best covers and schedules, the dense plan among them, if there is a C compiler; else the cost
     model does.
     Raises UserError.
@@ -434,6 +438,10 @@ def compile(
     if pattern is not None:
         check_declared(operator.pattern, pattern, operator.name)
     chip = chip.with_type(operator.in_type)
+    if epilogue is not None:
+        if not isinstance(operator, Spmm) or store_of(epilogue, chip.acc_type) is None:
+            raise UserError(f"stores of {chip.name} do not do this epilogue to {chip.acc_type} of {op}")
+        operator = replace(operator, epilogue=epilogue)
     given = operator.random_inputs(seed) if x is None else x if isinstance(x, tuple) else (x,)
     check = operator.reference(operator.checked_inputs(given))
     after = _checked_stage(operator, chip, check) if check_stages else _verify_cover

@@ -21,9 +21,9 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.linalg import ops as linalg
 from xdsl.ir import Operation, SSAValue, TypeAttribute
 
-from sparsecc.dialects.sparse import ConstantOp, WeightAttr
+from sparsecc.dialects.sparse import ConstantOp, EpilogueOp, WeightAttr
 from sparsecc.importers.matrix import Csr
-from sparsecc.operator import Operator, Sddmm
+from sparsecc.operator import Operator, Sddmm, Spmm
 from sparsecc.target import AnyTarget
 from sparsecc.target.numbers import DTYPES
 
@@ -57,6 +57,11 @@ def model_module(operator: Operator, target: AnyTarget) -> ModuleOp:
         product = _product(weight.res, block.args[0], init, zero.result)
         ops, y = [weight, zero, empty, filled, product], product.results[0]
     y.name_hint = "y"
+    if isinstance(operator, Spmm) and operator.epilogue is not None:
+        fused = EpilogueOp.of(y, operator.epilogue)
+        fused.res.name_hint, y.name_hint = "y", "sums"
+        ops, y = [*ops, fused], fused.res
+        function.properties["function_type"] = FunctionType.from_lists(arguments, [y.type])
     block.add_ops([*ops, func.ReturnOp(y)])
     return ModuleOp([function])
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sparsecc.codegen.folder import Check
 from sparsecc.cover.laws import Pattern
+from sparsecc.epilogue import Epilogue
 from sparsecc.errors import UserError
 from sparsecc.importers import Matrix, load_matrix
 from sparsecc.importers.matrix import (
@@ -148,6 +149,8 @@ class Spmm(Operator):
     """C[M,N] = W[M,K] X[K,N]."""
 
     n: int
+    epilogue: Epilogue | None = None
+    """What is fused to the product."""
 
     op: ClassVar = "spmm"
 
@@ -176,10 +179,15 @@ class Spmm(Operator):
         weight = _with_values(self.weight, self.weight.data.astype(dense_type))
         product = weight @ x.astype(dense_type)
         if self.in_type == "i8":
-            return Check({"x": x}, product.astype(np.int32), np.zeros((1, 1)), None)
+            sums = product.astype(np.int32)
+            result = sums if self.epilogue is None else self.epilogue.apply(sums)
+            return Check({"x": x}, result, np.zeros((1, 1)), None)
         magnitude = _with_values(self.weight, np.abs(self.weight.data.astype(np.float64)))
         bound = _gamma(self.shape[2]) * (magnitude @ np.abs(x.astype(np.float64)))
-        return Check({"x": x}, product, bound, None)
+        if self.epilogue is None:
+            return Check({"x": x}, product, bound, None)
+        assert self.epilogue.relu, "stores do nothing else to floats"
+        return Check({"x": x}, np.maximum(product, 0.0), bound, None)
 
 
 @dataclass(frozen=True, eq=False)

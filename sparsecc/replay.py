@@ -68,6 +68,8 @@ class _Code:
         default_factory=list["tuple[str, int, NDArray[np.generic] | None]"]
     )
     handles: dict[str, int] = field(default_factory=dict[str, int])
+    outputs: list[tuple[str, float, bool]] = field(default_factory=list["tuple[str, float, bool]"])
+    """Conversions of stores; handles of them count from 1."""
     calls: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     """Words that hold the place of a function, and its name."""
 
@@ -116,6 +118,10 @@ class _Code:
                 self.emit(OR, r(op.address), r(op.row), tag)
             case tu.BufferOp():
                 self.of_value[op.buffer] = self.constant(self.handle(op.constant))
+            case tu.OutputOp():
+                if op.conversion not in self.outputs:
+                    self.outputs.append(op.conversion)
+                self.of_value[op.handle] = self.constant(1 + self.outputs.index(op.conversion))
             case tu.InstructionOp():
                 self.emit(_NUMBER[op.MNEMONIC], *(r(o) for o in op.operands))
             case scf.ForOp():
@@ -208,6 +214,9 @@ def _bytes(code: _Code, target: Target) -> bytes:
         held = array is not None and target.indexed is not None
         raw = np.ascontiguousarray(array).tobytes() if held else b""
         parts += table(np.frombuffer(raw + bytes(-len(raw) % 4), np.int32))
+    parts.append(np.int64(len(code.outputs)).tobytes())
+    for element, scale, relu in code.outputs:
+        parts.append(np.array([TYPES.index(element), scale, relu], np.float64).tobytes())
     parts += [np.int64(len(code.registers)).tobytes(), np.array(code.registers, np.int64).tobytes()]
     return b"".join([*parts, *table(code.words)])
 

@@ -48,7 +48,7 @@ clean:
 """
 
 # Values of a check are kept in these types.
-_STORED = {"i32": ("int32_t", np.int32), "f32": ("double", np.float64)}
+_STORED = {"i8": ("int32_t", np.int32), "i32": ("int32_t", np.int32), "f32": ("double", np.float64)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +58,15 @@ class Check:
     inputs: Mapping[str, Array]
     """By name, in the order the program takes them, in the input type (bf16 as the f32 it equals)."""
     expected: Array
-    """[m, n]: int32, or float64."""
+    """[m, n]: int32, int8 where stores round to bytes, or float64."""
     bound: Array
     """[m, n] float64: how far a float may be off; all 0 for integers."""
     points: NDArray[np.int64] | None
     """Places of the values that are part of the result, counted row by row; None for all. Others are 0."""
+
+    def element(self, target: Target | CrossbarTarget) -> str:
+        """Type of the elements of the result."""
+        return "i8" if self.expected.dtype == np.int8 else target.acc_type
 
 
 def stored(array: Array, element: str) -> Array:
@@ -110,7 +114,7 @@ def _model_h(
 #define MODEL_N {n}
 #define MODEL_K {k}
 #define MODEL_IN AX_{target.in_type.upper()}
-#define MODEL_OUT AX_{target.acc_type.upper()}
+#define MODEL_OUT AX_{check.element(target).upper()}
 #define MODEL_INPUTS {len(check.inputs)}
 /* The result's values, and where each lies among the M x N of the output. */
 #define MODEL_VALUES {count}
@@ -153,7 +157,7 @@ def _inputs_c(check: Check) -> str:
 def _blobs(module: ModuleOp, target: Target | CrossbarTarget, check: Check) -> list[Part]:
     constants = [op for op in module.ops if isinstance(op, tu.ConstantOp)]
     large = [c for c in constants if is_large(c, INLINE_LIMIT)]
-    element, acc = target.in_type, target.acc_type
+    element, acc = target.in_type, check.element(target)
     blobs: list[Part] = []
     for constant in large:
         kind = str(constant.type.element_type)

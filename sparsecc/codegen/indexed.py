@@ -30,6 +30,7 @@ class IndexedWriter(SpmmWriter):
     def __init__(self, function: func.FuncOp, spmm: SpmmOp, target: Target, program: IndexedProgram):
         super().__init__(function, spmm, target, program, program.weights, TABLES)
         self.program, self.knobs = program, program.knobs
+        self.set_bias(program.scatter)
         self.w_rows, self.index_rows = step_rows(target)
         self.per_step = self.w_rows + 2 * self.index_rows
         self.x_base = self.knobs.weight_slots * self.per_step
@@ -80,11 +81,13 @@ class IndexedWriter(SpmmWriter):
         self.w = code.builder.insert(tu.BufferOp(self.weights)).buffer
         self.rows = code.builder.insert(tu.BufferOp(self.tables["scatter"])).buffer
         self.w.name_hint, self.rows.name_hint = "w", "rows"
+        self.output = self.conversion(code)
         if self.resident and not self.knobs.panels_inside:
             code.loop(0, self.panels, "p", lambda panel: self._load_x(panel, panel))
         elif self.resident or self.knobs.x_slots == 2:
             self._load_x(0, 0)
-        self._fill(0)
+        if self.bias is None:
+            self._fill(0)
         if self.knobs.panels_inside:
             code.loop(0, self.program.blocks, "b", self._block)
         else:
@@ -144,13 +147,19 @@ class IndexedWriter(SpmmWriter):
         """
         code, t = self.code, self.tables
         after = code.named("after", code.add(number, 1))
-        self._when_less(after, self.turns, lambda: self._fill(code.rem(after, 2)))
+        if self.bias is None:
+            self._when_less(after, self.turns, lambda: self._fill(code.rem(after, 2)))
         first, end = code.lookup(t["block_first"], b), code.lookup(t["block_first"], code.add(b, 1))
         column, columns = self._columns(panel)
         at = code.named("at", code.add(self.x_base, code.mul(x_slot, self.panel_rows)))
         out = code.named("out", code.mul(code.rem(number, 2), self.slot_rows))
         # Weights that stay are fetched for the first panel only.
         fetching: Index = panel if self.knobs.panels_inside else 0
+
+        if self.bias is not None:
+            row, rows = code.lookup(t["block_row"], b), code.lookup(t["block_rows"], b)
+            tiles = code.div(code.add(columns, self.array.cols - 1), self.array.cols)
+            self.fill_bias(code, out, row, rows, self.knobs.block_rows, tiles)
 
         def slot_of(step: Index) -> Index:
             local = code.sub(step, first)
@@ -177,7 +186,8 @@ class IndexedWriter(SpmmWriter):
         code.loop(first, end, "s", step)
         code.instruction(
             tu.StsOp, self.y, column, self.n, self.rows, code.lookup(t["block_row"], b),
-            code.address(ACC, out), self.knobs.block_rows, code.lookup(t["block_rows"], b), columns, 0, 0,
+            code.address(ACC, out), self.knobs.block_rows, code.lookup(t["block_rows"], b), columns,
+            self.output, 0,
             comment="scatter the block",
         )  # fmt: skip
 

@@ -12,9 +12,11 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp, StringAttr, i32, i64
 from xdsl.ir import Block, Region, TypeAttribute
 
-from sparsecc.codegen.loops import Loops
+from sparsecc.codegen.loops import Index, Loops
+from sparsecc.codegen.stores import Store, store_of
 from sparsecc.dialects import tu
 from sparsecc.dialects.sparse import SpmmOp
+from sparsecc.dialects.sparse_epilogue import epilogue_of
 from sparsecc.target import Target
 
 
@@ -82,11 +84,53 @@ class SpmmWriter(ProgramWriter):
         super().__init__(function, target, program, tables)
         self.m, self.n, self.k = spmm.space
         element, result = spmm.weight.element_type, cast(TypeAttribute, spmm.res.type.element_type)
+        self.store: Store | None = None
+        if (fused := epilogue_of(spmm.res)) is not None:
+            self.store = store_of(fused.epilogue, str(result))
+            assert self.store is not None, "an epilogue that stores do"
+            result = cast(TypeAttribute, fused.res.type.element_type)
         self.x_type = tu.BufferType((self.k, self.n), element)
         self.y_type = tu.BufferType((self.m, self.n), result)
         self.weights = tu.ConstantOp(f"{self.prefix}weights", weights, element)
         self.constants.insert(0, self.weights)
+        self.bias: tu.ConstantOp | None = None
         self.title = (
             f"C[{self.m}, {self.n}] = W[{self.m}, {self.k}] X[{self.k}, {self.n}], {spmm.weight.nnz.data} "
             "nonzeros in W"
         )
+
+    def set_bias(self, rows: NDArray[np.int32]) -> None:
+        """The bias as a table by places of the row order, where there is one; rows: their rows, or none."""
+        if self.store is not None and self.store.bias is not None:
+            bias = self.store.bias[rows] if len(rows) else self.store.bias
+            self.bias = tu.ConstantOp(f"{self.prefix}row_bias", bias, i32)
+            self.constants.append(self.bias)
+
+    def conversion(self, code: Loops) -> Index:
+        """The handle of the stores' conversion, 0 where there is none."""
+        if self.store is None or not self.store.converted:
+            return 0
+        conversion = tu.OutputOp(self.y_type.element_type, self.store.scale, self.store.relu)
+        handle = code.builder.insert(conversion).handle
+        handle.name_hint = "output"
+        return handle
+
+    def fill_bias(
+        self, code: Loops, base: Index, row: Index, rows: Index, block_rows: int, tiles: Index
+    ) -> None:
+        """Accumulators of a block of rows begin with the bias of their rows, in all column tiles."""
+        assert self.bias is not None
+        bias = self.bias
+
+        def of_row(r: Index) -> None:
+            value = code.lookup(bias, code.add(row, r))
+
+            def of_tile(j: Index) -> None:
+                at = code.add(code.add(base, code.mul(j, block_rows)), r)
+                code.instruction(
+                    tu.FillOp, code.address(tu.Memory.ACC, at), 1, value, comment="start from the bias"
+                )
+
+            code.loop(0, tiles, "j", of_tile)
+
+        code.loop(0, rows, "r", of_row)

@@ -36,6 +36,7 @@ class TiledWriter(SpmmWriter):
         self.program, self.knobs, self.any_n = program, program.knobs, any_n
         self.gather = self.tables["gather"] if len(program.gather) else None
         self.scatter = self.tables["scatter"] if len(program.scatter) else None
+        self.set_bias(program.scatter)
         self.listed = program.load_listed
         self.x_rows = tile_columns(target, program.knobs.kept)
         # Of tiles that are not compressed it is the height.
@@ -120,6 +121,7 @@ class TiledWriter(SpmmWriter):
         panels = code.div(code.add(n, width - 1), width)
         slot = knobs.block_rows * knobs.panel_tiles
         zeros_base = knobs.acc_slots * slot
+        output = self.conversion(code)
 
         def panel(number: Index) -> None:
             column = code.named("column", code.mul(number, width))
@@ -136,11 +138,12 @@ class TiledWriter(SpmmWriter):
                 if scatter is None:
                     offset = code.add(code.mul(row, n), column)
                     code.instruction(
-                        tu.StOp, y, offset, n, src, apart, rows, columns, 0, comment=f"store the {what}"
-                    )
+                        tu.StOp, y, offset, n, src, apart, rows, columns, output,
+                        comment=f"store the {what}",
+                    )  # fmt: skip
                 else:
                     code.instruction(
-                        tu.StsOp, y, column, n, scatter, row, src, apart, rows, columns, 0,
+                        tu.StsOp, y, column, n, scatter, row, src, apart, rows, columns, output,
                         int(p.added > 0), comment=f"{'add' if p.added else 'scatter'} the {what}",
                     )  # fmt: skip
 
@@ -181,7 +184,10 @@ class TiledWriter(SpmmWriter):
                         code.when(code.less(ahead, p.steps), lambda: fetch(ahead))
                     self._compute(code, s, base, columns, column_tiles)
 
-                if p.zero_first[-1]:
+                row, rows = code.lookup(t["block_row"], b), code.lookup(t["block_rows"], b)
+                if self.bias is not None:
+                    self.fill_bias(code, base, row, rows, knobs.block_rows, column_tiles)
+                elif p.zero_first[-1]:
                     code.loop(
                         code.lookup(t["zero_first"], b),
                         code.lookup(t["zero_first"], code.add(b, 1)),
@@ -195,7 +201,6 @@ class TiledWriter(SpmmWriter):
                         "s",
                         step,
                     )
-                row, rows = code.lookup(t["block_row"], b), code.lookup(t["block_rows"], b)
                 store(row, code.address(ACC, base), knobs.block_rows, rows, "block")
 
             def zero_rows(z: Index) -> None:
@@ -230,7 +235,9 @@ class TiledWriter(SpmmWriter):
         first, end = code.lookup(t["step_first"], s), code.lookup(t["step_first"], code.add(s, 1))
         weights = code.named("slot", code.mul(code.rem(s, knobs.ring), knobs.weight_rows))
         out = code.named("out", code.add(base, code.lookup(t["step_row"], s)))
-        continues = code.named("continues", code.sub(1, code.lookup(t["step_band_start"], s)))
+        continues: Index = 1
+        if self.bias is None:
+            continues = code.named("continues", code.sub(1, code.lookup(t["step_band_start"], s)))
 
         def accumulate(tile: Index) -> Index:
             """1 but for the first tile of a band."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from hashlib import blake2b
 
 from xdsl.dialects import func
@@ -12,6 +13,7 @@ from sparsecc.codegen.indexed import IndexedWriter
 from sparsecc.codegen.program import ProgramWriter
 from sparsecc.codegen.tiled import TiledWriter
 from sparsecc.dialects.sparse import SpmmOp
+from sparsecc.dialects.sparse_epilogue import epilogue_of
 from sparsecc.replay import replay
 from sparsecc.schedule.cost import Plan
 from sparsecc.schedule.indexed import IndexedPlan, build_indexed
@@ -30,7 +32,18 @@ def _key(spmm: SpmmOp, plan: Plan | IndexedPlan, target: Target) -> tuple[object
     metaops = plan.cells if isinstance(plan, IndexedPlan) else plan.metaops
     cover = blake2b(metaops.table.tobytes(), digest_size=16)
     cover.update(metaops.index.tobytes())
-    return spmm.weight.blob.digest, spmm.positions, target, plan.knobs, cover.digest()
+    fused = epilogue_of(spmm.res)
+    # The values of a bias take no time; that there is one does.
+    store = (str(fused.res.type.element_type), fused.bias is None) if fused is not None else None
+    return spmm.weight.blob.digest, spmm.positions, target, plan.knobs, cover.digest(), store
+
+
+def for_epilogue(plan: Plan, spmm: SpmmOp) -> Plan:
+    """The plan as it is built for what is fused to the operator: with a bias, no row is stored from zeros."""
+    fused = epilogue_of(spmm.res)
+    if fused is None or fused.bias is None:
+        return plan
+    return replace(plan, knobs=replace(plan.knobs, zero_rows=0))
 
 
 def measure_of(spmm: SpmmOp, target: Target) -> Measure:
@@ -46,10 +59,11 @@ def measure_of(spmm: SpmmOp, target: Target) -> Measure:
             return _known[key]
         if isinstance(plan, IndexedPlan):
             # Its weights hold the lists that time depends on.
-            program = build_indexed(plan, pattern, values, n, target)
-            writer: ProgramWriter = IndexedWriter(entry, spmm, target, program)
+            indexed = build_indexed(plan, pattern, values, n, target)
+            writer: ProgramWriter = IndexedWriter(entry, spmm, target, indexed)
         else:
-            writer = TiledWriter(entry, spmm, target, build(plan, pattern, None, n, target))
+            program = build(for_epilogue(plan, spmm), pattern, None, n, target)
+            writer = TiledWriter(entry, spmm, target, program)
         functions = writer.functions()
         _known[key] = int(replay(ModuleOp([*writer.constants, *functions]), target)["cycles"])
         if len(_known) > MOST_KNOWN:

@@ -19,7 +19,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from sparsecc.dialects import tu
 from sparsecc.errors import UserError
 from sparsecc.target import Target
-from sparsecc.target.numbers import DTYPES
+from sparsecc.target.numbers import DTYPES, Act
 from sparsecc.target.state import State
 
 Array = NDArray[Any]
@@ -58,6 +58,7 @@ class _Machine:
     module: ModuleOp
     execute: Callable[[tu.InstructionOp, list[int]], None]
     buffer: Callable[[tu.ConstantOp], int]
+    output: Callable[[tu.OutputOp], int]
     functions: dict[str, tuple[Block, list[Action]]] = field(
         default_factory=dict[str, tuple[Block, list[Action]]]
     )
@@ -97,6 +98,9 @@ class _Machine:
                 return lambda v: v.__setitem__(result, v[row] | tag)
             case tu.BufferOp():
                 handle, result = self.buffer(op.constant), op.buffer
+                return lambda v: v.__setitem__(result, handle)
+            case tu.OutputOp():
+                handle, result = self.output(op), op.handle
                 return lambda v: v.__setitem__(result, handle)
             case tu.InstructionOp():
                 operands, execute = op.operands, self.execute
@@ -164,6 +168,10 @@ def run(
         array = np.ascontiguousarray(constant.array)
         return state.buffer(array, str(constant.type.element_type), constant.sym_name.data)
 
+    def output(op: tu.OutputOp) -> int:
+        element, scale, relu = op.conversion
+        return state.output(element, scale, Act.RELU if relu else Act.NONE)
+
     handles = [
         *(
             state.buffer(np.ascontiguousarray(x), str(t.element_type))
@@ -171,7 +179,7 @@ def run(
         ),
         state.buffer(y, str(y_type.element_type), "y"),
     ]
-    _Machine(module, execute, buffer).call(function, handles)
+    _Machine(module, execute, buffer, output).call(function, handles)
     return y
 
 
@@ -180,6 +188,7 @@ class Trace:
     """Instructions in the order of execution, and the constants their buffer handles stand for.
 
     Handles count from 0: the function's arguments first, then `constants` in the order of their first use.
+    Output conversions all count 0; which one a store has its operand tells.
     """
 
     instructions: list[tuple[tu.InstructionOp, list[int]]]
@@ -205,7 +214,7 @@ def trace(module: ModuleOp, function: str = "main", limit: int | None = None) ->
         return len(executed.constants) - 1 + arguments
 
     try:
-        _Machine(module, execute, buffer).call(function, range(arguments))
+        _Machine(module, execute, buffer, lambda _: 0).call(function, range(arguments))
     except _Full:
         pass
     return executed

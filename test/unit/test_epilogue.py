@@ -16,9 +16,11 @@ from xdsl.dialects.builtin import Builtin, ModuleOp, TensorType, f32, i8, i32
 from xdsl.parser import Parser
 from xdsl.utils.exceptions import VerifyException
 
+from sparsecc.compiler import compile
 from sparsecc.dialects.nn import Nn
 from sparsecc.dialects.sparse import EpilogueOp, Sparse
 from sparsecc.epilogue import Epilogue
+from sparsecc.errors import UserError
 from sparsecc.host.ops import OPERATORS
 from sparsecc.target import Target
 from sparsecc.target.numbers import Act, acc
@@ -151,3 +153,57 @@ def test_what_does_not_fit_is_refused():
 def test_broken_epilogues(arguments: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         Epilogue(**arguments)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["gemmini16", "gemmini16x", "scalesim-ws16", "tpu128"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, 0.002]),
+)
+def test_every_stage_and_the_c_program_do_the_epilogue(
+    seed: int, target: str, bias: bool, relu: bool, scale: float | None
+):
+    rng = np.random.default_rng(seed)
+    m, k, n = (int(v) for v in rng.integers(1, 50, 3))
+    w = (rng.integers(-127, 128, (m, k)) * (rng.random((m, k)) < 0.3)).astype(np.int8)
+    epilogue = Epilogue(
+        "i32" if scale is None else "i8",
+        rng.integers(-(2**15), 2**15, m).astype(np.int32) if bias else None,
+        None if scale is None else np.array(scale, np.float32),
+        low=0.0 if relu else -math.inf,
+    )
+    artifact = compile(
+        w, target=target, n=n, dtype="i8", epilogue=epilogue, effort=0, check_stages=True, confirm=False
+    )
+    x = rng.integers(-128, 128, (k, n)).astype(np.int8)
+    sums = (w.astype(np.int64) @ x).astype(np.int32)
+    assert np.array_equal(artifact(x), epilogue.apply(sums))
+    assert artifact.timing.cycles == artifact.simulate().cycles
+
+
+def test_a_relu_of_floats_is_stored():
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((20, 30)).astype(np.float32)
+    artifact = compile(
+        w, target="scalesim-ws16", n=9, dtype="f32", epilogue=Epilogue("f32", low=0.0), check_stages=True
+    )
+    x = rng.standard_normal((30, 9)).astype(np.float32)
+    np.testing.assert_allclose(artifact(x), np.maximum(w @ x, 0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "epilogue",
+    [
+        Epilogue("i8", scale=np.ones(8, np.float32)),
+        Epilogue("i8", scale=np.array(1, np.float32), zero=3),
+        Epilogue("i8", scale=np.array(1, np.float32), low=0.0, high=6.0),
+        Epilogue("f32", residual=True),
+    ],
+    ids=["scales", "zero", "limits", "residual"],
+)
+def test_what_stores_do_not_do_is_refused(epilogue: Epilogue):
+    with pytest.raises(UserError, match="stores of gemmini16 do not do this epilogue"):
+        compile(np.ones((8, 8), np.int8), target="gemmini16", n=4, epilogue=epilogue)

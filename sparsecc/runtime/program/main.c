@@ -78,8 +78,8 @@ static verdict check(const void *y, ax_type type) {
     for (int64_t i = 0; i < MODEL_VALUES; i++) {
         const int64_t at = MODEL_PLACE(i);
         double found, expected, bound;
-        if (type == AX_I32) {
-            found = ((const int32_t *)y)[at];
+        if (type == AX_I32 || type == AX_I8) {
+            found = type == AX_I8 ? ((const int8_t *)y)[at] : ((const int32_t *)y)[at];
             expected = ((const int32_t *)(const void *)model_expected)[i];
             bound = 0.0;
         } else {

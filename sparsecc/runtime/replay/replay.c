@@ -2,8 +2,9 @@
  * input and prints the simulator's report. The argument is the target's name.
  *
  * A program is, all in the byte order of the machine: the configuration (doubles, in the order of CONFIG); tables
- * of int32; buffers; registers (int64) with their first values; code (int32). replay.py writes it. Each count is
- * an int64 before what it counts. The first handles are those of the buffers, in their order. */
+ * of int32; buffers; conversions of stores (type, scale, activation, as doubles); registers (int64) with their
+ * first values; code (int32). replay.py writes it. Each count is an int64 before what it counts. The first handles
+ * are those of the buffers, in their order. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +107,17 @@ static table take_buffer(ax_machine *m)
     return data;
 }
 
+static void take_outputs(ax_machine *m)
+{
+    const int64_t count = number();
+    for (int64_t i = 0; i < count; i++) {
+        double v[3];
+        take(v, sizeof *v, 3);
+        if (ax_output(m, (ax_type)v[0], v[1], (ax_act)v[2]) < 0)
+            stop(ax_error(m));
+    }
+}
+
 #define R(i) r[at[i]]
 #define CASE(number, operands, call) case OP_INSTRUCTION + (number): failed = call; at += (operands); break;
 
@@ -171,6 +183,7 @@ int main(int argc, char **argv)
     p.buffers = room(p.buffer_count, sizeof *p.buffers);
     for (int64_t i = 0; i < p.buffer_count; i++)
         p.buffers[i] = take_buffer(m);
+    take_outputs(m);
     const int64_t registers = number();
     p.registers = room(registers, sizeof *p.registers);
     take(p.registers, sizeof *p.registers, registers);
