@@ -44,9 +44,6 @@ CLUSTERED_NNZ, CLUSTERED_DENSITY = 1_000_000, 0.2
 # An order of rows must save this share of loads, or the natural one is better: its rows are neighbours.
 WORTH = 0.97
 
-# Nonzeros of a row in a block below which wider blocks are faster.
-ROW_NNZ = 14
-
 Library = Literal["own", "blas"]
 
 
@@ -90,8 +87,10 @@ def line_variants(w: Csr, target: CpuTarget, n: int, fast: bool = False) -> list
         return []
     m, k = w.shape
     height = min(registers.accumulators, m)
-    # Sums are loaded and stored for each block: blocks are wide enough that a row has more than that to do.
-    columns = max(target.limits.line_columns, round(ROW_NNZ * m * k / w.nnz))
+    # Sums are loaded and stored for each block, so blocks are as wide as the vectors that a group uses of X
+    # allow: those of block sparsity and of few nonzeros are far fewer than there are columns.
+    used = loads(w, natural(w, k), height, k) / (-(-m // height) * k)
+    columns = round(target.limits.line_columns / used)
     base = Variant("line", registers.lanes, height, min(columns, k), panels=1, batch=1)
     small = w.nnz <= CLUSTERED_NNZ and w.nnz <= CLUSTERED_DENSITY * m * k and m > height
     if small and not fast:
