@@ -31,7 +31,7 @@ static void move_axis(int64_t *moved, const int64_t *walk, int64_t axis)
     }
 }
 
-#define COPY(BYTES)                                                                                                \
+#define TRANSPOSED(BYTES)                                                                                           \
     /* rows x cols in tiles that stay in the cache, as x is read across its rows. */                               \
     static void transposed_##BYTES(host_moved_##BYTES *restrict to, const host_moved_##BYTES *restrict from,       \
                                    int64_t rows, int64_t cols, int64_t to_row, int64_t from_col)                   \
@@ -43,8 +43,61 @@ static void move_axis(int64_t *moved, const int64_t *walk, int64_t axis)
                     for (int64_t j = c; j < last_col; j++)                                                         \
                         to[i * to_row + j] = from[i + j * from_col];                                               \
             }                                                                                                      \
-    }                                                                                                              \
-                                                                                                                   \
+    }
+
+TRANSPOSED(1)
+TRANSPOSED(2)
+TRANSPOSED(8)
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define HOST_SHUFFLES 1
+#endif
+#endif
+
+#ifdef HOST_SHUFFLES
+typedef uint32_t four __attribute__((vector_size(16)));
+typedef uint32_t four_anywhere __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* Four rows of four elements, by shuffles. */
+static inline void transposed_four(host_moved_4 *to, const host_moved_4 *from, int64_t to_row, int64_t from_col)
+{
+    const four a = *(const four_anywhere *)from, b = *(const four_anywhere *)(from + from_col);
+    const four c = *(const four_anywhere *)(from + 2 * from_col), d = *(const four_anywhere *)(from + 3 * from_col);
+    const four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ba = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), dc = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(four_anywhere *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+    *(four_anywhere *)(to + to_row) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    *(four_anywhere *)(to + 2 * to_row) = __builtin_shufflevector(ba, dc, 0, 1, 4, 5);
+    *(four_anywhere *)(to + 3 * to_row) = __builtin_shufflevector(ba, dc, 2, 3, 6, 7);
+}
+
+/* As the others. */
+static void transposed_4(host_moved_4 *restrict to, const host_moved_4 *restrict from, int64_t rows, int64_t cols,
+                         int64_t to_row, int64_t from_col)
+{
+    for (int64_t c = 0; c < cols; c += TILE)
+        for (int64_t r = 0; r < rows; r += TILE) {
+            const int64_t last_row = host_least(rows, r + TILE), last_col = host_least(cols, c + TILE);
+            int64_t i = r;
+            for (; i + 4 <= last_row; i += 4) {
+                int64_t j = c;
+                for (; j + 4 <= last_col; j += 4)
+                    transposed_four(to + i * to_row + j, from + i + j * from_col, to_row, from_col);
+                for (; j < last_col; j++)
+                    for (int64_t k = i; k < i + 4; k++)
+                        to[k * to_row + j] = from[k + j * from_col];
+            }
+            for (; i < last_row; i++)
+                for (int64_t j = c; j < last_col; j++)
+                    to[i * to_row + j] = from[i + j * from_col];
+        }
+}
+#else
+TRANSPOSED(4)
+#endif
+
+#define COPY(BYTES)                                                                                                 \
     void host_copy_##BYTES(void *y, const void *x, const int64_t *walk)                                            \
     {                                                                                                              \
         typedef host_moved_##BYTES moved;                                                                          \

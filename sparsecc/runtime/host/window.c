@@ -53,7 +53,7 @@
 #define LARGER_FLOAT(t, v) (t) = host_larger(v, t)
 #define LARGER(t, v) (t) = (v) > (t) ? (v) : (t)
 
-enum { POOLED = 2048, ABREAST = 16 };
+enum { POOLED = 4096, ABREAST = 16 };
 
 static inline void max_abreast(float *restrict to, const float *restrict from)
 {
@@ -78,7 +78,8 @@ static void max_into(float *restrict to, const float *restrict from, int64_t n)
 static bool pools_by_rows(const host_window *w)
 {
     const int64_t reach = (w->out_width - 1) * w->stride_w + (w->kernel_w - 1) * w->dilation_w + 1;
-    return w->stride_w > 1 && w->inner == 1 && w->pad_left >= 0 && reach <= POOLED && w->pad_left + w->width <= POOLED;
+    const int64_t longest = reach > w->pad_left + w->width ? reach : w->pad_left + w->width;
+    return w->stride_w > 1 && w->pad_left >= 0 && longest * w->inner <= POOLED && w->inner > 0;
 }
 
 /* With a stride along rows: first the rows of a window, then windows at every place of a row, all of which lie side
@@ -86,8 +87,10 @@ static bool pools_by_rows(const host_window *w)
 static void max_pool_by_rows(float *restrict y, const float *restrict x, const host_window *w)
 {
     float rows[POOLED + ABREAST], windows[POOLED + ABREAST];
-    const int64_t places = (w->out_width - 1) * w->stride_w + 1, reach = places + (w->kernel_w - 1) * w->dilation_w;
-    const int64_t filled = reach > w->pad_left + w->width ? reach : w->pad_left + w->width;
+    const int64_t inner = w->inner, row = w->width * inner, first = w->pad_left * inner;
+    const int64_t places = ((w->out_width - 1) * w->stride_w + 1) * inner;
+    const int64_t reach = places + (w->kernel_w - 1) * w->dilation_w * inner;
+    const int64_t filled = reach > first + row ? reach : first + row;
     for (int64_t q = 0; q < filled; q++)
         rows[q] = -INFINITY;
     for (int64_t o = 0; o < w->outer; o++)
@@ -97,20 +100,26 @@ static void max_pool_by_rows(float *restrict y, const float *restrict x, const h
                 const int64_t h = p * w->stride_h + i * w->dilation_h - w->pad_top;
                 if (h < 0 || h >= w->height)
                     continue;
-                const float *from = x + (o * w->height + h) * w->width;
+                const float *from = x + (o * w->height + h) * row;
                 if (some)
-                    max_into(rows + w->pad_left, from, w->width);
+                    max_into(rows + first, from, row);
                 else
-                    memcpy(rows + w->pad_left, from, (size_t)w->width * sizeof *from);
+                    memcpy(rows + first, from, (size_t)row * sizeof *from);
                 some = true;
             }
-            for (int64_t q = 0; !some && q < w->width; q++)
-                rows[w->pad_left + q] = -INFINITY;
+            for (int64_t q = 0; !some && q < row; q++)
+                rows[first + q] = -INFINITY;
             memcpy(windows, rows, (size_t)places * sizeof *rows);
             for (int64_t j = 1; j < w->kernel_w; j++)
-                max_into(windows, rows + j * w->dilation_w, places);
-            float *restrict to = y + (o * w->out_height + p) * w->out_width;
-            if (w->stride_w == 2)
+                max_into(windows, rows + j * w->dilation_w * inner, places);
+            float *restrict to = y + (o * w->out_height + p) * w->out_width * inner;
+            if (inner == 4)
+                for (int64_t q = 0; q < w->out_width; q++)
+                    memcpy(to + q * 4, windows + q * w->stride_w * 4, 4 * sizeof *to);
+            else if (inner > 1)
+                for (int64_t q = 0; q < w->out_width; q++)
+                    memcpy(to + q * inner, windows + q * w->stride_w * inner, (size_t)inner * sizeof *to);
+            else if (w->stride_w == 2)
                 for (int64_t q = 0; q < w->out_width; q++)
                     to[q] = windows[q * 2];
             else
@@ -263,9 +272,57 @@ IM2COL(4)
 #define TIMES_SHIFTED(t, v) (t) = (int32_t)((uint32_t)(t) + (uint32_t)(factor * ((v)-x_zero)))
 #define ADD_WRAPPED(t, v) (t) = (int32_t)((uint32_t)(t) + (uint32_t)(v))
 
+enum { PLANE = 4096, SHORT_ROW = 128 };
+
+/* Short rows: a channel with its padding lies in a buffer, so that every element of the kernel sees one run of it,
+ * over all rows of results and what is between them. */
+static void depthwise_by_planes(float *restrict y, const float *restrict x, const float *restrict weight,
+                                const float *restrict bias, const host_window *w, int64_t channels, int64_t multiplier)
+{
+    float plane[PLANE], sums[PLANE];
+    const int64_t inner = w->inner, row = w->out_width * inner, columns = w->out_width + (w->kernel_w - 1) * w->dilation_w;
+    const int64_t pitch = columns * inner, rows = w->out_height + (w->kernel_h - 1) * w->dilation_h;
+    const int64_t run = (w->out_height - 1) * pitch + row;
+    const int64_t width = host_least(w->width, columns - w->pad_left), height = host_least(w->height, rows - w->pad_top);
+    memset(plane, 0, (size_t)(rows * pitch) * sizeof *plane);
+    for (int64_t o = 0; o < w->outer; o++) {
+        const float *from = x + o / multiplier * w->height * w->width * inner, *factors;
+        for (int64_t h = 0; h < height; h++)
+            memcpy(plane + (h + w->pad_top) * pitch + w->pad_left * inner, from + h * w->width * inner,
+                   (size_t)(width * inner) * sizeof *plane);
+        memset(sums, 0, (size_t)run * sizeof *sums);
+        factors = weight + o % channels * w->kernel_h * w->kernel_w;
+        for (int64_t i = 0; i < w->kernel_h; i++)
+            for (int64_t j = 0; j < w->kernel_w; j++) {
+                const float factor = factors[i * w->kernel_w + j];
+                const float *seen = plane + i * w->dilation_h * pitch + j * w->dilation_w * inner;
+                for (int64_t q = 0; factor != 0 && q < run; q++)
+                    sums[q] += factor * seen[q];
+            }
+        const float more = bias == NULL ? 0 : bias[o % channels];
+        float *restrict to = y + o * w->out_height * row;
+        for (int64_t p = 0; p < w->out_height; p++)
+            for (int64_t q = 0; q < row; q++)
+                to[p * row + q] = sums[p * pitch + q] + more;
+    }
+}
+
+static bool has_short_rows(const host_window *w)
+{
+    const int64_t pitch = (w->out_width + (w->kernel_w - 1) * w->dilation_w) * w->inner;
+    const int64_t rows = w->out_height + (w->kernel_h - 1) * w->dilation_h;
+    const bool unit = w->stride_h == 1 && w->stride_w == 1 && w->pad_top >= 0 && w->pad_left >= 0;
+    return unit && w->out_width * w->inner <= SHORT_ROW && rows * pitch <= PLANE && w->pad_top < rows &&
+           w->pad_left * w->inner < pitch && w->out_height > 0 && w->out_width > 0;
+}
+
 void host_depthwise_f32(float *restrict y, const float *restrict x, const float *restrict weight,
                         const float *restrict bias, const host_window *w, int64_t channels, int64_t multiplier)
 {
+    if (has_short_rows(w)) {
+        depthwise_by_planes(y, x, weight, bias, w, channels, multiplier);
+        return;
+    }
     DEPTHWISE(float, float, float, TIMES, ADD)
 }
 
