@@ -6,8 +6,11 @@ residual, and ReLU or limits become `sparse.epilogue` in that function; patches 
 kernels do all this ask for the pass; the order of what is computed is kept, so values are the same but for
 roundings.
 
-Leaves alone results with other uses, other element types than f32, functions that are called twice, and
-whatever an epilogue does not compute in this order: bias, residual, limits.
+Sums of bytes take their bias, too, and one scale: what rounds them to bytes, or makes them floats. For units
+whose stores do this (`stores`), what stores do not do stays where it is.
+
+Leaves alone results with other uses, other element types than f32 and i32, functions that are called twice,
+and whatever an epilogue does not compute in this order: bias, scale, residual, limits.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from xdsl.context import Context
@@ -24,6 +27,7 @@ from xdsl.dialects.builtin import FunctionType, ModuleOp, TensorType
 from xdsl.ir import Operation, SSAValue
 from xdsl.traits import SymbolTable
 
+from sparsecc.codegen.stores import store_of
 from sparsecc.dialects.host import CallOp, Tensor, ViewOp, elements_in, kind_of
 from sparsecc.dialects.nn_base import ConstantOp
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
@@ -40,20 +44,22 @@ class FuseIntoProductsPass(SparsePass):
     option_help: ClassVar = {
         "patches": "whether patches of convolutions are moved, too",
         "limits": "whether limits other than those of ReLU are moved",
+        "stores": "whether only what the stores of tensor units do is moved",
     }
 
     patches: bool = True
     limits: bool = True
+    stores: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         calls = [o for o in op.walk() if isinstance(o, func.CallOp)]
         for call in calls:
             function = SymbolTable.lookup_symbol(op, call.callee)
             alone = sum(c.callee == call.callee for c in calls) == 1
-            if alone and isinstance(function, func.FuncOp) and kind_of(call.results[0]) == "f32":
+            if alone and isinstance(function, func.FuncOp) and kind_of(call.results[0]) in ("f32", "i32"):
                 if self.patches:
                     _take_patches(call, function)
-                _take_epilogue(call, function, self.limits)
+                _take_epilogue(call, function, self.limits, self.stores)
         for unused in [o for o in op.walk(reverse=True) if isinstance(o, ConstantOp | ViewOp)]:
             if not list(unused.res.uses):
                 unused.detach()
@@ -97,10 +103,13 @@ class _Found:
     result: SSAValue
 
 
-def _take_epilogue(call: func.CallOp, function: func.FuncOp, limits: bool) -> None:
-    found = _Found(Epilogue("f32"), None, (), call.results[0])
+def _take_epilogue(call: func.CallOp, function: func.FuncOp, limits: bool, stores: bool) -> None:
+    accumulator = kind_of(call.results[0])
+    found = _Found(Epilogue(accumulator), None, (), call.results[0])
     shape = cast(Tensor, call.results[0].type).get_shape()
     while (more := _next(found, shape, limits)) is not None:
+        if stores and store_of(more.epilogue, accumulator) is None:
+            break
         found = more
     if found.epilogue.trivial:
         return
@@ -125,7 +134,7 @@ def _take_epilogue(call: func.CallOp, function: func.FuncOp, limits: bool) -> No
             operands.append(flat.res)
         else:
             operands.append(found.residual)
-    new = func.CallOp(call.callee, operands, list(call.result_types))
+    new = func.CallOp(call.callee, operands, [fused.res.type])
     new.attributes.update(call.attributes)
     view = ViewOp(new.results[0], cast(Tensor, found.result.type).get_shape())
     whole.insert_ops_before([new, view], last)
@@ -152,6 +161,8 @@ def _next(found: _Found, shape: Sequence[int], limits: bool) -> _Found | None:
     if not isinstance(op, CallOp) or op.into is not None or op.offsets is not None or epilogue.limited:
         return None
     named = dict(zip((a.name for a in op.declaration.arguments), op.values(), strict=True))
+    if (more := _of_integers(op, named, epilogue)) is not None:
+        return _Found(more, None, ops, op.res)
     match op.operator.data:
         case "host_relu_f32":
             return _Found(replace(epilogue, low=0.0), found.residual, ops, op.res)
@@ -160,7 +171,7 @@ def _next(found: _Found, shape: Sequence[int], limits: bool) -> _Found | None:
             if not low <= high:
                 return None
             return _Found(replace(epilogue, low=low, high=high), found.residual, ops, op.res)
-        case "host_add_f32":
+        case "host_add_f32" | "host_add_i32" if epilogue.scale is None:
             pass
         case _:
             return None
@@ -177,16 +188,33 @@ def _next(found: _Found, shape: Sequence[int], limits: bool) -> _Found | None:
     if owner is not None:
         if epilogue.bias is not None or found.residual is not None:
             return None
-        flat = np.ascontiguousarray(owner.value.array, np.float32).reshape(-1)
+        kind = np.int32 if op.operator.data == "host_add_i32" else np.float32
+        flat = np.ascontiguousarray(owner.value.array, kind).reshape(-1)
         # A whole matrix of constants is no bias.
         whole = walk.view(2 - mine, flat).reshape(shape)
         if not (whole == whole[:, :1]).all():
             return None
         bias = np.ascontiguousarray(whole[:, 0])
         return _Found(replace(epilogue, bias=bias), found.residual, ops, op.res)
-    if found.residual is not None or walk.strides[2 - mine] != steps:
+    if found.residual is not None or walk.strides[2 - mine] != steps or epilogue.element != "f32":
         return None
     return _Found(replace(epilogue, residual=True), other, ops, op.res)
+
+
+def _of_integers(op: CallOp, named: dict[str, Any], epilogue: Epilogue) -> Epilogue | None:
+    """The epilogue with an operator that scales sums in i32, or a ReLU of the bytes they become."""
+    operator = op.operator.data
+    if operator == "host_relu_i8" and epilogue.element == "i8" and not epilogue.zero:
+        return replace(epilogue, low=0.0)
+    requantized = operator.startswith("host_requantize_")
+    if epilogue.element != "i32" or not (requantized or operator == "host_dequantize_i32"):
+        return None
+    scale = _constant(named["multiplier" if requantized else "scale"])
+    if scale is None or named["axis"] != 1 or (not requantized and named["zero"] is not None):
+        return None
+    element = operator.removeprefix("host_requantize_").replace("u8", "ui8") if requantized else "f32"
+    zero = int(named["zero"]) if requantized else 0
+    return replace(epilogue, element=element, scale=scale.value.array.reshape(()), zero=zero)
 
 
 def _constant(value: SSAValue) -> ConstantOp | None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 from xdsl.context import Context
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr
+from xdsl.passes import ModulePass
 
 from sparsecc.codegen.c_printer import C_TYPES
 from sparsecc.codegen.c_target import CTarget, is_large
@@ -19,8 +20,10 @@ from sparsecc.codegen.network import comment
 from sparsecc.codegen.parts import Part
 from sparsecc.compiler import Artifact, Stage, compile, has_compiler
 from sparsecc.dialects import tu
+from sparsecc.dialects.sparse_epilogue import EpilogueOp
 from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Options, Product, Progress
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
+from sparsecc.passes.fuse_into_products import FuseIntoProductsPass
 from sparsecc.target import AnyTarget, Target
 from sparsecc.target.header import target_header
 from sparsecc.toolchain import RUNTIME, build_network
@@ -74,11 +77,15 @@ class TensorUnitEngine(Engine):
     def target(self) -> Target:
         return self.chip
 
+    def passes(self) -> list[ModulePass]:
+        return [FuseIntoProductsPass(patches=False, stores=True)]
+
     def compile(self, product: Product, options: Options, progress: Progress) -> TensorUnitLayer:
+        fused = next((op for op in product.module.walk() if isinstance(op, EpilogueOp)), None)
         artifact = compile(
             product.weight, target=self.named, n=product.n, dtype=self.in_type, seed=options.seed,
             effort=options.effort, plan=options.plan, name=product.name, confirm=options.confirm,
-            progress=progress,
+            epilogue=fused.epilogue if fused else None, progress=progress,
         )  # fmt: skip
         return TensorUnitLayer(product.name, artifact)
 
