@@ -16,9 +16,9 @@ and whatever an epilogue does not compute in this order: bias, scale, residual, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 from xdsl.context import Context
@@ -201,7 +201,7 @@ def _next(found: _Found, shape: Sequence[int], limits: bool) -> _Found | None:
     return _Found(replace(epilogue, residual=True), other, ops, op.res)
 
 
-def _of_integers(op: CallOp, named: dict[str, Any], epilogue: Epilogue) -> Epilogue | None:
+def _of_integers(op: CallOp, named: Mapping[str, object], epilogue: Epilogue) -> Epilogue | None:
     """The epilogue with an operator that scales sums in i32, or a ReLU of the bytes they become."""
     operator = op.operator.data
     if operator == "host_relu_i8" and epilogue.element == "i8" and not epilogue.zero:
@@ -209,11 +209,11 @@ def _of_integers(op: CallOp, named: dict[str, Any], epilogue: Epilogue) -> Epilo
     requantized = operator.startswith("host_requantize_")
     if epilogue.element != "i32" or not (requantized or operator == "host_dequantize_i32"):
         return None
-    scale = _constant(named["multiplier" if requantized else "scale"])
+    scale = _constant(cast(SSAValue, named["multiplier" if requantized else "scale"]))
     if scale is None or named["axis"] != 1 or (not requantized and named["zero"] is not None):
         return None
     element = operator.removeprefix("host_requantize_").replace("u8", "ui8") if requantized else "f32"
-    zero = int(named["zero"]) if requantized else 0
+    zero = cast(int, named["zero"]) if requantized else 0
     return replace(epilogue, element=element, scale=scale.value.array.reshape(()), zero=zero)
 
 

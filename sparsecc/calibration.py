@@ -175,6 +175,14 @@ class Accuracy:
     largest_difference: float
     """Between outputs before and after."""
 
+    def rows(self) -> list[tuple[str, str]]:
+        """For tables."""
+        found = [("same answers", f"{self.agreement:.2%} of {self.samples} samples, quantised and before")]
+        if self.before is not None and self.after is not None:
+            text = f"{self.after:.2%} of {self.samples} samples ({self.before:.2%} before quantisation)"
+            found.insert(0, ("accuracy", text))
+        return found
+
 
 def compare(before: Array, after: Array, labels: NDArray[np.int64] | None) -> Accuracy:
     """Outputs [samples, ...] of the network before and after."""

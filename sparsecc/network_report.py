@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from sparsecc.calibration import Accuracy
 from sparsecc.codegen.network import name_of, steps
 from sparsecc.compiler import Artifact, has_compiler
 from sparsecc.dialects.host import CallOp
@@ -14,6 +15,7 @@ from sparsecc.network.engine import Layer
 from sparsecc.network.host_cost import RATES, HostWork, work_of
 from sparsecc.network.propagation import LayerGain, table
 from sparsecc.network.tensor_unit import TensorUnitEngine, TensorUnitLayer
+from sparsecc.operator import Operator, Spmm
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,6 +38,8 @@ class ProductRow:
     dense_cycles: int
     speedup: float
     reason: str
+    fused: str
+    """What the stores do besides."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class SimulatedReport:
     """Layers that became smaller by what their neighbours do not need, or know."""
     propagated_away: list[str]
     """Layers of which nothing was left."""
+    accuracy: Accuracy | None
+    """Of products in integers against the network as it was; None where no samples were given."""
 
     @staticmethod
     def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> SimulatedReport:
@@ -114,6 +120,7 @@ class SimulatedReport:
                     dense,
                     dense / cycles if cycles else 1.0,
                     one.reason,
+                    _fused(one.operator),
                 )
             )
         host = _host_rows(artifact)
@@ -148,6 +155,7 @@ class SimulatedReport:
             unbounded_outputs=unknown,
             propagated=artifact.gains,
             propagated_away=artifact.propagation.gone if artifact.propagation else [],
+            accuracy=artifact.accuracy,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -171,6 +179,7 @@ class SimulatedReport:
             products.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
         for p in self.products:
             times = f", {p.calls} times" if p.calls > 1 else ""
+            times += f", {p.fused}" if p.fused else ""
             products.add_row(
                 p.name, p.formula + times, f"{p.nnz} ({p.density:.1%})", p.plan, str(p.cycles),
                 str(p.dense_cycles), f"{p.speedup:.2f} x", p.reason,
@@ -200,6 +209,8 @@ class SimulatedReport:
             ("host", f"{self.host_seconds * 1e6:.1f} us, estimated"),
             ("activations", f"{self.arena_bytes} bytes ({self.unshared_bytes} without reuse)"),
         ]
+        if self.accuracy is not None:
+            rows += self.accuracy.rows()
         if self.energy_pj is not None:
             rows.append(("energy", f"{self.energy_pj / 1e6:.3f} uJ"))
         if self.values_checked is not None:
@@ -217,6 +228,19 @@ class SimulatedReport:
 
 
 _NUMBERS = {"nonzeros", "cycles", "dense", "speed-up", "bytes", "estimated us", "share of the time"}
+
+
+def _fused(operator: Operator) -> str:
+    """What the stores of a product do, in words."""
+    epilogue = operator.epilogue if isinstance(operator, Spmm) else None
+    if epilogue is None:
+        return ""
+    parts = [
+        "bias" if epilogue.bias is not None else "",
+        "scale" if epilogue.scale is not None else "",
+        "relu" if epilogue.relu else "",
+    ]
+    return f"{', '.join(part for part in parts if part)} to {epilogue.element}"
 
 
 def _cycles(artifact: Artifact) -> int:

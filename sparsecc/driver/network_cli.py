@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Options of single operators, and what they are when nobody gave them.
 _NOT_FOR_NETWORKS = {
     "op": "spmm", "n": 64, "k": 64, "pattern": None, "like": None, "plot": None, "html": None, "places": None,
-    "check_stages": False, "jobs": 1,
+    "check_stages": False, "jobs": 1, "max_n": None,
 }  # fmt: skip
 
 
@@ -40,6 +40,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--no-propagate",
         action="store_true",
         help="MODEL.onnx: do not carry zeros and constants across layers",
+    )
+    command.add_argument(
+        "--calibrate",
+        metavar="FILE.npz",
+        help="MODEL.onnx: samples of its inputs, to quantise it by for i8; array 'labels': the right classes",
+    )
+    command.add_argument(
+        "--labels", metavar="FILE.npz", help="MODEL.onnx: other samples with labels, to measure accuracy on"
+    )
+    command.add_argument(
+        "--scales",
+        choices=("auto", "channel", "tensor"),
+        default="auto",
+        help="MODEL.onnx: scales of quantised weights: one for each output, one in all, or as it is cheaper",
     )
 
 
@@ -66,6 +80,9 @@ def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], pat
         effort=arguments.effort,
         plan=getattr(arguments, "plan", "auto"),
         propagate=not arguments.no_propagate,
+        calibrate=_samples(arguments.calibrate),
+        labelled=_samples(arguments.labels),
+        scales=arguments.scales,
         progress=progress,
     )
     if getattr(arguments, "dump_ir", None):
@@ -83,18 +100,33 @@ def _dims(given: list[str]) -> dict[str, int]:
     return found
 
 
+def _samples(path: str | None) -> dict[str, Any] | None:
+    """Arrays by name."""
+    return None if path is None else _archive(path)
+
+
+def _archive(path: str) -> dict[str, Any]:
+    """The arrays of a .npz file."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        arrays = np.load(path, allow_pickle=False)
+        if not hasattr(arrays, "files"):
+            raise UserError(f"{path}: holds one array; needed an .npz file of arrays by name")
+        with arrays:
+            return dict(arrays)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+        raise UserError(f"{path}: cannot be read as .npz: {e}") from e
+
+
 def _inputs(paths: list[str] | None) -> Any:
     """Arrays by name from one .npz file, or in order from .npy files."""
     if not paths:
         return None
-    import numpy as np
-
     if len(paths) == 1 and paths[0].endswith(".npz"):
-        try:
-            with np.load(paths[0], allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, KeyError) as e:
-            raise UserError(f"{paths[0]}: cannot be read as .npz: {e}") from e
+        return _archive(paths[0])
     from sparsecc.driver.cli import read_input
 
     return [read_input(path) for path in paths]
