@@ -33,14 +33,16 @@ from sparsecc.cover.laws import Pattern
 from sparsecc.crossbar.assign import blocks_of, pack
 from sparsecc.crossbar.choose import (
     array_count,
+    bundled,
     covers,
     dense_blocks,
     dense_tiles,
     exact,
     fitted,
+    judge,
     spread,
 )
-from sparsecc.crossbar.cost import Cost, cost, tile_energy
+from sparsecc.crossbar.cost import Cost, cost, tiles_energy
 from sparsecc.crossbar.encode import Encoding
 from sparsecc.crossbar.share import shared
 from sparsecc.crossbar.slices import sliced, without_empty
@@ -91,7 +93,11 @@ class Mapper:
 
     def grid(self) -> list[Tile]:
         """All slices of the whole grid."""
-        return sliced(dense_blocks(self.pattern, self.data, self.n, self.shape), self.encoding)
+        return sliced(dense_blocks(self.pattern, self.data, self.n, self.target), self.encoding)
+
+    def bundled(self, tiles: Sequence[Tile]) -> list[Tile]:
+        """Slices side by side, as in the dense mapping."""
+        return bundled(tiles, self.target, self.shape, judge(self.target, False))
 
     def cost(self, tiles: Sequence[Tile]) -> Cost:
         """What tiles cost in their places."""
@@ -103,7 +109,7 @@ class Mapper:
         return self.cost(dense_tiles(self.pattern, self.data, self.n, self.target, self.shape))
 
     def without_zero_arrays(self) -> Cost:
-        return self.cost(exact([t for t in self.grid() if t.values.any()], self.target))
+        return self.cost(exact(self.bundled([t for t in self.grid() if t.values.any()]), self.target))
 
     def compaction(self) -> Cost:
         """The best cover, cut and packed, at the target's bits; none where dense is better."""
@@ -111,33 +117,32 @@ class Mapper:
         for _, cover in covers(self.pattern, self.n, self.target, 0, 0):
             blocks = blocks_of(cover, self.pattern, self.data, self.shape)
             for chosen in (blocks, pack(blocks, self.shape, self.pattern.k, self.pattern.m)):
-                found.append(self.cost(exact(sliced(chosen, self.encoding), self.target)))
+                tiles = self.bundled(sliced(chosen, self.encoding))
+                found.append(self.cost(exact(tiles, self.target)))
         return _best(found)
 
     def drop_empty_slices(self) -> Cost:
-        return self.cost(exact(without_empty(self.grid()), self.target))
+        return self.cost(exact(self.bundled(without_empty(self.grid())), self.target))
 
     def squeeze_out(self) -> Cost:
         """Alone it keeps the target's bits, so that is what it is judged by."""
 
         def better(before: Sequence[Tile], after: Sequence[Tile]) -> bool:
-            old, new = (
-                sum(tile_energy(t, self.target) for t in exact(some, self.target)) for some in (before, after)
-            )
+            old, new = (tiles_energy(exact(some, self.target), self.target) for some in (before, after))
             return new < old
 
         tiles = squeezed(self.grid(), self.encoding, self.shape[0], better).tiles
-        return _best([self.dense(), self.cost(exact(tiles, self.target))])
+        return _best([self.dense(), self.cost(exact(self.bundled(tiles), self.target))])
 
     def share_blocks(self) -> Cost:
-        """Equal tiles once, as often as costs no cycles."""
+        """Equal tiles once, as often as costs no cycles; such tiles are not bundled."""
         tiles = exact(self.grid(), self.target)
-        found = [self.cost(tiles)]
+        found = [self.dense(), self.cost(tiles)]
         found += [self.cost(shared(tiles, self.target.level_max, times)) for times in OFTEN]
         return min(found, key=lambda c: (c.cycles > found[0].cycles, c.arrays))
 
     def fit_adc(self) -> Cost:
-        return self.cost(fitted(self.grid(), self.target))
+        return self.cost(fitted(self.bundled(self.grid()), self.target))
 
 
 def _best(found: Sequence[Cost]) -> Cost:

@@ -13,8 +13,9 @@ levels of one bit slice. Each pass of the family refines the table; the interpre
 ```
 A tile says: its block and bit slice, the shift of its sums, the level that stands for nothing, the bits of
 its conversions, the array and the first word line and bit line there, the tile whose cells it uses instead of
-its own, its outputs (rows of Y; `not` where flipped), its inputs (rows of X; `twice` where doubled) and its
-levels, input by input. Large tables are printed as a digest and live in a blob beside the module.
+its own, the bundle of tiles side by side that are read at once, its outputs (rows of Y; `not` where flipped),
+its inputs (rows of X; `twice` where doubled) and its levels, input by input. Large tables are printed as a
+digest and live in a blob beside the module.
 
 The other operations are instructions, in functions of loops over tables as in the dialect `tu`.
 """
@@ -45,6 +46,7 @@ from xdsl.utils.exceptions import VerifyException
 from xdsl.utils.hints import isa
 
 from sparsecc.blobs import Blob
+from sparsecc.crossbar.bundle import broken_bundle
 from sparsecc.crossbar.place import broken_places
 from sparsecc.crossbar.tiles import Tile, Tiles, dense_of
 from sparsecc.dialects.sparse import WeightAttr
@@ -84,6 +86,8 @@ def tile_text(tile: Tile, levels: bool = True) -> str:
         words.append(f"at {tile.array}[{tile.row}, {tile.column}]")
     if tile.image >= 0:
         words.append(f"as {tile.image}")
+    if tile.bundle >= 0:
+        words.append(f"bundle {tile.bundle}")
     outputs, inputs = _runs(tile.outputs, tile.flipped, "not"), _runs(tile.inputs, tile.doubled, "twice")
     text = f"{' '.join(words)} : [{outputs}] += k[{inputs}]"
     if levels:
@@ -129,6 +133,8 @@ def parse_tile(parser: AttrParser) -> Tile:
         fields["row"], fields["column"] = place
     if parser.parse_optional_keyword("as"):
         fields["image"] = number()
+    if parser.parse_optional_keyword("bundle"):
+        fields["bundle"] = number()
     parser.parse_punctuation(":")
     outputs, flipped = _parse_runs(parser, "not")
     for punctuation in ("+", "="):
@@ -322,6 +328,8 @@ class SpmmOp(IRDLOperation):
                 return f"tile {i} names an output twice"
             if tile.image >= 0 and not (tile.image < len(tiles) and tiles[tile.image].image < 0):
                 return f"tile {i} uses the cells of {tile.image}, which has none of its own"
+        if (broken := broken_bundle(list(tiles), columns)) is not None:
+            return broken
         if (tiles.table[:, 0] >= 0).any() and (broken := broken_places(tiles, self.shape)) is not None:
             return broken
         wrong = np.argwhere(dense_of(tiles, (m, k)) != self.weight.dense())

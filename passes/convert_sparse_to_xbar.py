@@ -1,9 +1,10 @@
 """Puts a sparse operator's meta-ops on crossbar arrays.
 
 Turns each `sparse.spmm` into an `xbar.spmm` of blocks: meta-ops are cut to the array's word lines (inputs)
-and bit lines (outputs), their empty lines left out, and small blocks packed, several to an array, where
-their inputs and outputs allow (`pack`: yes, no, or auto, which asks the cost model). A dense plan becomes the
-whole grid, empty arrays included. Targets whose arrays take several shapes get the shape that costs least.
+and bit lines (outputs), or to so few outputs that all slices fit one array, their empty lines left out, and
+small blocks packed, several to an array, where their inputs and outputs allow (`pack`: yes, no, or auto,
+which asks the cost model). A dense plan becomes the whole grid, empty arrays included. Targets whose arrays
+take several shapes get the shape that costs least.
 
 Refuses other types than i8 to i32, `sparse.sddmm` (nothing constant to program), and targets without
 crossbars.
@@ -78,7 +79,7 @@ class ConvertSparseToXbarPass(SparsePass):
         pattern, data = op.weight.pattern, op.weight.data
         shape = target.array.rows, target.array.cols
         if op.is_dense:
-            return shape, Tiles.of(dense_blocks(pattern, data, op.positions, shape))
+            return shape, Tiles.of(dense_blocks(pattern, data, op.positions, target))
         allowed = {"auto": (False, True), "yes": (True,), "no": (False,)}[self.pack]
         # What is chosen should take no more cycles than the dense mapping.
         limits = dense_cost(pattern, data, op.positions, target)

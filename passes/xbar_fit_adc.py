@@ -1,11 +1,12 @@
-"""Gives every tile the fewest bits of conversion that cannot clip.
+"""Gives every bit line the fewest bits of conversion that cannot clip.
 
 The bound is `sparsecc.crossbar.adc`: what a bit line can sum in one step, over all inputs. Sparse tiles sum
-little, so they need few bits, and the time and energy of a converter grow with them. Where even the target's
-converters may clip, the tile is read in runs of its word lines that they cannot; with `clip`, it is left
-whole, gets all bits, and the operator says in `xbar.may_clip` how many such tiles it has. Bit lines of the
-offset encoding are flipped anew where lines were dropped. Exact unless `clip`. Dense plans keep the target's
-bits.
+little, so they need few bits, and the time and energy of a converter grow with them. A tile whose bit lines
+need different bits becomes a bundle of several, except where operation units are narrower than an array.
+Where even the target's converters may clip, the tile is read in runs of its word lines that they cannot; with
+`clip`, it is left whole, gets all bits, and the operator says in `xbar.may_clip` how many such tiles it has.
+Bit lines of the offset encoding are flipped anew where lines were dropped. Exact unless `clip`. Dense plans
+keep the target's bits.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MAY_CLIP = "xbar.may_clip"
 @dataclass(frozen=True)
 class XbarFitAdcPass(XbarPass):
     name = "xbar-fit-adc"
-    summary: ClassVar = "the fewest conversion bits of each tile that provably cannot clip"
+    summary: ClassVar = "the fewest conversion bits of each bit line that provably cannot clip"
     refuses: ClassVar = "tiles that are not sliced"
     option_help: ClassVar = {"clip": "tiles that the target's converters may clip are left as they are"}
     dense: ClassVar = True

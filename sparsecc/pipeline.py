@@ -17,6 +17,7 @@ from sparsecc.passes.sparse_group import SparseGroupPass
 from sparsecc.passes.sparse_lift import SparseLiftPass
 from sparsecc.passes.sparse_lower import SparseLowerPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
+from sparsecc.passes.xbar_bundle_slices import XbarBundleSlicesPass
 from sparsecc.passes.xbar_drop_empty_slices import XbarDropEmptySlicesPass
 from sparsecc.passes.xbar_fit_adc import XbarFitAdcPass
 from sparsecc.passes.xbar_place import XbarPlacePass
@@ -61,6 +62,7 @@ def crossbar(target: str, plan: str = "auto", effort: int = 1, seed: int = 0) ->
         XbarSliceBitsPass(),
         XbarDropEmptySlicesPass(),
         XbarSqueezeOutPass(),
+        XbarBundleSlicesPass(),
         XbarShareBlocksPass(),
         XbarFitAdcPass(),
         XbarPlacePass(),

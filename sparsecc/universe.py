@@ -42,6 +42,7 @@ PASSES = {
     "xbar-slice-bits": ("sparsecc.passes.xbar_slice_bits", "XbarSliceBitsPass"),
     "xbar-drop-empty-slices": ("sparsecc.passes.xbar_drop_empty_slices", "XbarDropEmptySlicesPass"),
     "xbar-squeeze-out": ("sparsecc.passes.xbar_squeeze_out", "XbarSqueezeOutPass"),
+    "xbar-bundle-slices": ("sparsecc.passes.xbar_bundle_slices", "XbarBundleSlicesPass"),
     "xbar-share-blocks": ("sparsecc.passes.xbar_share_blocks", "XbarShareBlocksPass"),
     "xbar-fit-adc": ("sparsecc.passes.xbar_fit_adc", "XbarFitAdcPass"),
     "xbar-place": ("sparsecc.passes.xbar_place", "XbarPlacePass"),

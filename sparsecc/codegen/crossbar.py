@@ -145,26 +145,31 @@ class CrossbarWriter:
 
             code.loop(0, len(p.tables["zero_first"]), "z", zeros)
 
+            alone = p.bundles == p.blocks
+
             def multiply(b: Index) -> None:
-                code.instruction(
-                    xbar.MvmOp, b, src, p.x_rows, dst, self.m, columns, code.lookup(t["block_adds"], b),
-                    comment="adds to the sums, or begins them",
-                )  # fmt: skip
+                operands = (src, p.x_rows, dst, self.m, columns, code.lookup(t["bundle_adds"], b))
+                comment = "adds to the sums, or begins them"
+                if alone:
+                    code.instruction(xbar.MvmOp, b, *operands, comment=comment)
+                else:
+                    first, count = (code.lookup(t[name], b) for name in ("bundle_block", "bundle_blocks"))
+                    code.instruction(xbar.MvmgOp, first, count, *operands, comment=comment)
 
             def one_round(r: Index) -> None:
                 after = code.add(r, 1)
                 if cells is not None:
                     first, end = (code.lookup(t["round_write"], at) for at in (r, after))
                     self._write(code, cells, first, end)
-                first, end = (code.lookup(t["round_block"], at) for at in (r, after))
+                first, end = (code.lookup(t["round_bundle"], at) for at in (r, after))
                 code.loop(first, end, "b", multiply)
 
             if p.at_once:
                 code.instruction(
-                    xbar.MvmgOp, 0, p.at_once, src, p.x_rows, dst, self.m, columns, 0,
+                    xbar.MvmgOp, 0, p.blocks_at_once, src, p.x_rows, dst, self.m, columns, 0,
                     comment="the first of each array at once",
                 )  # fmt: skip
-                code.loop(p.at_once, p.blocks, "b", multiply)
+                code.loop(p.at_once, p.bundles, "b", multiply)
             else:
                 code.loop(0, p.rounds, "r", one_round)
             code.instruction(tu.StOp, y, column, self.n, dst, self.m, self.m, columns, 0, comment="store Y")

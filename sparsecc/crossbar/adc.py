@@ -13,7 +13,8 @@ step later; with one-bit digits that does not raise the bound, with wider ones a
 the factor covers as well.
 
 The bound is tight: some input reaches it. So fewer bits can clip, and these never do. A tile that even the
-target's converters may clip is read in runs of its word lines that they cannot.
+target's converters may clip is read in runs of its word lines that they cannot. Bit lines of one tile may
+need different bits: without operation units, they are converted with as many as each needs (`by_bits`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from sparsecc.crossbar.bundle import Bundle
 from sparsecc.crossbar.tiles import Int64, Tile
 from sparsecc.target.crossbar import CrossbarTarget
 
@@ -42,20 +44,38 @@ def bits_needed(tile: Tile, target: CrossbarTarget) -> int:
     return target.adc_bits_for(int(largest_sums(tile, target).max(initial=0)))
 
 
-def unclipped(tile: Tile, target: CrossbarTarget) -> list[Tile]:
-    """The tile, or its word lines in as few runs as it takes for none to exceed the target's converters."""
-    if bits_needed(tile, target) <= target.adc.bits:
-        return [tile]
+def unclipped(bundle: Bundle, target: CrossbarTarget) -> list[Bundle]:
+    """The bundle, or its word lines in as few runs as it takes for none to exceed the target's converters."""
+    if all(bits_needed(tile, target) <= target.adc.bits for tile in bundle):
+        return [bundle]
     limit = target.adc_limit(target.adc.bits) // (2**target.dac.bits - 1)
-    cells = np.abs(tile.cells(target.level_max).astype(np.int64))
-    first, sums, bounds = 0, np.zeros(tile.columns, np.int64), [0]
-    for row in range(tile.rows):
+    cells = np.abs(np.hstack([tile.cells(target.level_max) for tile in bundle]).astype(np.int64))
+    first, sums, bounds = 0, np.zeros(cells.shape[1], np.int64), [0]
+    for row in range(len(cells)):
         sums = sums + cells[row]
         if row > first and (sums > limit).any():
             bounds.append(row)
             first, sums = row, cells[row]
-    bounds.append(tile.rows)
-    return [_lines(tile, slice(a, b)) for a, b in pairwise(bounds)]
+    bounds.append(len(cells))
+    return [[_lines(tile, slice(a, b)) for tile in bundle] for a, b in pairwise(bounds)]
+
+
+def by_bits(tile: Tile, target: CrossbarTarget) -> list[Tile]:
+    """The tile's bit lines by the bits they need, each with its own converter bits: a bundle."""
+    lengths = np.frexp(largest_sums(tile, target).astype(np.float64))[1]
+    needed = np.maximum(lengths + (1 if target.differential else 0), target.adc_bits_for(1))
+    needed = np.minimum(needed, target.adc.bits)
+    return [
+        replace(
+            tile,
+            outputs=tile.outputs[chosen],
+            levels=np.ascontiguousarray(tile.levels[:, chosen]),
+            flipped=None if tile.flipped is None else tile.flipped[chosen],
+            adc_bits=bits,
+        )
+        for bits in np.unique(needed).tolist()
+        for chosen in [needed == bits]
+    ]
 
 
 def _lines(tile: Tile, lines: slice) -> Tile:

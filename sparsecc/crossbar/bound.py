@@ -4,8 +4,8 @@ One multiplication drives r word lines and reads q bit lines of one bit slice. I
 
     e(r, q, N) = steps * (r * dac / slices + devices * r * q * array share + q * conversion) + bytes,
 
-N the cells it holds that stand for something. A driven line is counted as if all slices shared it. Every
-such cell lies in some multiplication, so a slice of Z cells costs at least Z * min e(r, q, N) / N. How full
+N the cells it holds that stand for something. A driven line, and a sum that is written, is counted as if all
+slices shared it, as in a bundle. Every such cell lies in some multiplication, so a slice of Z cells costs at least Z * min e(r, q, N) / N. How full
 a multiplication can be is a matter of the matrix. With d_i cells on line i, N = sum d_i, sum d_i (d_i - 1)
 counts for each two outputs the inputs they share, which is at most
 
@@ -163,6 +163,6 @@ def _least_per_cell(cells: Cells, target: CrossbarTarget) -> float:
         + conversions * (e.adc_pj + e.shift_add_pj)
         + bits * e.adc_pj_per_bit
     )
-    moved = r * e.spad_pj_per_byte / target.slices + q * 4 * e.acc_pj_per_byte
+    moved = (r * e.spad_pj_per_byte + q * 4 * e.acc_pj_per_byte) / target.slices
     energy = target.steps() * step + moved
     return float((energy / np.maximum(most, 1e-12)).min())

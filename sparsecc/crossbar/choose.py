@@ -8,21 +8,32 @@ mapping and, of equals, the fewest arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.lists import gathered_panels
-from sparsecc.cover.metaops import MetaOps
+from sparsecc.cover.metaops import M, MetaOps
 from sparsecc.cover.orders import natural
 from sparsecc.cover.panels import Order
 from sparsecc.cover.search import Search
-from sparsecc.crossbar.adc import unclipped
+from sparsecc.crossbar.adc import by_bits, largest_sums, unclipped
 from sparsecc.crossbar.assign import Shape, blocks_of, pack
-from sparsecc.crossbar.cost import Cost, cost, fitted_bits, tile_cycles, tile_energy
+from sparsecc.crossbar.bundle import Bundle, bundles, columns_of, numbered, outputs_of, side_by_side
+from sparsecc.crossbar.cost import (
+    Cost,
+    bundle_cycles,
+    bundle_energy,
+    converting_energy,
+    cost,
+    fitted_bits,
+    steps_of,
+    tiles_energy,
+)
 from sparsecc.crossbar.encode import Encoding
 from sparsecc.crossbar.place import placed
 from sparsecc.crossbar.slices import flipped, sliced, without_empty
@@ -32,26 +43,102 @@ from sparsecc.target.crossbar import CrossbarTarget
 
 
 def fitted(tiles: Sequence[Tile], target: CrossbarTarget) -> list[Tile]:
-    """The tiles with the fewest ADC bits that cannot clip, cut where the target's are too few."""
+    """The tiles with the fewest ADC bits that cannot clip, cut where the target's are too few.
+
+    Where bit lines of a tile need different bits, they become a bundle of several.
+    """
     encoding = Encoding.of(target)
-    parts = (part for t in tiles for part in unclipped(flipped(t, encoding), target))
-    lines = (flipped(part, encoding) for part in parts)
-    return [replace(t, adc_bits=fitted_bits(t, target)) for t in lines]
+
+    def fit(bundle: Bundle, shares: bool) -> list[Bundle]:
+        parts = unclipped([flipped(t, encoding) for t in bundle], target)
+        anew = [[flipped(t, encoding) for t in part] for part in parts]
+        if shares or target.array.ou_cols:
+            return [[replace(t, adc_bits=fitted_bits(t, target)) for t in part] for part in anew]
+        return [[one for t in part for one in by_bits(t, target)] for part in anew]
+
+    return _each(tiles, fit)
 
 
 def exact(tiles: Sequence[Tile], target: CrossbarTarget) -> list[Tile]:
     """The tiles, those cut that may clip at the bits they are read with: the target's."""
-    return [part for t in tiles for part in unclipped(t, target)]
+    return _each(tiles, lambda bundle, _: unclipped(bundle, target))
 
 
-def judge(target: CrossbarTarget) -> Judge:
-    """Whether the second of two sets of tiles needs less energy than the first, ADC bits fitted."""
+def _each(tiles: Sequence[Tile], cut: Callable[[Bundle, bool], list[Bundle]]) -> list[Tile]:
+    """All bundles cut, tiles that use the cells of others beside these.
 
-    def better(before: Sequence[Tile], after: Sequence[Tile]) -> bool:
-        energies = [sum(tile_energy(t, target) for t in fitted(tiles, target)) for tiles in (before, after)]
-        return energies[1] < energies[0]
+    cut: of a bundle, and whether its one tile shares its cells; then every part is one tile.
+    """
+    owners = {t.image for t in tiles}
+    found: list[Bundle] = []
+    parts: list[list[int]] = []  # of each bundle, which of `found` it became
+    number = 0
+    bundle_of: dict[int, int] = {}
+    for i, bundle in enumerate(bundles(tiles)):
+        bundle_of[number] = i
+        new = cut(bundle, number in owners or bundle[0].image >= 0)
+        parts.append(list(range(len(found), len(found) + len(new))))
+        found += new
+        number += len(bundle)
+    first = np.cumsum([0, *map(len, found)])
+    for own in parts:
+        for turn, at in enumerate(own):
+            if (image := found[at][0].image) >= 0:
+                found[at] = [replace(found[at][0], image=int(first[parts[bundle_of[image]][turn]]))]
+    return numbered(found)
 
-    return better
+
+def judge(target: CrossbarTarget, fit: bool = True) -> Judge:
+    """Whether the second of two sets of tiles needs less energy than the first, ADC bits fitted or not."""
+
+    def energy(tiles: Sequence[Tile]) -> float:
+        if fit:
+            return sum(_fitted_energy(bundle, target) for bundle in bundles(tiles))
+        return tiles_energy(exact(tiles, target), target)
+
+    return lambda before, after: energy(after) < energy(before)
+
+
+def _fitted_energy(bundle: Bundle, target: CrossbarTarget) -> float:
+    """What a bundle takes once it is `fitted`; about, where it has to be cut."""
+    array, e = target.array, target.energy
+    if array.ou_rows or array.ou_cols:
+        return tiles_energy(fitted(bundle, target), target)
+    step, runs, limit = 0.0, 1, target.adc_limit(target.adc.bits)
+    for tile in bundle:
+        sums = largest_sums(tile, target)
+        if not target.differential:  # flipped where that is less
+            sums = tile.levels.sum(axis=0, dtype=np.int64)
+            sums = np.minimum(sums, target.level_max * tile.rows - sums)
+        bits = np.frexp(sums.astype(np.float64))[1] + (1 if target.differential else 0)
+        runs = max(runs, -(-int(sums.max(initial=0)) // limit))
+        bits = np.clip(bits, target.adc_bits_for(1), target.adc.bits)
+        share = 2 if array.digitised == "separately" else 1
+        step += share * (tile.columns * (e.adc_pj + e.shift_add_pj) + float(bits.sum()) * e.adc_pj_per_bit)
+    sums = len(outputs_of(bundle)) * 8 * e.acc_pj_per_byte
+    more = runs * step - converting_energy(bundle, target)
+    return bundle_energy(bundle, target) + steps_of(bundle[0], target) * more + (runs - 1) * sums
+
+
+def bundled(tiles: Sequence[Tile], target: CrossbarTarget, shape: Shape, better: Judge) -> list[Tile]:
+    """The slices of each block side by side in one array, where they fit and that is better."""
+    if target.array.ou_cols:
+        return list(tiles)
+    shared = {t.image for t in tiles} | {i for i, t in enumerate(tiles) if t.image >= 0}
+    found: list[Bundle] = []
+    number = 0
+    for _, members in groupby(tiles, key=lambda t: t.block):
+        before = list(members)
+        alone = all(t.bundle < 0 for t in before) and shared.isdisjoint(range(number, number + len(before)))
+        number += len(before)
+        if alone and len(before) > 1 and columns_of(before) <= shape[1]:
+            after = side_by_side(before)
+            # One number for all of them: they are judged as a bundle.
+            if after[0].rows <= shape[0] and better(before, [replace(t, bundle=0) for t in after]):
+                found.append(after)
+                continue
+        found += bundles(before)
+    return numbered(found)
 
 
 def lowered(blocks: Sequence[Tile], target: CrossbarTarget, shape: Shape) -> list[Tile]:
@@ -59,11 +146,35 @@ def lowered(blocks: Sequence[Tile], target: CrossbarTarget, shape: Shape) -> lis
     encoding = Encoding.of(target)
     tiles = without_empty(sliced(blocks, encoding))
     tiles = squeezed(tiles, encoding, shape[0], judge(target)).tiles
-    return fitted(tiles, target)
+    return fitted(bundled(tiles, target, shape, judge(target)), target)
 
 
-def dense_blocks(pattern: Pattern, data: NDArray[np.generic], n: int, shape: Shape) -> list[Tile]:
+def narrow(target: CrossbarTarget, shape: Shape) -> Shape:
+    """Word lines and outputs of a block whose slices fit an array side by side."""
+    return shape[0], shape[1] if target.array.ou_cols else max(1, shape[1] // target.slices)
+
+
+def dense_shape(target: CrossbarTarget, space: tuple[int, int, int]) -> Shape:
+    """Inputs and outputs of a block of the dense mapping of (m, n, k).
+
+    An array holds one slice of as many outputs as it has bit lines, or all slices of fewer: what takes less
+    energy to drive lines, read inputs and write sums. All else is the same.
+    """
+    (m, _, k), e = space, target.energy
+    shape = target.array.rows, target.array.cols
+    line = target.steps() * e.dac_pj + e.spad_pj_per_byte
+
+    def energy(blocks: Shape) -> float:
+        times = target.slices if blocks == shape else 1
+        panels, chunks = -(-m // blocks[1]), -(-k // blocks[0])
+        return times * (panels * k * line + m * chunks * 4 * e.acc_pj_per_byte)
+
+    return min(shape, narrow(target, shape), key=energy)
+
+
+def dense_blocks(pattern: Pattern, data: NDArray[np.generic], n: int, target: CrossbarTarget) -> list[Tile]:
     """The whole grid of blocks, empty ones among them."""
+    shape = dense_shape(target, (pattern.m, n, pattern.k))
     return blocks_of(MetaOps.whole(pattern.m, n, pattern.k), pattern, data, shape, keep_empty=True)
 
 
@@ -71,13 +182,16 @@ def dense_tiles(
     pattern: Pattern, data: NDArray[np.generic], n: int, target: CrossbarTarget, shape: Shape
 ) -> list[Tile]:
     """The dense mapping: the full grid, all slices, at the bits of the target's ADC, which must not clip."""
-    return exact(sliced(dense_blocks(pattern, data, n, shape), Encoding.of(target)), target)
+    tiles = sliced(dense_blocks(pattern, data, n, target), Encoding.of(target))
+    return exact(bundled(tiles, target, shape, judge(target, False)), target)
 
 
 def dense_arrays(target: CrossbarTarget, space: tuple[int, int, int]) -> int:
     """Arrays of the dense mapping of an operator of (m, n, k)."""
     m, _, k = space
-    return -(-m // target.array.cols) * -(-k // target.array.rows) * target.slices
+    rows, outputs = dense_shape(target, space)
+    side_by_side = not target.array.ou_cols and min(m, outputs) * target.slices <= target.array.cols
+    return -(-m // outputs) * -(-k // rows) * (1 if side_by_side else target.slices)
 
 
 def spread(
@@ -89,7 +203,7 @@ def spread(
 ) -> list[Tile]:
     """The tiles in their places, over so many arrays, or as many as the dense mapping of (m, n, k) takes."""
     least = min(arrays or dense_arrays(target, space), array_count(target, shape))
-    return placed(tiles, shape, least, [tile_cycles(t, target, space[1]) for t in tiles])
+    return placed(tiles, shape, least, [bundle_cycles(b, target, space[1]) for b in bundles(tiles)])
 
 
 def array_count(target: CrossbarTarget, shape: Shape) -> int:
@@ -102,6 +216,7 @@ class Mapping:
     """Blocks of a cover, and what they cost when all passes have run."""
 
     shape: Shape
+    """Of the arrays."""
     packed: bool
     blocks: list[Tile]
     cost: Cost
@@ -119,10 +234,16 @@ def cheapest_blocks(
     """The blocks of a cover in the array shape and packing that costs least. limits: of the dense mapping."""
     space = pattern.m, n, pattern.k
     found: list[Mapping] = []
+    tallest = int(metaops.table[:, M].max(initial=0))
     for shape in target.array.shapes:
-        blocks = blocks_of(metaops, pattern, data, shape)
-        for packed in packing:
-            chosen = pack(blocks, shape, pattern.k, pattern.m) if packed else blocks
+        few = narrow(target, shape)
+        # Blocks are cut to whole arrays, or so that their slices can stand side by side.
+        ways = (
+            [(False, shape), (False, few), (True, few)] if tallest > few[1] else [(False, few), (True, few)]
+        )
+        for packed, limit in (way for way in ways if way[0] in packing):
+            blocks = blocks_of(metaops, pattern, data, limit)
+            chosen = pack(blocks, limit, pattern.k, pattern.m) if packed else blocks
             tiles = spread(lowered(chosen, target, shape), target, shape, space)
             found.append(
                 Mapping(shape, packed, chosen, cost(tiles, target, space, array_count(target, shape)))
@@ -147,12 +268,15 @@ def covers(
 ) -> Iterator[tuple[str, MetaOps]]:
     """Groups of rows of W, each with the columns it uses, by name; the same cover only once."""
     seen: set[MetaOps] = set()
-    height = target.array.cols
-    while height >= 1:
+    most = target.array.cols
+    few = narrow(target, (target.array.rows, most))[1]
+    # Groups of more rows are cut to those whose slices stand side by side.
+    heights = [h for h in (most >> i for i in range(most.bit_length())) if h in (most, few) or h < few]
+    for height in heights:
         orders = {f"groups-{height}": natural(pattern)}
         if height > 1:
             orders[f"sorted-{height}"] = _by_length(pattern)
-        if effort > 0 and height > 1:
+        if effort > 0 and 1 < height <= few:
             search = Search(pattern, (height, 1, target.array.rows), effort, seed)
             orders[f"ordered-{height}"] = search.rows(height)
         for name, order in orders.items():
@@ -160,7 +284,6 @@ def covers(
             if cover not in seen:
                 seen.add(cover)
                 yield name, cover
-        height //= 2
 
 
 @dataclass(frozen=True)

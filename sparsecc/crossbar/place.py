@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sparsecc.crossbar.assign import Shape
+from sparsecc.crossbar.bundle import bundles, columns_of
 from sparsecc.crossbar.tiles import (
     ARRAY,
     COLUMN,
@@ -30,6 +31,14 @@ from sparsecc.crossbar.tiles import (
 )
 
 
+@dataclass(frozen=True)
+class _Area:
+    """Word lines and bit lines of a bundle."""
+
+    rows: int
+    columns: int
+
+
 @dataclass
 class _Shelves:
     """One array, filled in strips: a strip is as high as its first tile; tiles stand side by side in it."""
@@ -40,7 +49,7 @@ class _Shelves:
     strips: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
     """(first word line, word lines, bit lines taken) of each strip."""
 
-    def put(self, tile: Tile) -> tuple[int, int] | None:
+    def put(self, tile: _Area) -> tuple[int, int] | None:
         """The first word line and bit line where the tile now lies; None where it does not fit."""
         fitting = [
             (height - tile.rows, i)
@@ -63,17 +72,21 @@ class _Shelves:
 def placed(
     tiles: Sequence[Tile], shape: Shape, arrays: int, times: Sequence[float] | None = None
 ) -> list[Tile]:
-    """The tiles with their places.
+    """The tiles with their places, those of a bundle side by side.
 
     arrays: how many to spread them over; more are taken where the cells do not fit, of which those that the
-    chip does not have are virtual (see `waves`). times: how long each tile is read, all alike if left out.
+    chip does not have are virtual (see `waves`). times: how long each bundle is read, all alike if left out.
     Arrays with little to do are filled first, so that all are busy for about as long.
     """
-    own = [i for i, t in enumerate(tiles) if t.image < 0]
-    load = list(times) if times is not None else [1.0] * len(tiles)
-    for i, t in enumerate(tiles):  # who uses the cells of another adds to that array's time
-        if t.image >= 0:
-            load[t.image] += load[i]
+    found = bundles(tiles)
+    areas = [_Area(bundle[0].rows, columns_of(bundle)) for bundle in found]
+    bundle_of = [number for number, bundle in enumerate(found) for _ in bundle]
+    image = [bundle_of[b[0].image] if b[0].image >= 0 else -1 for b in found]
+    own = [i for i, owner in enumerate(image) if owner < 0]
+    load = list(times) if times is not None else [1.0] * len(found)
+    for i, owner in enumerate(image):  # who uses the cells of another adds to that array's time
+        if owner >= 0:
+            load[owner] += load[i]
     place: dict[int, tuple[int, int, int]] = {}
     if len(own) <= arrays:
         place = {i: (number, 0, 0) for number, i in enumerate(own)}
@@ -81,17 +94,19 @@ def placed(
         shelves = [_Shelves(shape) for _ in range(arrays)]
         busy = [(0.0, number) for number in range(arrays)]
         # Tall tiles first: strips then lose little.
-        for i in sorted(own, key=lambda i: (-tiles[i].rows, -tiles[i].columns, i)):
-            place[i] = _put(tiles[i], load[i], shelves, busy)
-    return [
-        replace(t, array=array, row=row, column=column)
-        for i, t in enumerate(tiles)
-        for array, row, column in [place[t.image if t.image >= 0 else i]]
-    ]
+        for i in sorted(own, key=lambda i: (-areas[i].rows, -areas[i].columns, i)):
+            place[i] = _put(areas[i], load[i], shelves, busy)
+    set_down: list[Tile] = []
+    for i, bundle in enumerate(found):
+        array, row, column = place[i if image[i] < 0 else image[i]]
+        for tile in bundle:
+            set_down.append(replace(tile, array=array, row=row, column=column))
+            column += tile.columns
+    return set_down
 
 
 def _put(
-    tile: Tile, time: float, shelves: list[_Shelves], busy: list[tuple[float, int]]
+    tile: _Area, time: float, shelves: list[_Shelves], busy: list[tuple[float, int]]
 ) -> tuple[int, int, int]:
     """Puts a tile into the array that has least to do and has room; opens another where none has."""
     for at, (load, number) in enumerate(busy):
@@ -107,16 +122,21 @@ def _put(
 
 
 def waves(tiles: Tiles, arrays: int) -> Int64:
-    """When each tile is read: tiles of one wave use different arrays of one round, [count].
+    """When each tile is read: bundles of one wave use different arrays of one round, [count].
 
     Waves count from 0, the rounds of multiplexing one after another.
     """
-    virtual = tiles.table[:, ARRAY]
+    leads = tiles.leads
+    return waves_of(tiles.table[leads, ARRAY], arrays)[np.cumsum(leads) - 1]
+
+
+def waves_of(virtual: Int64, arrays: int) -> Int64:
+    """When each bundle is read, by its array."""
     order = np.argsort(virtual, kind="stable")
     sorted_arrays = virtual[order]
     first = np.searchsorted(sorted_arrays, sorted_arrays)
-    turn = np.zeros(len(tiles), np.int64)
-    turn[order] = np.arange(len(tiles)) - first
+    turn = np.zeros(len(virtual), np.int64)
+    turn[order] = np.arange(len(virtual)) - first
     rounds = virtual // arrays
     # Of each round, as many waves as its busiest array needs.
     deepest = np.zeros(int(rounds.max(initial=-1)) + 2, np.int64)
@@ -125,10 +145,10 @@ def waves(tiles: Tiles, arrays: int) -> Int64:
 
 
 def adding(outputs: Sequence[Int32], m: int, at_once: int = 0) -> tuple[Bool, Bool]:
-    """(which tiles add to sums, which of m outputs count from 0 before), of tiles in the order they are read.
+    """(which bundles add to sums, which of m outputs count from 0 before), in the order they are read.
 
-    outputs: of each tile. The first `at_once` start together, and the machine clears what they name. Another
-    writes its sums over what was there where it is the first with any of its outputs; else it adds.
+    outputs: of each bundle. The first `at_once` start together, and the machine clears what they name.
+    Another writes its sums over what was there where it is the first with any of its outputs; else it adds.
     """
     written, cleared = np.zeros(m, bool), np.zeros(m, bool)
     adds = np.zeros(len(outputs), bool)

@@ -1,7 +1,8 @@
 """The tables of a crossbar program: what is written where, which blocks are read together, and when.
 
-Tiles are numbered anew, wave by wave. One XB.MVMG starts the first of every array; every other is an XB.MVM,
-so that each array goes on as soon as it is free. It adds to the sums, or writes them where it is the first
+Tiles are numbered anew, wave by wave; those of a bundle stay together. One XB.MVMG starts the first bundle of
+every array; every other is an XB.MVM, or an XB.MVMG of its own, so that each array goes on as soon as it is
+free. It adds to the sums, or writes them where it is the first
 with these outputs. Inputs lie in
 SPAD: row i of X at row i, or, where few rows of X are used, the used ones one after another. Sums lie in ACC,
 row m of Y at row m. Where the chip has fewer arrays than the tiles need, the blocks of a round come after the
@@ -16,13 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.crossbar.bundle import bundles, columns_of, outputs_of
 from sparsecc.crossbar.cost import gathers
 from sparsecc.crossbar.place import adding, waves
-from sparsecc.crossbar.tiles import ARRAY, Bool, Int8, Int32, Tile, Tiles
+from sparsecc.crossbar.tiles import Bool, Int8, Int32, Tile, Tiles
 from sparsecc.errors import UserError
 from sparsecc.target.crossbar import CrossbarTarget
 
-# Of each tile with cells of its own: where they go, and where they are in `cells`.
+# Of each bundle with cells of its own: where they go, and where they are in `cells`.
 WRITES = ("write_array", "write_row", "write_rows", "write_column", "write_columns", "write_cells")
 # Of each block: its cells; the first rows of consecutive inputs and outputs (0 where these are listed);
 # shift, converter bits, and what is subtracted; places in `lists`, -1 for none.
@@ -31,9 +33,11 @@ BLOCKS = (
     "block_shift", "block_adc", "block_offset", "block_inputs", "block_outputs", "block_doubled",
     "block_flipped",
 )  # fmt: skip
-# Whether a block adds to sums. Runs of rows of Y that count from 0 before any block adds to them. First
-# block and first write of each round, and how many there are in all.
-OTHERS = ("block_adds", "zero_first", "zero_rows", "round_block", "round_write")
+# Of each bundle, its first block, blocks, and whether it adds to sums. Runs of rows of Y that count from 0
+# before any adds to them. First bundle and first write of each round, and how many there are in all.
+OTHERS = (
+    "bundle_block", "bundle_blocks", "bundle_adds", "zero_first", "zero_rows", "round_bundle", "round_write",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ class CrossbarProgram:
     tables: Mapping[str, Int32]
     """By the names in WRITES, BLOCKS and OTHERS."""
     at_once: int
-    """So many blocks, the first, are in different arrays and start together; they need no zeros before."""
+    """So many bundles, the first, are in different arrays and start together; they need no zeros before."""
     panel: int
     """Positions worked on at a time."""
     panels_ahead: int
@@ -61,11 +65,20 @@ class CrossbarProgram:
 
     @property
     def rounds(self) -> int:
-        return len(self.tables["round_block"]) - 1
+        return len(self.tables["round_bundle"]) - 1
 
     @property
     def blocks(self) -> int:
         return len(self.tables["block_array"])
+
+    @property
+    def bundles(self) -> int:
+        return len(self.tables["bundle_block"])
+
+    @property
+    def blocks_at_once(self) -> int:
+        """Blocks of the bundles that start together."""
+        return int(self.tables["bundle_blocks"][: self.at_once].sum())
 
     @property
     def writes(self) -> int:
@@ -115,10 +128,9 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
     writes: list[tuple[int, ...]] = []
     cells: list[Int8] = []
     level = 0
-    rounds = tiles.table[:, ARRAY] // arrays
     write_round: list[int] = []
-    for i in order:
-        tile = tiles[int(i)]
+    read = bundles(tiles[int(i)] for i in order)
+    for tile in (tile for bundle in read for tile in bundle):
         in_row, inputs = lists.rows(row_of[tile.inputs])
         out_row, outputs = lists.rows(tile.outputs)
         place = tile.array % arrays, tile.row, tile.rows, tile.column, tile.columns
@@ -128,23 +140,29 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
                 outputs, lists.place(tile.doubled), lists.place(tile.flipped),
             )
         )  # fmt: skip
-        if tile.image < 0:
-            writes.append((*place, level))
-            write_round.append(int(rounds[i]))
-            held = np.ascontiguousarray(tile.cells(target.level_max)).reshape(-1)
+    for bundle in read:
+        lead = bundle[0]
+        if lead.image < 0:
+            writes.append((lead.array % arrays, lead.row, lead.rows, lead.column, columns_of(bundle), level))
+            write_round.append(lead.array // arrays)
+            held = np.hstack([tile.cells(target.level_max) for tile in bundle]).reshape(-1)
             cells.append(held)
             level += len(held)
     block = np.array(blocks, np.int32).reshape(-1, len(BLOCKS)).T
     write = np.array(writes, np.int32).reshape(-1, len(WRITES)).T
     # Where arrays are written between, blocks follow each other.
-    at_once = int((when == 0).sum()) if int(rounds.max(initial=0)) == 0 else 0
+    rounds = np.array([bundle[0].array // arrays for bundle in read], np.int64)
+    at_once = int((when[tiles.leads] == 0).sum()) if int(rounds.max(initial=0)) == 0 else 0
     every = np.arange(int(rounds.max(initial=-1)) + 2)
+    sizes = np.array([len(bundle) for bundle in read], np.int32)
     panel, ahead = _panel(target, len(gather) or k, m, n, len(every) > 2)
-    adds, cleared = adding([tiles[int(i)].outputs for i in order], m, at_once)
+    adds, cleared = adding([outputs_of(bundle) for bundle in read], m, at_once)
     others = (
+        (np.cumsum(sizes) - sizes).astype(np.int32),
+        sizes,
         adds.astype(np.int32),
         *_runs(cleared),
-        np.searchsorted(rounds[order], every).astype(np.int32),
+        np.searchsorted(rounds, every).astype(np.int32),
         np.searchsorted(write_round, every).astype(np.int32),
     )
     tables = zip((*WRITES, *BLOCKS, *OTHERS), (*write, *block, *others), strict=True)

@@ -18,6 +18,9 @@ def shared(tiles: Sequence[Tile], highest: int, times: int) -> list[Tile]:
     """By cells: the tile to use, and how many use it."""
     found: list[Tile] = []
     for number, tile in enumerate(tiles):
+        if tile.bundle >= 0:  # its cells are read with those beside them
+            found.append(tile)
+            continue
         key = tile.levels.shape, tile.cells(highest).tobytes()
         first, users = owner.get(key, (number, 0))
         if users == times:

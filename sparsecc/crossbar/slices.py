@@ -46,6 +46,7 @@ def without_empty(tiles: Iterable[Tile]) -> list[Tile]:
         rows, columns = values.any(axis=1), values.any(axis=0)
         if not rows.any():
             continue
+        rows |= tile.bundle >= 0  # lines of a bundle belong to all of it
         if not (rows.all() and columns.all()):
             tile = replace(
                 tile,

@@ -65,7 +65,7 @@ def _without_top(
     block: Sequence[Tile], encoding: Encoding, array_rows: int, lossy: bool
 ) -> tuple[list[Tile], int] | None:
     """The block without its top slice, and how many weights lost a bit; None where that cannot be."""
-    if len(block) < 2 or any(t.doubled is not None for t in block):
+    if len(block) < 2 or any(t.doubled is not None or t.bundle >= 0 for t in block):
         return None
     top = max(t.shift for t in block)
     inputs, outputs, weights = _weights(block)

@@ -54,6 +54,8 @@ class Tile:
     column: int = 0
     image: int = -1
     """The tile, by number, whose cells it uses instead of its own (an equal one); -1 for its own."""
+    bundle: int = -1
+    """Tiles of one number, one after another, are read at once (`sparsecc.crossbar.bundle`); -1: alone."""
 
     def __post_init__(self) -> None:
         assert self.levels.shape == (len(self.inputs), len(self.outputs)), "levels must be [inputs, outputs]"
@@ -88,8 +90,8 @@ class Tile:
 
 # Columns of the table.
 (ARRAY, ROW, COLUMN, ROWS, COLUMNS, INPUTS, OUTPUTS, LEVELS, BLOCK, SLICE, SHIFT, ZERO, DOUBLED, FLIPPED,
- ADC_BITS, IMAGE) = range(16)  # fmt: skip
-FIELDS = 16
+ ADC_BITS, IMAGE, BUNDLE) = range(17)  # fmt: skip
+FIELDS = 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +131,7 @@ class Tiles:
             records.append(
                 (
                     t.array, t.row, t.column, t.rows, t.columns, place(t.inputs), place(t.outputs), level,
-                    t.block, t.slice, t.shift, t.zero, doubled, flipped, t.adc_bits, t.image,
+                    t.block, t.slice, t.shift, t.zero, doubled, flipped, t.adc_bits, t.image, t.bundle,
                 )
             )  # fmt: skip
             cells.append(np.ascontiguousarray(t.levels, np.int8).reshape(-1))
@@ -165,6 +167,7 @@ class Tiles:
             row=r[ROW],
             column=r[COLUMN],
             image=r[IMAGE],
+            bundle=r[BUNDLE],
         )
 
     def __iter__(self) -> Iterator[Tile]:
@@ -189,9 +192,17 @@ class Tiles:
 
     @property
     def arrays(self) -> int:
-        """Physical arrays used; before placement, one for each tile with cells of its own."""
-        own = self.table[self.table[:, IMAGE] < 0]
+        """Physical arrays used; before placement, one for each tile or bundle with cells of its own."""
+        own = self.table[(self.table[:, IMAGE] < 0) & self.leads]
         return len(np.unique(own[:, ARRAY])) if self.is_placed else len(own)
+
+    @property
+    def leads(self) -> Bool:
+        """Which tiles are the first of a bundle, or alone; [count]."""
+        number = self.table[:, BUNDLE]
+        found = np.ones(len(number), bool)
+        found[1:] = (number[1:] < 0) | (number[1:] != number[:-1])
+        return found
 
 
 def dense_of(tiles: Tiles, shape: tuple[int, int]) -> Int64:

@@ -99,12 +99,12 @@ def test_zeros_need_nothing_but_stores(name: str):
 
 
 def test_one_weight_of_one_level():
-    """Level 1 in the lowest slice of one weight: what that takes, lines shared by slices."""
+    """Level 1 in the lowest slice of one weight: what that takes, lines and sums shared by slices."""
     target: Any = small("isaac128")
     e = target.energy
     pattern, data = pattern_of(np.array([[1]], np.int8))
     step = e.dac_pj / 4 + e.array_pj / 256 + e.adc_pj_per_bit + e.shift_add_pj
-    moved = e.spad_pj_per_byte / 4 + 4 * e.acc_pj_per_byte
+    moved = e.spad_pj_per_byte / 4 + e.acc_pj_per_byte
     transfers = 5 * e.dram_pj_per_byte + e.spad_pj_per_byte + 4 * e.acc_pj_per_byte
     assert energy_bound(pattern, data, 1, target) == pytest.approx(8 * step + moved + transfers)
 

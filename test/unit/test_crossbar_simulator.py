@@ -491,7 +491,8 @@ def bundled(rng: np.random.Generator, target: CrossbarTarget, block: Block) -> l
     if target.array.ou_cols or block.cols < 3 or rng.random() < 0.3:
         return [block]
     # A column between two may belong to neither.
-    first, second = sorted(rng.permutation(np.arange(1, block.cols))[:2].tolist())
+    first = int(rng.integers(1, block.cols - 1))
+    second = int(rng.integers(first + 1, block.cols))
     last = second + int(rng.integers(0, block.cols - second))
     found: list[Block] = []
     for start, end in ((0, first), (first, second), (last, block.cols)):

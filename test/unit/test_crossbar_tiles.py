@@ -15,7 +15,9 @@ from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.crossbar.adc import bits_needed, largest_sums
 from sparsecc.crossbar.assign import blocks_of, pack
-from sparsecc.crossbar.choose import dense_tiles, fitted, lowered
+from sparsecc.crossbar.bundle import broken_bundle, bundles
+from sparsecc.crossbar.choose import bundled, dense_arrays, dense_tiles, fitted, judge, lowered
+from sparsecc.crossbar.cost import tiles_energy
 from sparsecc.crossbar.encode import ENCODINGS, Encoding, levels_of, weights_of
 from sparsecc.crossbar.place import adding, broken_places, place_table, placed, waves
 from sparsecc.crossbar.share import shared
@@ -123,10 +125,12 @@ def test_every_step_keeps_the_matrix(
 
 @given(st.integers(0, 2**20), sizes, st.sampled_from(TARGETS))
 def test_the_dense_mapping_is_the_whole_grid(seed: int, size: tuple[int, int], name: str):
-    w, target = matrix(seed, *size, 0.2), target_of(name)
+    target = target_of(name)
+    target = replace(target, array=replace(target.array, rows=18, cols=16, shapes=((18, 16),)))
+    w = matrix(seed, *size, 0.2)
     pattern, data = pattern_of(w)
-    tiles = dense_tiles(pattern, data, 1, target, (8, 6))
-    assert len(tiles) == -(-size[1] // 8) * -(-size[0] // 6) * target.slices
+    tiles = dense_tiles(pattern, data, 1, target, (18, 16))
+    assert len(bundles(tiles)) == dense_arrays(target, (size[0], 1, size[1]))
     assert sum(t.levels.size for t in tiles) == size[0] * size[1] * target.slices
     assert keeps(tiles, w)
 
@@ -234,10 +238,12 @@ def test_tiles_of_a_wave_use_different_arrays_of_one_round(seed: int, arrays: in
     tiles = Tiles.of(placed(lowered(blocks(w, (8, 6)), target_of("sme128"), (8, 6)), (8, 6), spread))
     when = waves(tiles, arrays)
     assert broken_places(tiles, (8, 6)) is None
+    for bundle in np.split(when, np.flatnonzero(tiles.leads)[1:]):
+        assert len(set(bundle.tolist())) <= 1
     if len(tiles):
         assert sorted(set(when.tolist())) == list(range(when.max() + 1))
     for wave in range(int(when.max(initial=-1)) + 1):
-        virtual = tiles.table[when == wave, 0]
+        virtual = tiles.table[(when == wave) & tiles.leads, 0]
         assert len(set((virtual % arrays).tolist())) == len(virtual)
         assert len(set((virtual // arrays).tolist())) == 1
 
@@ -278,3 +284,60 @@ def test_the_place_table_rebuilds_the_matrix():
     assert row.max() < 8
     assert column.max() < 6
     assert slices.max() <= 3
+
+
+@given(st.integers(0, 2**20), sizes, st.sampled_from(TARGETS), st.booleans())
+def test_slices_side_by_side_hold_the_same_weights(
+    seed: int, size: tuple[int, int], name: str, squeezes: bool
+):
+    """Bundled, fitted and placed: the weights are the same, no bundle is broken, and energy is no more."""
+    w, target, shape = matrix(seed, *size, 0.3), target_of(name), (8, 16)
+    encoding = Encoding.of(target)
+    tiles = without_empty(sliced(blocks(w, (8, 3)), encoding))
+    if squeezes:
+        tiles = squeezed(tiles, encoding, 8, lambda before, after: True).tiles
+    found = bundled(tiles, target, shape, judge(target))
+    assert keeps(found, w)
+    assert broken_bundle(found, 16) is None
+    assert tiles_energy(fitted(found, target), target) <= tiles_energy(fitted(tiles, target), target) * 1.001
+    always = bundled(tiles, target, shape, lambda before, after: True)
+    for some in (found, always):
+        fit = fitted(some, target)
+        places = placed(fit, shape, 3)
+        assert keeps(places, w)
+        assert broken_bundle(places, 16) is None
+        assert broken_places(Tiles.of(places), shape) is None
+        for t in fit:
+            assert bits_needed(t, target) <= t.adc_bits
+
+
+def test_bundles_that_cannot_be_read_at_once_are_told():
+    inputs, levels = np.arange(2, dtype=np.int32), np.ones((2, 3), np.int8)
+    tile = Tile(inputs, np.arange(3, dtype=np.int32), levels, 0, 0, bundle=0)
+    other = replace(tile, slice=1, shift=1)
+    assert broken_bundle([tile, other], 6) is None
+    found = broken_bundle([tile, other], 5)
+    assert found == "bundle 0 has 6 bit lines; an array has 5"
+    moved = replace(other, inputs=inputs + 1)
+    assert broken_bundle([tile, moved], 6) == "tile 1 has other word lines than the others of bundle 0"
+    twice = replace(other, doubled=np.array([True, False]))
+    assert broken_bundle([tile, twice], 6) == "tile 1 has other word lines than the others of bundle 0"
+    between = broken_bundle([tile, replace(other, bundle=-1), other], 6)
+    assert between == "tile 2 is of bundle 0, whose others it does not follow"
+    places = placed([tile, other], (4, 6), 1)
+    assert broken_bundle(places, 6) is None
+    apart = broken_bundle([places[0], replace(places[1], row=1)], 6)
+    assert apart == "tile 1 is not to the right of the one before it in bundle 0"
+
+
+def test_tiles_that_share_cells_do_so_when_they_are_cut():
+    """A tile that the converters may clip is cut, and each part uses the cells of its part."""
+    target = target_of("isaac128")
+    target = replace(target, adc=replace(target.adc, bits=3))
+    levels = np.full((8, 2), 1, np.int8)
+    first = Tile(np.arange(8, dtype=np.int32), np.arange(2, dtype=np.int32), levels, 0, 0)
+    lone = replace(first, levels=np.array([[1, 0]] * 4, np.int8), inputs=first.inputs[:4], block=2)
+    found = fitted([lone, first, replace(first, outputs=first.outputs + 2, block=1, image=1)], target)
+    own = [i for i, t in enumerate(found) if t.block == 0]
+    assert len(own) > 1
+    assert [t.image for t in found if t.block == 1] == own

@@ -3,7 +3,7 @@
 // RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-squeeze-out{always=true}' | filecheck %s --check-prefix=SQUEEZE
 // RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-share-blocks{times=2}' | filecheck %s --check-prefix=SHARE
 // RUN: sparsecc-opt %s --split-input-file -p xbar-slice-bits,xbar-drop-empty-slices,xbar-fit-adc | filecheck %s --check-prefix=ADC
-// RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-place' | filecheck %s --check-prefix=PLACE
+// RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-place{arrays=8}' | filecheck %s --check-prefix=PLACE
 // RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-place{arrays=1}' | filecheck %s --check-prefix=ONE
 
 // 2-bit cells: 64 = 1 << 6; -6 = -(2 + (1 << 2)); 5 = 1 + (1 << 2).
@@ -30,9 +30,10 @@
 // SHARE-LABEL: @small
 // SHARE-NOT: as
 
-// Sums of magnitudes 2, 1 and 1 need 3, 2 and 2 bits.
+// Sums of magnitudes 1 and 2, 1 and 1, and 1 need 2 and 3, 2, and 2 bits.
 // ADC-LABEL: @small
-// ADC:      block 0 slice 0 adc 3 :
+// ADC:      block 0 slice 0 adc 2 bundle 0 : [0] +=
+// ADC-NEXT: block 0 slice 0 adc 3 bundle 0 : [1] +=
 // ADC-NEXT: block 0 slice 1 shl 2 adc 2 :
 // ADC-NEXT: block 0 slice 3 shl 6 adc 2 :
 
