@@ -70,6 +70,10 @@ def keyword_spotting(z: Arrays, quantised: bool) -> onnx.ModelProto:
         if layer["op"] == "mean":
             x = w.node("GlobalAveragePool", [x], "mean")
             x = w.node("Flatten", [x], "flat")
+            if quantised:
+                # A mean of bytes keeps their scale.
+                x = w.node("QuantizeLinear", [x, scale, zero], f"bytes{i}")
+                x = w.node("DequantizeLinear", [x, scale, zero], f"real{i}")
             continue
         # Stored as (outputs, rows, columns, channels); of depthwise layers the channels are the outputs.
         depthwise = layer["op"] == "dwconv"
