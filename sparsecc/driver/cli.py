@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sparsecc.driver import convert, native_cli, network_cli, noise_cli, pictures_cli
+from sparsecc.driver import any_n_cli, convert, native_cli, network_cli, noise_cli, pictures_cli
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
         help="spmm: C = W X (default); sddmm: C = mask * (A B), FILE giving the pattern of the mask",
     )  # fmt: skip
     command.add_argument("--n", type=int, default=64, metavar="N", help="columns of X (default: 64)")
+    any_n_cli.add_option(command)
     command.add_argument(
         "--k", type=int, default=64, metavar="K", help="columns of A and rows of B, for sddmm (default: 64)"
     )
@@ -225,6 +226,11 @@ def _run(arguments: argparse.Namespace) -> int:
         network_cli.show(network, arguments, _console())
         return 0
     x = tuple(map(read_input, arguments.input)) if arguments.input else None
+    if arguments.max_n is not None:
+        with _progress(arguments) as progress:
+            product = any_n_cli.run(arguments, progress, x)
+        any_n_cli.show(product, arguments, _console())
+        return 0
     noise = noise_cli.check(arguments)
     with _progress(arguments) as progress:
         artifact = _compiled(arguments, progress, x)
@@ -301,6 +307,14 @@ def _compile(arguments: argparse.Namespace) -> int:
             network.save(arguments.output, ir="mlir" in emit)
             predicted = network.predicted()
         network_cli.show(predicted, arguments, _console())
+        if not arguments.quiet:
+            print(f"written to {arguments.output}; build and check it with: make -C {arguments.output} check")
+        return 0
+    if arguments.max_n is not None:
+        with _progress(arguments) as progress:
+            product = any_n_cli.compiled(arguments, progress)
+            product.save(arguments.output)
+        any_n_cli.show(product, arguments, _console())
         if not arguments.quiet:
             print(f"written to {arguments.output}; build and check it with: make -C {arguments.output} check")
         return 0
