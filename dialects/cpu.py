@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from xdsl.dialects.builtin import BoolAttr, DictionaryAttr, IntegerAttr, StringAttr, TensorType, f32, i64
+from xdsl.dialects.builtin import BoolAttr, DictionaryAttr, IntegerAttr, StringAttr, TensorType, f32, i32, i64
 from xdsl.ir import Attribute, Dialect, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
@@ -66,6 +66,10 @@ def _plain(parameters: Mapping[str, Attribute]) -> dict[str, Any]:
     return found
 
 
+# The type of sums of products of each type that there are kernels for.
+SUMS: Mapping[str, Attribute] = {"f32": f32, "i8": i32, "bf16": f32, "f16": f32}
+
+
 class _KernelHolder(IRDLOperation):
     """What the operations have in common: a matrix, a kernel, its parameters."""
 
@@ -84,8 +88,10 @@ class _KernelHolder(IRDLOperation):
 
     def verify_(self) -> None:
         _ = self.variant
-        if self.weight.element_type != f32:
-            raise VerifyException(f"the weight is of {self.weight.element_type}; CPU kernels compute f32")
+        if str(self.weight.element_type) not in SUMS:
+            raise VerifyException(
+                f"the weight is of {self.weight.element_type}; CPU kernels compute {', '.join(SUMS)}"
+            )
 
 
 @irdl_op_definition
@@ -124,6 +130,9 @@ class SpmmOp(_KernelHolder):
         assert isa(y, TensorType)
         if len(x.get_shape()) != 2 or tuple(y.get_shape()) != (m, x.get_shape()[1]) or x.get_shape()[0] != k:
             raise VerifyException(f"a weight of {m}x{k} does not take {x} to {y}")
+        element, sums = self.weight.element_type, SUMS[str(self.weight.element_type)]
+        if x.element_type != element or y.element_type != sums:
+            raise VerifyException(f"a weight of {element} takes {element} to {sums}, not {x} to {y}")
 
 
 @irdl_op_definition

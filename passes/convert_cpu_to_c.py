@@ -18,15 +18,24 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, IndexType, IntegerAtt
 from xdsl.ir import Attribute, Block, Region
 from xdsl.utils.exceptions import PassFailedException
 
+from sparsecc.codegen.cpu import C_TYPES, struct_of
 from sparsecc.dialects import cpu, sparse
 from sparsecc.passes.base import SparsePass
 
 SIZE = emitc.EmitC_OpaqueType(StringAttr("size_t"))
-INPUT = emitc.EmitC_PointerType(emitc.EmitC_OpaqueType(StringAttr("const float")))
-OUTPUT = emitc.EmitC_PointerType(emitc.EmitC_OpaqueType(StringAttr("float")))
-ARGUMENTS: tuple[tuple[str, Attribute], ...] = (
-    ("x", INPUT), ("ldx", SIZE), ("y", OUTPUT), ("ldy", SIZE), ("n", SIZE), ("threads", i32),
-)  # fmt: skip
+
+
+def _pointer(c_type: str) -> Attribute:
+    return emitc.EmitC_PointerType(emitc.EmitC_OpaqueType(StringAttr(c_type)))
+
+
+def _arguments(element: Attribute) -> tuple[tuple[str, Attribute], ...]:
+    """Of the entry point, with their names."""
+    x, y = C_TYPES[str(element)], C_TYPES[str(cpu.SUMS[str(element)])]
+    return (
+        ("x", _pointer(f"const {x}")), ("ldx", SIZE), ("y", _pointer(y)), ("ldy", SIZE), ("n", SIZE),
+        ("threads", i32),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,13 +72,14 @@ def _only_product(function: func.FuncOp) -> cpu.SpmmOp:
 
 
 def _entry(name: str, kernel: cpu.KernelOp) -> func.FuncOp:
-    block = Block(arg_types=[t for _, t in ARGUMENTS])
-    for argument, (hint, _) in zip(block.args, ARGUMENTS, strict=True):
+    arguments = _arguments(kernel.weight.element_type)
+    block = Block(arg_types=[t for _, t in arguments])
+    for argument, (hint, _) in zip(block.args, arguments, strict=True):
         argument.name_hint = hint
     literal = emitc.EmitC_OpaqueAttr(StringAttr(f"&{kernel.sym_name.data}"))
-    places = [IntegerAttr(i, IndexType()) for i in range(len(ARGUMENTS))]
+    places = [IntegerAttr(i, IndexType()) for i in range(len(arguments))]
     call = emitc.EmitC_CallOpaqueOp(
-        f"sc_{kernel.kernel.data}_call", list(block.args), [i32], args=ArrayAttr([literal, *places])
+        f"{struct_of(kernel)}_call", list(block.args), [i32], args=ArrayAttr([literal, *places])
     )
     block.add_ops([call, func.ReturnOp(call.results[0])])
     return func.FuncOp(name, FunctionType.from_lists(block.arg_types, [i32]), Region(block))

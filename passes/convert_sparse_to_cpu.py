@@ -1,14 +1,14 @@
 """Chooses the kernel of a sparse operator on a CPU.
 
-Turns each `sparse.spmm` of f32 into a `cpu.spmm`: straight-line code, CSR over panels, matrix times vector,
+Turns each `sparse.spmm` into a `cpu.spmm`: straight-line code, CSR over panels, matrix times vector,
 or dense. With kernel `auto` the variants are timed on this machine, the dense plan among them, and what was
 found is kept; for a CPU that is not this one a rule decides. Covers are not looked at: an instruction of a
 CPU multiplies one weight, and every zero is refused.
 
 A `sparse.epilogue` of the result stays behind it and is fused to the kernel where C is written: bias, residual
-and ReLU are timed with it.
+and ReLU are timed with it, and all that an epilogue has where elements are int8, bf16 or f16.
 
-Refuses element types other than f32, `sparse.sddmm`, and targets that are no CPU.
+Refuses element types that the target does not have, `sparse.sddmm`, and targets that are no CPU.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc.cpu.assembly import PLAIN, Epilogue
+from sparsecc.cpu.narrow_tune import choose_narrow
 from sparsecc.cpu.tune import Choice, choose
 from sparsecc.cpu.variant import KINDS
 from sparsecc.dialects import cpu
@@ -74,7 +75,7 @@ def reason_of(choice: Choice, kernel: str) -> str:
 class ConvertSparseToCpuPass(SparsePass):
     name = "convert-sparse-to-cpu"
     summary: ClassVar = "chooses the kernel of a product on a CPU: sparse.spmm -> cpu.spmm"
-    refuses: ClassVar = "element types other than f32, sparse.sddmm, targets that are no CPU"
+    refuses: ClassVar = "element types that the target does not have, sparse.sddmm, targets that are no CPU"
     option_help: ClassVar = {
         "target": "preset or .toml file of a CPU; cpu is the best that this machine has",
         "kernel": f"one of {', '.join(KERNELS)}; auto times them on this machine",
@@ -98,15 +99,22 @@ class ConvertSparseToCpuPass(SparsePass):
         for product in [found for found in op.walk() if isinstance(found, ProductOp)]:
             if not isinstance(product, SpmmOp):
                 refuse(product, "has no kernel on a CPU; use a target with a tensor unit")
-            if product.element_type != f32:
-                refuse(product, f"is of {product.element_type}; CPU kernels compute f32")
-            self._convert(product, target)
+            try:
+                typed = target.with_type(str(product.element_type))
+            except UserError as e:
+                refuse(product, f"is of {product.element_type}; {e}")
+            self._convert(product, typed)
 
     def _convert(self, product: SpmmOp, target: CpuTarget) -> None:
         w = weight_matrix(product.weight)
         try:
-            fused = fused_epilogue(product)
-            choice = choose(w, target, product.positions, self.kernel, fused, self.seed, self.blas)
+            if target.in_type == "f32":
+                fused = fused_epilogue(product)
+                choice = choose(w, target, product.positions, self.kernel, fused, self.seed, self.blas)
+            else:
+                op = epilogue_of(product.res)
+                follows = None if op is None else op.epilogue
+                choice = choose_narrow(w, target, product.positions, self.kernel, follows, self.seed)
         except UserError as e:
             refuse(product, str(e))
         new = cpu.SpmmOp(

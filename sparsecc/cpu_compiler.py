@@ -20,14 +20,17 @@ from sparsecc.compiler import Artifact, Progress, Simulation, Stage, named_targe
 from sparsecc.cpu import panels
 from sparsecc.cpu.arrays import aligned
 from sparsecc.cpu.machine import machine
-from sparsecc.cpu.native import call_struct
+from sparsecc.cpu.narrow import aligned_copy
+from sparsecc.cpu.narrow_spmm import NarrowSpmm
+from sparsecc.cpu.narrow_tune import call_of, choose_narrow, narrow_peak
 from sparsecc.cpu.spmm import CpuSpmm
 from sparsecc.cpu.tune import Choice, blas_seconds, build, choose, peak
 from sparsecc.cpu.variant import KINDS, Variant
+from sparsecc.cpu.words import STORED, as_stored
 from sparsecc.cpu_report import CpuReport
 from sparsecc.dialects import cpu
 from sparsecc.errors import UserError
-from sparsecc.importers.matrix import make_csr
+from sparsecc.importers.matrix import Csr, make_csr
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.model import model_module
 from sparsecc.operator import operator_of
@@ -35,6 +38,7 @@ from sparsecc.patterns import recognise
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import cpu as cpu_pipeline
 from sparsecc.target.cpu import CpuTarget
+from sparsecc.target.load import NATIVE, NATIVE_PRESETS, load_target
 
 Array = NDArray[Any]
 
@@ -69,26 +73,33 @@ class CpuArtifact(Artifact):
         return self.product.reason.data if self.product.reason else ""
 
     @cached_property
-    def native(self) -> CpuSpmm:
+    def native(self) -> CpuSpmm | NarrowSpmm:
         """The kernel, loaded. Raises UserError where the target does not run on this machine."""
-        csr = self.operator.weight
-        w = make_csr(csr.data.astype(np.float32), csr.indices, csr.indptr, csr.shape)
+        choice = replace(self.choice, variant=self.product.variant)
         self.progress("building the kernel")
-        return CpuSpmm(w, self.target, replace(self.choice, variant=self.product.variant))
+        if self.target.in_type != "f32":
+            return NarrowSpmm(self.operator.weight, self.target, choice)
+        return CpuSpmm(_in_f32(self.operator.weight), self.target, choice)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, x: Array, out: Array | None = None, threads: int = 1
     ) -> Array:
-        """W x [M, N] of x [K, N] in float32, any N, in `out` where it is given; see `CpuSpmm`.
+        """W x [M, N] of x [K, N], any N, in `out` where it is given; see `CpuSpmm` and `NarrowSpmm`.
 
-        x may be panels, see `pack`; then the result is, too: [panels, M, 16].
+        x of float32 may be panels, see `pack`; then the result is, too: [panels, M, 16].
         """
         return self.native(x, out, threads)
 
+    def bind(self, x: Array, out: Array, threads: int = 1) -> Callable[[], Array]:
+        """The call on these arrays as a function without arguments: nothing is checked again."""
+        if not isinstance(self.native, CpuSpmm):
+            raise UserError(f"calls with {self.target.in_type} cannot be bound; call the artifact")
+        return self.native.bind(x, out, threads)
+
     @staticmethod
-    def empty(rows: int, n: int) -> Array:
-        """A float32 array [rows, n]; aligned rows, where n is a multiple of 16, are the fastest."""
-        return aligned((rows, n))
+    def empty(rows: int, n: int, dtype: Any = np.float32) -> Array:
+        """An array [rows, n]; aligned rows, where n is a multiple of 16, are the fastest."""
+        return aligned((rows, n), dtype)
 
     @staticmethod
     def pack(x: Array, out: Array | None = None) -> Array:
@@ -135,20 +146,24 @@ class CpuArtifact(Artifact):
         """
         if threads < 1:
             raise UserError(f"threads is {threads}; needed at least 1", exit_code=2)
-        native, (m, n, k) = self.native, self.operator.shape
-        x, y = aligned((k, n)), aligned((m, n))
-        x[:] = self.check.inputs["x"]
-        y.fill(np.nan)
+        native, (m, n, _) = self.native, self.operator.shape
+        x = aligned_copy(as_stored(self.check.inputs["x"], self.target.in_type))
+        y = aligned((m, n), STORED[self.target.acc_type])
+        # NaN, or -1.
+        y.view(np.uint8)[:] = 255
         self.progress("timing")
         native(x, y, threads)
-        error = np.abs(y - self.check.expected)
+        error = np.abs(y.astype(np.float64) - self.check.expected)
         bound = np.broadcast_to(self.check.bound, error.shape)
         share = np.divide(error, bound, out=np.zeros_like(error), where=bound > 0)
         nearest = np.unravel_index(int(np.argmax(share)), share.shape)
-        call = call_struct(x, y, None)
+        call = call_of(x, y)
         kernel, best, dense = native.kernel, float("inf"), float("inf")
         blas = self.choice.dense_library == "blas"
-        rival = None if blas else build(native.w, self.target, Variant("dense"), native.epilogue, None)
+        if isinstance(native, NarrowSpmm):
+            rival = native.built(Variant("dense"))
+        else:
+            rival = None if blas else build(native.w, self.target, Variant("dense"), native.epilogue, None)
         compared = threads == 1 and self.choice.dense_seconds is not None
         for _ in range(TURNS):
             best = min(best, kernel.seconds(call, threads, TURN))
@@ -157,12 +172,13 @@ class CpuArtifact(Artifact):
                 dense = min(dense, took)
         if self.is_dense and compared:
             best = dense = min(best, dense)
+        top = peak(self.target) if self.target.in_type == "f32" else narrow_peak(self.target)
         return replace(
             self._report(threads),
             wall_ms=1e3 * best,
             gflops=1e-9 * self._operations / best,
-            peak_gflops=1e-9 * peak(self.target) * threads,
-            peak_fraction=self._operations / best / (peak(self.target) * threads),
+            peak_gflops=1e-9 * top * threads,
+            peak_fraction=self._operations / best / (top * threads),
             dense_ms=1e3 * dense if compared else None,
             dense_library=self.choice.dense_library if compared else None,
             speedup=dense / best if compared else None,
@@ -193,6 +209,23 @@ class CpuArtifact(Artifact):
         )  # fmt: skip
 
 
+def _in_f32(w: Csr) -> Csr:
+    return make_csr(w.data.astype(np.float32), w.indices, w.indptr, w.shape)
+
+
+def with_type(target: CpuTarget, named: str | CpuTarget, in_type: str) -> tuple[CpuTarget, str | CpuTarget]:
+    """The target used with a type, and its name; of "cpu" the best that has the type on this machine."""
+    typed = target.with_type(in_type)
+    if named != NATIVE or not typed.missing:
+        return typed, named
+    for name in NATIVE_PRESETS:
+        other = load_target(name)
+        assert isinstance(other, CpuTarget)
+        if in_type in dict(other.types) and not other.with_type(in_type).missing:
+            return other.with_type(in_type), name
+    return typed, named
+
+
 def compile_cpu(
     source: object,
     target: CpuTarget,
@@ -214,6 +247,7 @@ def compile_cpu(
         raise UserError(f"unknown plan {plan!r}; on a CPU it is one of {', '.join(PLANS)}", exit_code=2)
     progress("reading the matrix")
     operator = operator_of(source, n, target, dtype, seed, name)
+    target, named = with_type(target, named, operator.in_type)
     if pattern is not None:
         check_declared(operator.pattern, pattern, operator.name)
     given = operator.random_inputs(seed) if x is None else x if isinstance(x, tuple) else (x,)
@@ -225,9 +259,10 @@ def compile_cpu(
             chosen = passes if passes is not None else cpu_pipeline(path, plan, seed)
             stages = run_passes(model_module(operator, target), chosen, after, progress)
         artifact = CpuArtifact(operator, target, tuple(stages), check, progress, lambda: compiled("dense"))
-        w = operator.weight
-        w = make_csr(w.data.astype(np.float32), w.indices, w.indptr, w.shape)
-        artifact.choice = choose(w, target, n, plan, seed=seed)
+        if target.in_type == "f32":
+            artifact.choice = choose(_in_f32(operator.weight), target, n, plan, seed=seed)
+        else:
+            artifact.choice = choose_narrow(operator.weight, target, n, plan, seed=seed)
         return artifact
 
     return compiled(plan, passes)

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects import func
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, f32
 
 from sparsecc.codegen.c_printer import CPrinter
 from sparsecc.codegen.folder import Check
-from sparsecc.cpu.arrays import Floats, csr_arrays, dense_array, line_arrays, vector_arrays
-from sparsecc.cpu.assembly import PLAIN, Epilogue, assembly
+from sparsecc.cpu.arrays import CSR_COLUMNS, Floats, csr_arrays, dense_array, line_arrays, vector_arrays
+from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
 from sparsecc.cpu.line import make_plan, registers_for
 from sparsecc.cpu.plan import Indices
-from sparsecc.cpu.variant import row_order
+from sparsecc.cpu.variant import Variant, row_order
+from sparsecc.cpu.words import as_stored
 from sparsecc.dialects.cpu import KernelOp
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr, make_csr
@@ -59,6 +60,9 @@ clean:
 .PHONY: check clean
 """
 
+# Of elements in C; what it has no type for is kept as its bits.
+C_TYPES = {"f32": "float", "i32": "int32_t", "i8": "int8_t", "bf16": "uint16_t", "f16": "uint16_t"}
+
 OURS = {"model.c", "model.h", "data.c", "report.json", "weights.bin", "check.bin"}
 # Rows that one dense tile has, as SC_DENSE_ROWS of sc.h says for each instruction set.
 DENSE_ROWS = {"avx512": 14, "avx2": 6, "neon": 8}
@@ -71,6 +75,10 @@ class Parts:
     struct: str
     tables: dict[str, tuple[str, Array]] = field(default_factory=dict[str, tuple[str, Array]])
     code: str | None = None
+    code_name: str = ""
+    """What the table of the code is called, without _table."""
+    before: str = ""
+    """Definitions that the structure refers to."""
 
 
 def _matrix(op: KernelOp) -> Csr:
@@ -86,13 +94,31 @@ def kernel_parts(
     places: Indices | None = None,
 ) -> Parts:
     """What C needs of a kernel; epilogue and bias [M]: what is fused to it; places: as of `assembly`."""
-    w, variant, name = _matrix(op), op.variant, op.sym_name.data
+    variant = op.variant
+    registers = registers_for(target, 1 if variant.lanes == 8 else variant.lanes)
+    return matrix_parts(
+        _matrix(op), variant, op.sym_name.data, target, registers, epilogue, bias, places=places
+    )
+
+
+def matrix_parts(
+    w: Csr,
+    variant: Variant,
+    name: str,
+    target: CpuTarget,
+    registers: Registers | None,
+    epilogue: Epilogue,
+    bias: Floats | None,
+    csr_columns: int = CSR_COLUMNS,
+    places: Indices | None = None,
+) -> Parts:
+    """The same for a matrix in float32, or of words (`sparsecc.cpu.words`), and a name in C."""
     m, k = w.shape
     fused = {} if bias is None else {f"{name}_bias": ("float", bias)}
     plain = f"{{{f'{name}_bias' if fused else 0}, {int(epilogue.relu)}}}"
     match variant.kind:
         case "csr":
-            a = csr_arrays(w)
+            a = csr_arrays(w, csr_columns)
             return Parts(
                 f"{m}, {k}, {a.width}, {a.blocks}, {name}_begin, {name}_entries, {name}_rows, {plain}",
                 {
@@ -118,7 +144,6 @@ def kernel_parts(
             values = dense_array(w, DENSE_ROWS[target.simd.isa])
             return Parts(f"{m}, {k}, {name}_values, {plain}", {f"{name}_values": ("float", values)} | fused)
         case "line":
-            registers = registers_for(target, 1 if variant.lanes == 8 else variant.lanes)
             assert registers is not None
             plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
             a = line_arrays(plan, w.data, bias)
@@ -130,7 +155,13 @@ def kernel_parts(
                 f"{int(plan.same_rows)}, {variant.panels}, {variant.batch}, {int(variant.pack)}",
                 {f"{name}_values": ("float", a.values), f"{name}_rows": ("int32_t", a.rows)},
                 assembly(plan, registers, epilogue, name, places),
+                name,
             )
+
+
+def struct_of(op: KernelOp) -> str:
+    """What C calls the kernel's structure."""
+    return f"sc_{op.kernel.data}" if op.weight.element_type == f32 else "sc_words"
 
 
 def model_c(module: ModuleOp) -> str:
@@ -143,7 +174,7 @@ def model_c(module: ModuleOp) -> str:
     text.write(HEADER.replace("{title}", title).replace("{code}", code))
     names = [op.sym_name.data for op in kernels]
     text.writelines(
-        f"\nextern const sc_{op.kernel.data} {op.sym_name.data}; /* {op.variant.name} */\n" for op in kernels
+        f"\nextern const {struct_of(op)} {op.sym_name.data}; /* {op.variant.name} */\n" for op in kernels
     )
     text.write("\nint model_init(void) {\n  return sc_supported() ? 0 : -1;\n}\n")
     printer = CPrinter(text, names + [f.sym_name.data for f in functions])
@@ -155,6 +186,8 @@ def model_c(module: ModuleOp) -> str:
 
 def _model_h(op: KernelOp, n: int, title: str, target: CpuTarget) -> str:
     m, k = op.weight.shape
+    x_type, y_type = C_TYPES[target.in_type], C_TYPES[target.acc_type]
+    bits = f"; {target.in_type} as its bits" if x_type == "uint16_t" else ""
     return f"""\
 /* {title} */
 #ifndef MODEL_H
@@ -163,19 +196,22 @@ def _model_h(op: KernelOp, n: int, title: str, target: CpuTarget) -> str:
 #include "sc.h"
 
 #define MODEL_TITLE {json.dumps(title)}
-#define MODEL_TARGET {json.dumps(f"{target.name}: {target.simd.features}")}
+#define MODEL_TARGET {json.dumps(f"{target.name}: {' '.join(target.features)}")}
 #define MODEL_M {m}
 #define MODEL_K {k}
 #define MODEL_N {n}
 #define MODEL_NNZ {op.weight.nnz.data}
 
+typedef {x_type} model_in;
+typedef {y_type} model_out;
+
 /* 0, or -1 when this CPU lacks instructions: then nothing else may be called. */
 int model_init(void);
-/* Y [M, n] = W X, X [K, n], ldx and ldy elements from row to row, any n; 0, or -1 without memory. */
-int model_run(const float *x, size_t ldx, float *y, size_t ldy, size_t n, int threads);
+/* Y [M, n] = W X, X [K, n], ldx and ldy elements from row to row, any n; 0, or -1 without memory{bits}. */
+int model_run(const {x_type} *x, size_t ldx, {y_type} *y, size_t ldy, size_t n, int threads);
 
 /* A stored X of MODEL_N positions, its exact result, and how far each value may be off. */
-extern const float model_x[];
+extern const model_in model_x[];
 extern const double model_expected[], model_bound[];
 
 #endif
@@ -192,7 +228,7 @@ def _data_c(op: KernelOp, parts: Parts, files: Mapping[str, list[tuple[str, str,
     declared = [f"extern const {kind} {name}[];" for name, (kind, _) in parts.tables.items()]
     name = op.sym_name.data
     if parts.code is not None:
-        declared.append(f"extern const sc_chunk {name}_table[];")
+        declared.append(f"extern const sc_chunk {parts.code_name}_table[];")
     return f"""\
 /* The program's data, assembled into it from the files beside it. Written by sparsecc. */
 #include "model.h"
@@ -203,9 +239,9 @@ def _data_c(op: KernelOp, parts: Parts, files: Mapping[str, list[tuple[str, str,
 {chr(10).join(lines)}
 
 {chr(10).join(declared)}
-
-extern const sc_{op.kernel.data} {name};
-const sc_{op.kernel.data} {name} = {{{parts.struct}}};
+{parts.before}
+extern const {struct_of(op)} {name};
+const {struct_of(op)} {name} = {{{parts.struct}}};
 """
 
 
@@ -223,20 +259,26 @@ def write_cpu_folder(
     Raises UserError when the folder cannot be written or holds something else.
     """
     (kernel,) = [op for op in module.ops if isinstance(op, KernelOp)]
-    parts = kernel_parts(kernel, target)
+    if target.in_type == "f32":
+        parts = kernel_parts(kernel, target)
+    else:
+        from sparsecc.codegen.cpu_narrow import narrow_parts  # needs what is here
+
+        parts = narrow_parts(kernel, target)
+    bound = np.broadcast_to(check.bound, check.expected.shape)
     files = {
         "weights.bin": [(name, kind, array) for name, (kind, array) in parts.tables.items()],
         "check.bin": [
-            ("model_x", "float", np.ascontiguousarray(check.inputs["x"], np.float32)),
+            ("model_x", "model_in", as_stored(check.inputs["x"], target.in_type)),
             ("model_expected", "double", check.expected.astype(np.float64)),
-            ("model_bound", "double", check.bound.astype(np.float64)),
+            ("model_bound", "double", bound.astype(np.float64)),
         ],
     }
     texts = {
         "model.c": model_c(module),
         "model.h": _model_h(kernel, n, title, target),
         "data.c": _data_c(kernel, parts, files),
-        "Makefile": MAKEFILE.replace("{flags}", target.simd.flags),
+        "Makefile": MAKEFILE.replace("{flags}", " ".join(target.flags)),
         "report.json": json.dumps(report, indent=2) + "\n",
     }
     if parts.code is not None:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from sparsecc.cpu.arrays import aligned
 from sparsecc.cpu.narrow import narrow_kernel, with_input
-from sparsecc.cpu.narrow_tune import STORED, element_of, plain
+from sparsecc.cpu.narrow_tune import element_of, plain
 from sparsecc.cpu.native import Kernel, address
 from sparsecc.cpu.tune import Choice, runtime
 from sparsecc.cpu.variant import Variant
+from sparsecc.cpu.words import STORED
 from sparsecc.epilogue import Epilogue
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
@@ -52,18 +53,19 @@ class NarrowSpmm:
     @cached_property
     def kernel(self) -> Kernel:
         """The kernel that was chosen."""
-        return self._built(self.variant)
+        return self.built(self.variant)
 
     @cached_property
     def _other(self) -> Kernel:
         """For one position where the chosen kernel is made for several, and the other way round."""
-        return self._built(Variant("csr" if self.variant.kind == "vector" else "vector"))
+        return self.built(Variant("csr" if self.variant.kind == "vector" else "vector"))
 
     @cached_property
     def _rounding(self) -> dict[int, Kernel]:
         return {}
 
-    def _built(self, variant: Variant) -> Kernel:
+    def built(self, variant: Variant) -> Kernel:
+        """Another variant of the same product."""
         element = element_of(self.target)
         return narrow_kernel(runtime(self.target), self.w, self.target, variant, element, self.epilogue)
 

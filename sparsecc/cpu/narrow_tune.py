@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sparsecc.cpu.arrays import aligned
 from sparsecc.cpu.build import digest, keep_measured, own_version, read_measured
 from sparsecc.cpu.line import schedules
 from sparsecc.cpu.narrow import (
+    X_TYPES,
     narrow_kernel,
     registers_for_words,
     rescheduled,
@@ -33,21 +35,13 @@ from sparsecc.cpu.tune import (
     runtime,
 )
 from sparsecc.cpu.variant import Variant
-from sparsecc.cpu.words import Element, as_words, depth_of
+from sparsecc.cpu.words import STORED, Element, as_words, depth_of
 from sparsecc.epilogue import Epilogue
 from sparsecc.importers.matrix import Csr
 from sparsecc.target.cpu import CpuTarget
 
 Array = NDArray[Any]
 
-# numpy's types of what C reads and writes; those that numpy does not have are bits.
-STORED: dict[str, np.dtype[Any]] = {
-    name: np.dtype(kind)
-    for name, kind in {
-        "i8": np.int8, "ui8": np.uint8, "i32": np.int32, "f32": np.float32, "f16": np.float16,
-        "bf16": np.uint16,
-    }.items()
-}  # fmt: skip
 # Words above which rows are not compared with each other.
 CLUSTERED_WORDS = 1_000_000
 
@@ -61,6 +55,19 @@ def element_of(target: CpuTarget) -> Element:
 def plain(target: CpuTarget) -> Epilogue:
     """Results are the sums."""
     return Epilogue(sums_type(element_of(target)))
+
+
+@cache
+def narrow_peak(target: CpuTarget) -> float:
+    """Operations per second of one core that does nothing but multiply words of the type and add up."""
+    x_type = X_TYPES[element_of(target)]
+    key = f"peak-{target.simd.isa}-{target.in_type}"
+    kept = read_measured(key)
+    if kept and isinstance(kept.get("peak"), float):
+        return kept["peak"]
+    found = float(runtime(target).sc_words_peak(x_type, 0.1))
+    keep_measured(key, {"peak": found})
+    return found
 
 
 def line_variants(words: Csr, target: CpuTarget, n: int, fast: bool = False) -> list[Variant]:

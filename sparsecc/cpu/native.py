@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from ctypes import (
     Structure,
     c_double,
@@ -14,6 +15,7 @@ from ctypes import (
     c_void_p,
 )
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,8 @@ def load_runtime(path: str) -> ctypes.CDLL:
     library.sc_time.restype = c_double
     library.sc_peak.argtypes = [c_double]
     library.sc_peak.restype = c_double
+    library.sc_words_peak.argtypes = [c_int, c_double]
+    library.sc_words_peak.restype = c_double
     return library
 
 
@@ -134,6 +138,12 @@ class Kernel:
     def __call__(self, call: CallStruct, threads: int) -> None:
         if self.run(self.where, ctypes.addressof(call), threads) != 0:
             raise MemoryError("no memory for scratch panels")
+
+    def bound(self, call: CallStruct, threads: int) -> Callable[[], int]:
+        """The call as a function without arguments, which returns a status."""
+        run = partial(self.run, c_void_p(self.where), c_void_p(ctypes.addressof(call)), c_int(threads))
+        run.__dict__["kept"] = self, call
+        return run
 
     def seconds(self, call: CallStruct, threads: int, budget: float) -> float:
         """Of the fastest of the runs that fit the budget of seconds."""

@@ -23,6 +23,23 @@ Element = Literal["i8", "bf16", "f16"]
 # The search for columns that stand together looks at so many rows and, at a time, columns.
 ROWS, WINDOW = 512, 512
 
+# numpy's types of what C reads and writes; those that numpy does not have are bits.
+STORED: dict[str, np.dtype[Any]] = {
+    name: np.dtype(kind)
+    for name, kind in {
+        "i8": np.int8, "ui8": np.uint8, "i32": np.int32, "f32": np.float32, "f16": np.float16,
+        "bf16": np.uint16,
+    }.items()
+}  # fmt: skip
+
+
+def as_stored(x: Array, element: str) -> Array:
+    """Numbers that the type holds exactly, as C reads them; bf16 comes as the f32 it equals."""
+    if element == "bf16":
+        bits = np.ascontiguousarray(x, np.float32).view(np.uint32) >> np.uint32(16)
+        return bits.astype(np.uint16)
+    return np.ascontiguousarray(x, STORED[element])
+
 
 def depth_of(target: CpuTarget, element: Element) -> int:
     """Elements of a word, as `sc_words_depth` says for the instructions of the target with this type."""

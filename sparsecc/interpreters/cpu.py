@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from sparsecc.cpu.arrays import (
 )
 from sparsecc.cpu.line import make_plan
 from sparsecc.cpu.variant import Variant, row_order
+from sparsecc.cpu.words import Element, as_words
 from sparsecc.dialects.cpu import SpmmOp
 from sparsecc.importers.matrix import Csr, make_csr
 
@@ -29,7 +31,41 @@ def handle(op: SpmmOp, x: Array) -> tuple[Array]:
     """What a `cpu.spmm` returns."""
     pattern = op.weight.pattern
     w = make_csr(op.weight.data, pattern.indices, pattern.indptr, op.weight.shape)
-    return (spmm(w, op.variant, x),)
+    element = str(op.weight.element_type)
+    if element == "f32":
+        return (spmm(w, op.variant, x),)
+    return (narrow(w, op.variant, x, cast(Element, element)),)
+
+
+# Elements of a word, where the instructions take the most of them.
+DEPTH: dict[Element, int] = {"i8": 4, "bf16": 2, "f16": 1}
+
+
+def narrow(w: Csr, variant: Variant, x: Array, element: Element) -> Array:
+    """W x [M, N] of a narrow type, in int32 (which wraps) or float32, from words in the variant's layout."""
+    words = as_words(w, element, DEPTH[element])
+    stored = replace(words, csr=_stored(words.csr, variant)).matrix()
+    found = stored.toarray()
+    dense = np.pad(found, ((0, 0), (0, w.shape[1] - found.shape[1])))
+    if element == "i8":
+        return (dense.astype(np.int64) @ x.astype(np.int64)).astype(np.int32)
+    return dense.astype(np.float32) @ x.astype(np.float32)
+
+
+def _stored(w: Csr, variant: Variant) -> Csr:
+    """A matrix of words as the variant's layout has it."""
+    match variant.kind:
+        case "line":
+            return _line(w, variant)
+        case "csr":
+            return _csr(w)
+        case "vector":
+            return _vector(w)
+        case "dense":
+            panels = dense_array(w, DENSE_ROWS)
+            rows = panels.transpose(0, 2, 1).reshape(-1, w.shape[1])[: w.shape[0]]
+            at, columns = np.nonzero(np.ascontiguousarray(rows).view(np.uint32))
+            return _matrix(w, at, columns, rows[at, columns])
 
 
 def spmm(w: Csr, variant: Variant, x: Array) -> Array:

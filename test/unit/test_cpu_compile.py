@@ -189,6 +189,30 @@ def test_both_ways_to_a_kernel_are_taken_and_equal(monkeypatch: pytest.MonkeyPat
             assert close(z, w, x)
 
 
+def test_a_bound_call_reads_its_arrays_anew():
+    w = matrix(70, 90)
+    rng = np.random.default_rng(0)
+    for plan, n in (("csr", 33), ("vector", 1), ("csr", 1), ("dense", 5), ("vector", 3)):
+        product = compiled(w, n=n, plan=plan)
+        x, y = np.zeros((90, n), np.float32), np.full((70, n), np.nan, np.float32)
+        call = product.bind(x, y, threads=2)
+        for _ in range(2):
+            x[:] = rng.standard_normal(x.shape)
+            assert call() is y
+            assert close(y, w, x)
+    product = compiled(w, n=16, plan="csr")
+    x, y = rng.standard_normal(90).astype(np.float32), np.zeros(70, np.float32)
+    assert product.bind(x, y)() is y
+    assert close(y[:, None], w, x[:, None])
+    panels, out = product.pack(x[:, None]), np.full((1, 70, 16), np.nan, np.float32)
+    assert product.bind(panels, out)() is out
+    assert close(out[0], w, panels[0])
+    empty = np.zeros((70, 0), np.float32)
+    assert product.bind(np.zeros((90, 0), np.float32), empty)() is empty
+    with pytest.raises(UserError, match="out shares memory with x"):
+        product.bind(panels[0], panels[0][:70])
+
+
 def test_the_short_way_leaves_other_objects_alone():
     fast = compiled(matrix(20, 30), n=8, plan="csr").native._array_call  # pyright: ignore[reportPrivateUsage]
     assert fast is not None
@@ -296,7 +320,7 @@ def test_what_a_cpu_does_not_do_is_refused(tmp_path: Path, capsys: pytest.Captur
     for arguments, says in (
         (["--op", "sddmm"], "multiply by constants"),
         (["--plan", "window"], "on a CPU it is one of auto, line, csr, vector, dense"),
-        (["--dtype", "i8"], "has no input type 'i8'; it has f32"),
+        (["--dtype", "f64"], "'f64'"),
         (["--trace", str(tmp_path / "t.json")], "has no trace"),
     ):
         assert main(["run", str(tmp_path / "w.npy"), "--target", name, *arguments]) == 2

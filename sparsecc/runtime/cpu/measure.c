@@ -2,7 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <time.h>
 
-#include "internal.h"
+#include "words.h"
 
 static double now(void) {
     struct timespec t;
@@ -43,6 +43,44 @@ double sc_peak(double budget) {
         }
         for (int c = 0; c < CHAINS; c++) __asm__ volatile("" : : "m"(acc[c]));
         const double rate = 2.0 * 8 * CHAINS * STEPS * SC_LANES / (now() - before);
+        if (rate > best) best = rate;
+    } while (now() - start < budget);
+    return best;
+}
+
+/* Seconds of so many rounds of eight times CHAINS multiplications. */
+#define WORDS_SECONDS(name, dot)                                                  \
+    static double name(size_t steps) {                                            \
+        enum { CHAINS = 10 };                                                     \
+        sc_word acc[CHAINS], a = {0}, b = {0};                                    \
+        for (int c = 0; c < CHAINS; c++) acc[c] = (sc_word){0};                   \
+        __asm__ volatile("" : "+m"(a), "+m"(b));                                  \
+        sc_word x = a, y = b;                                                     \
+        const double before = now();                                              \
+        for (size_t s = 0; s < 8 * steps; s++) {                                  \
+            _Pragma("GCC unroll 10") for (int c = 0; c < CHAINS; c++) {           \
+                SC_OPAQUE(x); /* or the products would be the same each time */   \
+                acc[c] = dot(acc[c], x, y);                                       \
+            }                                                                     \
+        }                                                                         \
+        for (int c = 0; c < CHAINS; c++) __asm__ volatile("" : : "m"(acc[c]));    \
+        return (now() - before) / (double)(8 * steps * CHAINS);                   \
+    }
+WORDS_SECONDS(seconds_i8, sc_dot_i8)
+#if SC_BF16_DEPTH == 2
+WORDS_SECONDS(seconds_bf16, sc_dot_bf16)
+#endif
+
+double sc_words_peak(int x_type, double budget) {
+    const double start = now(), depth = sc_words_depth(x_type);
+    double (*seconds)(size_t) = seconds_i8;
+#if SC_BF16_DEPTH == 2
+    if (x_type == SC_X_BF16) seconds = seconds_bf16;
+#endif
+    if (depth == 1) return sc_peak(budget);
+    double best = 0.0;
+    do {
+        const double rate = 2.0 * depth * SC_LANES / seconds(4096);
         if (rate > best) best = rate;
     } while (now() - start < budget);
     return best;

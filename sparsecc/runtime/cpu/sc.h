@@ -194,6 +194,9 @@ SC_AT(words)
 SC_CALL(line)
 SC_CALL(csr)
 SC_CALL(dense)
+static inline int sc_words_call(const sc_words *w, const void *x, size_t ldx, void *y, size_t ldy, size_t n, int threads) {
+    return sc_words_at(w, (const float *)x, ldx, (float *)y, ldy, n, NULL, 0, threads);
+}
 /* One position has a kernel of its own; the others of a call are computed one by one. */
 static inline int sc_vector_call(const sc_vector *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n,
                                  int threads) {
@@ -217,6 +220,8 @@ typedef int sc_run(const void *w, const sc_call *call, int threads);
 double sc_time(sc_run *run, const void *w, const sc_call *call, int threads, double budget);
 /* Multiply-adds of the widest vector that one core starts per second, times its lanes and 2. */
 double sc_peak(double budget);
+/* The same for the multiplication of words of a type of X, and what their elements do. */
+double sc_words_peak(int x_type, double budget);
 
 /* An array of numpy, as far as it is read: what follows the head of its object. */
 typedef struct sc_array {

@@ -17,6 +17,15 @@
 typedef uint32_t sc_word __attribute__((vector_size(4 * SC_LANES), aligned(4 * SC_LANES), may_alias));
 typedef uint32_t sc_uword __attribute__((vector_size(4 * SC_LANES), aligned(4), may_alias));
 
+/* A vector in a register, of which the compiler may assume nothing. */
+#if defined(__x86_64__)
+#define SC_OPAQUE(v) __asm__ volatile("" : "+x"(v))
+#elif defined(__aarch64__)
+#define SC_OPAQUE(v) __asm__ volatile("" : "+w"(v))
+#else
+#define SC_OPAQUE(v) __asm__ volatile("" : "+m"(v))
+#endif
+
 static inline sc_word sc_load_words(const uint32_t *p) {
     return *(const sc_uword *)(const void *)p;
 }

@@ -20,7 +20,7 @@ static double now(void) {
 }
 
 /* Seconds of the fastest of the calls that fit a fifth of a second; below 0 when one failed. */
-static double fastest(float *y, int threads) {
+static double fastest(model_out *y, int threads) {
     const double start = now();
     double best = INFINITY;
     do {
@@ -37,10 +37,10 @@ typedef struct verdict {
     double max_error, bound_there, worst; /* the bound of the value that came nearest to its own */
 } verdict;
 
-static verdict check(const float *y) {
+static verdict check(const model_out *y) {
     verdict v = {0, 0, 0.0, 0.0, 0.0};
     for (size_t i = 0; i < (size_t)MODEL_M * MODEL_N; i++) {
-        const double error = fabs(y[i] - model_expected[i]);
+        const double error = fabs((double)y[i] - model_expected[i]);
         /* Written so that NaN, which compares false with everything, is wrong. */
         if (!(error <= model_bound[i]) && v.wrong++ == 0) v.first = i;
         if (!(error <= v.max_error)) v.max_error = error;
@@ -84,12 +84,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "model: this CPU lacks instructions that the program was made for (%s)\n", MODEL_TARGET);
         return 1;
     }
-    float *y = malloc(sizeof *y * MODEL_M * MODEL_N);
+    model_out *y = malloc(sizeof *y * MODEL_M * MODEL_N);
     if (!y) {
         fprintf(stderr, "model: out of memory for the result\n");
         return 1;
     }
-    for (size_t i = 0; i < (size_t)MODEL_M * MODEL_N; i++) y[i] = NAN;
+    memset(y, 0xff, sizeof *y * MODEL_M * MODEL_N); /* NaN, or -1 */
     const double seconds = fastest(y, threads);
     if (seconds < 0) {
         fprintf(stderr, "model: out of memory for scratch panels\n");
