@@ -148,7 +148,7 @@ class _Printer:
             match op:
                 case CallOp():
                     lines.append(f"/* {comment(name_of(op))} */")
-                    lines.append(self.host(op))
+                    lines.append("/* lies there already */" if op in self.storage.settled else self.host(op))
                     lines.append(f"DONE({number}, {self.array(op.res)});")
                     number += 1
                 case func.CallOp():
