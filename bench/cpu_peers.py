@@ -50,7 +50,7 @@ def ours(w: Any, x: Any) -> Call:
 
     artifact: Any = sparsecc.compile(w, target="cpu", n=x.shape[1])
     y = artifact.empty(w.shape[0], x.shape[1])
-    return lambda: artifact(x, out=y)
+    return artifact.bind(x, y)
 
 
 def ours_in_panels(w: Any, x: Any) -> Call:
@@ -62,7 +62,7 @@ def ours_in_panels(w: Any, x: Any) -> Call:
     artifact: Any = sparsecc.compile(w, target="cpu", n=x.shape[1])
     panels = artifact.pack(x)
     y = artifact(panels)
-    return lambda: artifact(panels, out=y)
+    return artifact.bind(panels, y)
 
 
 def numpy_dense(w: Any, x: Any) -> Call:

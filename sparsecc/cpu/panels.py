@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+from collections.abc import Callable
 from ctypes import Structure, c_int, c_size_t, c_void_p
 from dataclasses import dataclass
 from functools import partial
@@ -127,6 +128,14 @@ class PanelKernel:
         struct = _struct(x, y, residual)
         if self.run(self.kernel.where, ctypes.addressof(struct), threads) != 0:
             raise MemoryError("no memory for scratch panels")
+
+    def bound(self, x: Array, y: Array, residual: Array | None, threads: int) -> Callable[[], int]:
+        """The call as a function without arguments, which returns a status."""
+        struct = _struct(x, y, residual)
+        places = c_void_p(self.kernel.where), c_void_p(ctypes.addressof(struct)), c_int(threads)
+        run = partial(self.run, *places)
+        run.__dict__["kept"] = self, struct
+        return run
 
     def seconds(self, x: Array, y: Array, residual: Array | None, threads: int, budget: float) -> float:
         """Of the fastest of the runs that fit the budget of seconds."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sparsecc.cpu.array_call import ArrayCall, arrays_are_known
 from sparsecc.cpu.arrays import Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.line import with_schedule
-from sparsecc.cpu.native import Kernel, address
+from sparsecc.cpu.native import CallStruct, Kernel, address
 from sparsecc.cpu.panels import PanelKernel, checked_panels, choose_panels
 from sparsecc.cpu.tune import Choice, build, runtime
 from sparsecc.cpu.variant import Variant
@@ -153,6 +154,17 @@ class CpuSpmm:
         if getattr(x, "ndim", 2) == 1:
             y = self(x[:, None], out[:, None] if out is not None else None, threads, residual)
             return out if out is not None else y[:, 0]
+        out, kernel, call = self._checked(x, out, threads, residual)
+        if kernel is not None:
+            kernel(call, threads)
+        elif call.n:
+            np.matmul(self._dense, x, out=out)
+        return out
+
+    def _checked(
+        self, x: Array, out: Array | None, threads: int, residual: Array | None
+    ) -> tuple[Array, Kernel | None, CallStruct]:
+        """Where the result of a call on rows goes, and its kernel; None: BLAS, or nothing to do."""
         m, k = self.w.shape
         x_at, ldx = _place(x, "x", k, None)
         n = x.shape[1]
@@ -166,23 +178,52 @@ class CpuSpmm:
         if threads < 1:
             raise UserError(f"threads is {threads}; needed at least 1")
         r_at, ldr = self._residual_at(residual, out, n)
-        if not n:
-            return out
+        call = CallStruct(x_at, ldx, y_at, ldy, n, r_at, ldr)
         kind = self.variant.kind
+        blas = kind == "dense" and self.choice.dense_library == "blas"
+        if not n or (blas and self.epilogue == PLAIN and threads == 1):
+            return out, None, call
         if kind == "dense":
-            if self.choice.dense_library == "blas" and self.epilogue == PLAIN and threads == 1:
-                return np.matmul(self._dense, x, out=out)
-            kernel = self.kernel
-        elif n == 1:
-            kernel = self._vector
-        elif kind == "vector":
-            kernel = self._rows
+            return out, self.kernel, call
+        if n == 1:
+            return out, self._vector, call
+        if kind == "vector":
+            return out, self._rows, call
+        unaligned = (x_at | 4 * ldx) & self._alignment
+        return out, self._packing if unaligned else self.kernel, call
+
+    def bind(
+        self, x: Array, out: Array, threads: int = 1, residual: Array | None = None
+    ) -> Callable[[], Array]:
+        """The call on these arrays as a function without arguments, which reads x anew each time.
+
+        What a call checks and looks up is done once: of small products it takes longer than they do. Raises
+        UserError as a call does.
+        """
+        if getattr(x, "ndim", 2) == 1:
+            whole = self.bind(x[:, None], out[:, None], threads, residual)
+
+            def single() -> Array:
+                whole()
+                return out
+
+            return single
+        if getattr(x, "ndim", 2) == 3:
+            self._on_panels(x, out, threads, residual)
+            run = self._panel_kernels[len(x)].bound(x, out, residual, threads) if len(x) else None
         else:
-            unaligned = (x_at | 4 * ldx) & self._alignment
-            kernel = self._packing if unaligned else self.kernel
-        if kernel.at(kernel.where, x_at, ldx, y_at, ldy, n, r_at, ldr, threads) != 0:
-            raise MemoryError("no memory for scratch panels")
-        return out
+            _, kernel, call = self._checked(x, out, threads, residual)
+            if kernel is None and call.n:
+                return partial(np.matmul, self._dense, x, out=out)
+            run = kernel.bound(call, threads) if kernel is not None else None
+
+        def again() -> Array:
+            if run is not None and run() != 0:
+                raise MemoryError("no memory for scratch panels")
+            return out
+
+        again.__dict__["kept"] = x, out, residual
+        return again
 
     def _on_panels(self, x: Array, out: Array | None, threads: int, residual: Array | None) -> Array:
         if out is not None and residual is None and (known := self._panel_kernels.get(len(x))) and known.fast:

@@ -60,7 +60,10 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
     }
     float sums[SC_VECTOR_ROWS];
     for (size_t g = part.r0; g < part.r1; g++) {
-        run_tiles(w, x, w->begin + g * (size_t)(w->tiles + 1), sums);
+        const int64_t *begin = w->begin + g * (size_t)(w->tiles + 1);
+        /* Rows stand by falling count: those without a value are together. */
+        if (begin[0] == begin[w->tiles]) memset(sums, 0, sizeof sums);
+        else run_tiles(w, x, begin, sums);
         for (size_t r = 0; r < SC_VECTOR_ROWS && g * SC_VECTOR_ROWS + r < m; r++) {
             const size_t row = (size_t)w->rows[g * SC_VECTOR_ROWS + r];
             float y = sums[r] + (w->epilogue.bias ? w->epilogue.bias[row] : 0.0f);
