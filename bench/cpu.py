@@ -1,7 +1,7 @@
 """Pruned matrices on one core: sparsecc and every library that is installed, as table, JSON and plot.
 
 Run: python bench/cpu.py [--n 8,32,128] [--quick] [--data FOLDER] [--output FILE.json] [--plot FILE.png]
-     [--peers NAME,...] [--match TEXT]
+     [--peers NAME,...] [--match TEXT] [--dtype i8|bf16|f16]
 
 Effective GFLOP/s, 2 nnz N / time. All peers run in one process, pinned to one core, one thread each, warm, in
 turns: in each round every peer is called for some milliseconds, three times at least, and its fastest call
@@ -19,14 +19,19 @@ import statistics
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cpu_narrow_peers import narrow_peers, narrowed, random_input
 from cpu_peers import PEERS, Call, aligned
 from measure import DATA, machine, versions
 
 ROUNDS, TURN, LEAST = 7, 0.004, 3
+# Of results that are rounded to the type.
+ROUNDING = {"i8": 0.0, "bf16": 2.0**-7, "f16": 2.0**-10}
+Peer = Callable[[Any, Any], Call]
 SHAPES = ((512, 512), (2048, 512))
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 
@@ -80,34 +85,44 @@ def measure(calls: dict[str, Call]) -> dict[str, float]:
     return {name: statistics.median(seconds) for name, seconds in best.items()}
 
 
-def prepared(w: Any, x: Any, peers: list[str]) -> tuple[dict[str, Call], dict[str, str]]:
-    """The calls of all peers that are there and right, and the reasons of the others."""
+def prepared(
+    w: Any, x: Any, peers: list[str], known: dict[str, Peer], rounding: float
+) -> tuple[dict[str, Call], dict[str, str]]:
+    """The calls of all peers that are there and right, and the reasons of the others.
+
+    rounding: the relative error that results may have because of their type.
+    """
     exact = w.astype(np.float64) @ x.astype(np.float64)
     size = abs(w).astype(np.float64) @ np.abs(x.astype(np.float64))
     calls: dict[str, Call] = {}
     absent: dict[str, str] = {}
     for name in peers:
         try:
-            call = PEERS[name](w, x)
-            y = call()
+            call = known[name](w, x)
+            y: Any = call()
+            y = y.float().numpy() if hasattr(y, "float") else y
             if y.ndim == 3:  # panels
                 y = y.transpose(1, 0, 2).reshape(w.shape[0], -1)
         except (ImportError, OSError, RuntimeError, AttributeError) as e:
             absent[name] = (str(e).splitlines() or [type(e).__name__])[0]
             continue
-        if not (np.abs(y - exact) <= w.shape[1] * 2.0**-23 * size + 1e-30).all():
+        if not (np.abs(y - exact) <= (w.shape[1] * 2.0**-23 + rounding) * size + 1e-30).all():
             absent[name] = "wrong values"
             continue
         calls[name] = call
     return calls, absent
 
 
-def compare(name: str, w: Any, n: int, peers: list[str], top: float) -> dict[str, Any]:
+def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str) -> dict[str, Any]:
     """One matrix with n positions. top: GFLOP/s of a core that only multiplies and adds."""
-    x = aligned((w.shape[1], n))
-    x[:] = np.random.default_rng(1).standard_normal(x.shape)
     started = time.perf_counter()
-    calls, absent = prepared(w, x, peers)
+    if dtype == "f32":
+        x = aligned((w.shape[1], n))
+        x[:] = np.random.default_rng(1).standard_normal(x.shape)
+        calls, absent = prepared(w, x, peers, PEERS, 0.0)
+    else:
+        w, x = narrowed(w, dtype), random_input(w.shape[1], n, dtype)
+        calls, absent = prepared(w, x, peers, narrow_peers(dtype), ROUNDING[dtype])
     seconds = measure(calls)
     operations = 2e-9 * w.nnz * n
     gflops = {peer: operations / s for peer, s in seconds.items()}
@@ -185,7 +200,8 @@ def plot(rows: list[dict[str, Any]], path: Path, peak: float) -> None:
     import matplotlib.pyplot as plt
 
     positions = sorted({row["n"] for row in rows})
-    names = sorted({peer for row in rows for peer in row["gflops"]}, key=list(PEERS).index)
+    known = [*PEERS, *(name for dtype in ROUNDING for name in narrow_peers(dtype))]
+    names = sorted({peer for row in rows for peer in row["gflops"]}, key=known.index)
     figure, axes = plt.subplots(
         1, len(positions), figsize=(5 * len(positions), 4), squeeze=False, sharey=True
     )
@@ -222,26 +238,31 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="JSON beside the table")
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
-    parser.add_argument("--peers", default=",".join(PEERS), help="those to compare")
+    parser.add_argument("--peers", help="those to compare, with commas (default: all)")
+    parser.add_argument("--dtype", choices=("f32", *ROUNDING), default="f32", help="type of W and X")
     parser.add_argument("--match", default="", help="only matrices with this in their name")
     arguments = parser.parse_args()
     one_thread()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     warnings.filterwarnings("ignore")  # of peers, about layouts in beta
+    from sparsecc.cpu.narrow_tune import narrow_peak
     from sparsecc.cpu.tune import peak
     from sparsecc.target.load import native_target
 
-    top = peak(native_target()) / 1e9
+    dtype, target = arguments.dtype, native_target().with_type(arguments.dtype)
+    top = (peak(target) if dtype == "f32" else narrow_peak(target)) / 1e9
+    known = PEERS if dtype == "f32" else narrow_peers(dtype)
+    peers = arguments.peers.split(",") if arguments.peers else list(known)
     rows: list[dict[str, Any]] = []
     for name, w in cases(arguments.data, arguments.quick):
         if arguments.match not in name:
             continue
         for n in map(int, arguments.n.split(",")):
-            rows.append(compare(name, w, n, arguments.peers.split(","), top))
+            rows.append(compare(name, w, n, peers, top, dtype))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     found = {
-        "machine": machine(), "versions": versions(), "peak_gflops": round(top, 1),
+        "machine": machine(), "versions": versions(), "dtype": dtype, "peak_gflops": round(top, 1),
         "absent": absent_everywhere(rows), "summary": summary(rows), "rows": rows,
     }  # fmt: skip
     print(json.dumps(found, indent=2) if arguments.json else table(found))
