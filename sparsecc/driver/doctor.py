@@ -23,6 +23,14 @@ OPTIONAL = {
 }
 
 
+EXTRAS = {
+    "onnx": ("onnx", "reads networks and weights from .onnx files"),
+    "onnxruntime": ("check", "what results of networks are compared with"),
+    "torch": ("torch", "models of torch, .pt2 files, torch.compile"),
+    "matplotlib": ("viz", "pictures"),
+}
+
+
 def findings() -> tuple[list[str], bool]:
     """Lines to print, and whether all that is needed is there."""
     lines = [f"sparsecc {sparsecc.__version__}, Python {platform.python_version()}, {platform.machine()}"]
@@ -39,6 +47,11 @@ def findings() -> tuple[list[str], bool]:
     for name, purpose in OPTIONAL.items():
         found = shutil.which(name)
         lines.append(f"  {'ok      ' if found else 'not here'} {name} (optional): {purpose}")
+    for name, (extra, purpose) in EXTRAS.items():
+        try:
+            lines.append(f"  ok       {name} {metadata.version(name)}: {purpose}")
+        except metadata.PackageNotFoundError:
+            lines.append(f"  not here {name} (extra {extra}): {purpose}")
     return lines, healthy
 
 

@@ -1852,6 +1852,7 @@ def test_trace(library: ctypes.CDLL, tmp_path: Path) -> None:
     ]
     assert trace["otherData"]["clock_ghz"] == 0.5
     assert spans == [
+        ("layer", 'layer "fc1"', 0, 96),
         ("LOAD", "LD", 0, 32),
         ("WPORT", "TU.PRE", 32, 32),
         ("MAT", "TU.MM", 64, 32),

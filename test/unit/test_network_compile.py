@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -104,6 +105,20 @@ def sanitized(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [*find_compiler(), *options, "-ffp-contract=off", *sources, *libraries]
     subprocess.run(command, cwd=folder, check=True)
     return subprocess.run([str(folder / "clean")], capture_output=True, text=True, check=False)
+
+
+def test_the_trace_has_a_span_for_every_layer(path: Path, tmp_path: Path):
+    artifact = compile_network(path, target="scalesim-ws16", batch=1, effort=0, confirm=False)
+    artifact.rerun([], str(tmp_path / "trace.json"))
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    layers = [e for e in events if e["ph"] == "X" and e["tid"] == 0]
+    assert [e["name"] for e in layers] == ["conv1", "pointwise", "classes"]
+    assert all(a["ts"] + a["dur"] <= b["ts"] + 1e-9 for a, b in itertools.pairwise(layers))
+    for layer in layers:
+        inside = [e for e in events if e.get("args", {}).get("scope") == layer["name"]]
+        assert len(inside) == layer["args"]["instructions"]
+        assert all(e["ts"] >= layer["ts"] - 1e-9 for e in inside)
+        assert all(e["ts"] + e["dur"] <= layer["ts"] + layer["dur"] + 1e-9 for e in inside)
 
 
 def test_the_folder_stands_alone_and_finds_wrong_weights(path: Path, tmp_path: Path):

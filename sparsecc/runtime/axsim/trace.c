@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -52,6 +53,44 @@ static void write_event(const ax_machine *m, const axi_event *event, FILE *out)
     fputs("}}", out);
 }
 
+static int same_scope(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* One span for all instructions that were issued one after another in one scope, above the engines. Scopes that
+ * overlap would not nest in one track: each begins no sooner than the one before it ends. */
+static void write_scopes(const ax_machine *m, FILE *out)
+{
+    const double us = 1 / (m->config.clock_ghz * 1000);
+    int64_t free_from = 0;
+    int named = 0;
+    for (size_t i = 0, next; i < m->event_count; i = next) {
+        const char *scope = m->events[i].scope;
+        int64_t start = INT64_MAX, end = 0;
+        for (next = i; next < m->event_count && same_scope(m->events[next].scope, scope); next++) {
+            const axi_event *event = &m->events[next];
+            if (event->start < start)
+                start = event->start;
+            if (event->start + event->duration > end)
+                end = event->start + event->duration;
+        }
+        if (!scope)
+            continue;
+        if (!named++)
+            fputs(",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":0,\"args\":{\"name\":\"layer\"}}", out);
+        if (start < free_from)
+            start = free_from;
+        if (end < start)
+            end = start;
+        free_from = end;
+        fputs(",\n{\"name\":", out);
+        axi_json_string(out, scope);
+        fprintf(out, ",\"ph\":\"X\",\"pid\":1,\"tid\":0,\"ts\":%.17g,\"dur\":%.17g,\"args\":{\"instructions\":%zu}}",
+                (double)start * us, (double)(end - start) * us, next - i);
+    }
+}
+
 int ax_write_trace(const ax_machine *m, const char *path)
 {
     FILE *out = fopen(path, "w");
@@ -70,6 +109,7 @@ int ax_write_trace(const ax_machine *m, const char *path)
                 axi_engine_name[e]);
     if (m->xb)
         axi_xb_trace_names(m, out);
+    write_scopes(m, out);
     for (size_t i = 0; i < m->event_count; i++)
         write_event(m, &m->events[i], out);
     fputs("\n]}\n", out);
