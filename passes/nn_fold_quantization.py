@@ -195,7 +195,7 @@ def _product(op: ConvOp | LinearOp) -> None:
     parts = build.constant(multiplier, f32), build.constant(y.zero, element)
     result = build.add(RequantizeOp.make(sums, *parts, axis=axis)).res
     if relu is not None:
-        result = _relu_of_bytes(build, result, int(y.zero))
+        result = _relu_of_bytes(_Builder(relu), result, int(y.zero))
     for one in quantize:
         one.res.replace_all_uses_with(result)
         Rewriter.erase_op(one)
