@@ -114,11 +114,15 @@ class NetworkArtifact:
         numbers: dict[SSAValue, tuple[int, str]] = {
             op.results[0]: (i, name_of(op)) for i, op in enumerate(steps(self.function))
         }
+        # Values of which no bound is known are not compared, but what follows them starts from them.
         return [
-            Check(*numbers[value], value, values[value], error)
+            Check(
+                *numbers[value], value, values[value],
+                np.full(values[value].size, np.inf, np.float32) if error is None else error,
+            )
             for value in checked_values(self.function)
-            if (error := errors[value]) is not None
-        ]
+            for error in (errors[value],)
+        ]  # fmt: skip
 
     def program(self) -> NetworkProgram:
         return NetworkProgram(
@@ -476,7 +480,7 @@ def _bounds(
     bounds: list[Array | None] = []
     for value, array in zip(cast(func.ReturnOp, main.body.block.last_op).operands, wanted, strict=True):
         bound, result = found.errors[value], found.array(value)
-        if bound is None:
+        if bound is None or not np.isfinite(bound).all():
             bounds.append(None)
             continue
         allowed = bound.reshape(result.shape)

@@ -229,6 +229,31 @@ def test_recurrent_layers(kind: str, gates: int, parts: int, tmp_path: Path):
     assert (tmp_path / "out" / "model.c").read_text().count("static int layer1(") == 1
 
 
+def test_layers_after_a_decision_start_from_the_exact_one(tmp_path: Path):
+    """Rounding may choose another place: no bound is known there, and what follows is still checked."""
+    w = sparse(6, 4, seed=1, density=1)
+    w[:, 1] = w[:, 0] * np.float32(1 + 1e-5)
+    held = [numpy_helper.from_array(w, "w"), numpy_helper.from_array(sparse(1, 3, seed=2, density=1), "v")]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="product"),
+        helper.make_node("Slice", ["h", "zero", "two", "one"], ["s"], name="first"),
+        helper.make_node("ArgMax", ["s"], ["i"], name="choose", axis=1, keepdims=1),
+        helper.make_node("Cast", ["i"], ["f"], name="number", to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["f", "v"], ["y"], name="after"),
+    ]
+    numbers = {"zero": [0], "one": [1], "two": [2]}
+    held += [numpy_helper.from_array(np.array(v), n) for n, v in numbers.items()]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [8, 6])
+    graph = helper.make_graph(nodes, "g", [x], [onnx.ValueInfoProto(name="y")], held)
+    file = tmp_path / "m.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
+    artifact = compile_network(file, target="ascend910", effort=0, seed=3)
+    report: Any = artifact.report
+    assert report.unbounded_outputs == ["y"]
+    # The product, its first columns, and the last product; places have no bound.
+    assert report.values_checked == 8 * 4 + 8 * 2 + 8 * 3
+
+
 def test_an_operator_that_cannot_be_compiled_is_named(tmp_path: Path):
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 1, 4])
     w, r = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8, e]) for n, e in (("w", 4), ("r", 2)))
