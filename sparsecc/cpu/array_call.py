@@ -6,12 +6,14 @@ import ctypes
 import sys
 from ctypes import Structure, c_int, c_int64, c_size_t, c_void_p
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from sparsecc.cpu.native import Kernel
 
 HEAD = object.__basicsize__
+FLOAT = np.dtype(np.float32)
 
 
 class ArrayStruct(Structure):
@@ -28,8 +30,9 @@ class KernelStruct(Structure):
 
 class ArrayCallStruct(Structure):
     _fields_ = [
-        ("array_type", c_void_p), ("float32", c_void_p), ("head", c_int64), ("m", c_int64), ("k", c_int64),
-        ("alignment", c_int64), ("aligned", KernelStruct), ("unaligned", KernelStruct),
+        ("array_type", c_void_p), ("x_type", c_void_p), ("y_type", c_void_p), ("head", c_int64),
+        ("m", c_int64), ("k", c_int64), ("x_size", c_int64), ("y_size", c_int64), ("alignment", c_int64),
+        ("aligned", KernelStruct), ("unaligned", KernelStruct),
         ("single", KernelStruct),
     ]  # fmt: skip
 
@@ -68,14 +71,17 @@ class ArrayCall:
         aligned: Kernel | None,
         unaligned: Kernel | None,
         single: Kernel | None,
+        x_type: np.dtype[Any] = FLOAT,
+        y_type: np.dtype[Any] = FLOAT,
     ):
-        self.kept = [library, aligned, unaligned, single]
+        self.kept = [library, aligned, unaligned, single, x_type, y_type]
         kernels = [
             KernelStruct(ctypes.cast(kernel.run, c_void_p), kernel.where) if kernel else KernelStruct()
             for kernel in (aligned, unaligned, single)
         ]
-        types = id(np.ndarray), id(np.dtype(np.float32))
-        self.struct = ArrayCallStruct(*types, HEAD, *shape, alignment, *kernels)
+        types = id(np.ndarray), id(x_type), id(y_type)
+        sizes = x_type.itemsize, y_type.itemsize
+        self.struct = ArrayCallStruct(*types, HEAD, *shape, *sizes, alignment, *kernels)
         self.where = ctypes.addressof(self.struct)
         self.run = library.sc_array_run
         self.run.argtypes = [c_void_p, c_void_p, c_void_p, c_int]

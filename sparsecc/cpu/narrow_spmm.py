@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.cpu.array_call import ArrayCall, arrays_are_known
 from sparsecc.cpu.arrays import aligned
 from sparsecc.cpu.narrow import narrow_kernel, with_input
 from sparsecc.cpu.narrow_tune import element_of, plain
@@ -64,6 +65,16 @@ class NarrowSpmm:
     def _rounding(self) -> dict[int, Kernel]:
         return {}
 
+    @cached_property
+    def _array_call(self) -> ArrayCall | None:
+        """The short way for usual arrays in the type; None where there is none."""
+        if not arrays_are_known() or self.epilogue.residual:
+            return None
+        kind, types = self.variant.kind, (STORED[self.target.in_type], STORED[self.epilogue.element])
+        several = None if kind == "vector" else self.kernel
+        single = self.kernel if kind in ("vector", "dense") else None
+        return ArrayCall(runtime(self.target), self.w.shape, 0, several, several, single, *types)
+
     def built(self, variant: Variant) -> Kernel:
         """Another variant of the same product."""
         element = element_of(self.target)
@@ -77,6 +88,12 @@ class NarrowSpmm:
         Raises UserError for other types, shapes and strides, for an out that shares memory with x, and for
         a residual where none was compiled, or the other way round.
         """
+        if residual is None and out is not None and (fast := self._array_call) is not None:
+            status = fast.run(fast.where, id(x), id(out), threads)
+            if status == 0:
+                return out
+            if status < 0:
+                raise MemoryError("no memory for scratch panels")
         if getattr(x, "ndim", 2) == 1:
             y = self(x[:, None], out[:, None] if out is not None else None, threads, residual)
             return out if out is not None else y[:, 0]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.cpu.array_call import HEAD, ArrayCallStruct, KernelStruct, arrays_are_known
+from sparsecc.cpu.array_call import FLOAT, HEAD, ArrayCallStruct, KernelStruct, arrays_are_known
 from sparsecc.cpu.arrays import Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.build import digest, keep_measured, own_version, read_measured
@@ -159,8 +159,8 @@ def panel_kernel(
     fast = None
     if arrays_are_known() and not epilogue.residual:
         usual = KernelStruct(ctypes.cast(run, c_void_p), kernel.where), KernelStruct(), KernelStruct()
-        types = id(np.ndarray), id(np.dtype(np.float32)), HEAD
-        struct = ArrayCallStruct(*types, *w.shape, 0, *usual)
+        types = id(np.ndarray), id(FLOAT), id(FLOAT), HEAD
+        struct = ArrayCallStruct(*types, *w.shape, 4, 4, 0, *usual)
         entry = runtime(target).sc_array_panels
         entry.argtypes, entry.restype = [c_void_p, c_void_p, c_void_p, c_int], c_int
         fast = partial(entry, ctypes.addressof(struct))

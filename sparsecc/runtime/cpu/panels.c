@@ -12,7 +12,7 @@ static const sc_array *panels_of(const sc_array_call *f, const char *object, siz
     if (type != f->array_type) return NULL;
     const sc_array *a = sc_array_at(object, (size_t)f->head);
     const intptr_t row = SC_PANEL * (intptr_t)sizeof(float);
-    if (a->descr != f->float32 || a->nd != 3 || a->dims[0] < 1) return NULL;
+    if (a->descr != f->x_type || a->nd != 3 || a->dims[0] < 1) return NULL;
     if (a->dims[1] != (intptr_t)rows || a->dims[2] != SC_PANEL) return NULL;
     if (a->strides[0] != row * a->dims[1] || a->strides[1] != row || a->strides[2] != (intptr_t)sizeof(float)) return NULL;
     return a;

@@ -88,21 +88,39 @@ typedef struct sc_csr {
 } sc_csr;
 
 /* Matrix times vector: tiles of SC_VECTOR_ROWS rows and SC_VECTOR_COLUMNS columns; every step of a tile multiplies
- * at most one value of each of its rows. */
-enum { SC_VECTOR_ROWS = 16, SC_VECTOR_COLUMNS = 32 };
+ * at most one value of each of its rows. A slab is up to SC_VECTOR_GROUPS groups of rows; its tiles stand in stretches
+ * of equally many steps. Tiles without a value are left out. */
+enum { SC_VECTOR_ROWS = 16, SC_VECTOR_COLUMNS = 32, SC_VECTOR_GROUPS = 16 };
+enum { SC_VECTOR_SLAB = SC_VECTOR_ROWS * SC_VECTOR_GROUPS }; /* rows */
 
 typedef struct sc_step {
     float value[SC_VECTOR_ROWS];
     uint8_t column[SC_VECTOR_ROWS]; /* inside the tile */
 } sc_step;
 
+typedef struct sc_slab {
+    int64_t group, stretch, tile, step; /* the first of each; the next slab's are the end */
+} sc_slab;
+
+typedef struct sc_stretch {
+    int32_t steps; /* of each tile */
+    int32_t tiles;
+} sc_stretch;
+
+typedef struct sc_tile {
+    uint16_t group; /* of the slab */
+    uint16_t tile;  /* of columns */
+} sc_tile;
+
 typedef struct sc_vector {
     int64_t m, k;
-    int64_t tiles;         /* of columns */
-    const int64_t *begin;  /* [groups of rows][tiles + 1] into steps */
+    int64_t tiles; /* of columns */
+    const sc_slab *slabs; /* [slabs + 1], ceil(m / SC_VECTOR_SLAB) of them */
+    const sc_stretch *stretches;
+    const sc_tile *places;
     const sc_step *steps;
     const uint16_t *masks; /* of each step: which rows have a value */
-    const int32_t *rows;   /* [m] row of the result at each place */
+    const int32_t *rows;   /* [groups][SC_VECTOR_ROWS] row of the result, or -1 */
     sc_epilogue epilogue;
 } sc_vector;
 
@@ -238,16 +256,17 @@ typedef struct sc_array_kernel {
 } sc_array_kernel;
 
 typedef struct sc_array_call {
-    void *array_type, *float32; /* the type of arrays, and their element type */
+    void *array_type, *x_type, *y_type; /* the type of arrays, and their element types */
     int64_t head;               /* bytes of an object's head, the last of which are its type */
     int64_t m, k;
+    int64_t x_size, y_size; /* of elements in bytes */
     int64_t alignment; /* bits of an address that are 0 where vectors are aligned */
     sc_array_kernel aligned, unaligned, single;
 } sc_array_call;
 
 const sc_array *sc_array_at(const char *object, size_t head);
 /* x and y are addresses of Python objects. 0; -1 without memory; 1 when they are not what this takes: arrays of two
- * dimensions with contiguous rows of float32 that do not overlap. Then nothing has been done. */
+ * dimensions with contiguous rows of these types that do not overlap. Then nothing has been done. */
 int sc_array_run(const sc_array_call *f, const char *x, const char *y, int threads);
 
 #endif
