@@ -89,6 +89,8 @@ class Emitter:
 
 def transposed(node: Emitter, value: Value, perm: Sequence[int] = (1, 0)) -> Value:
     """The value with its axes in another order; constants stay what they are."""
+    if list(perm) == list(range(value.rank)):
+        return value
     if value.constant is not None and sorted(perm) == list(range(value.rank)):
         return Value.of(value.constant.transpose(perm))
     return node.emit(TransposeOp, value, perm=list(perm))

@@ -21,7 +21,7 @@ def read_network(
 ) -> tuple[ModuleOp, str]:
     """The network as a module of the `nn` dialect, and its name. Raises UserError.
 
-    source: the path of a .onnx or .pt2 file, such a module (which is not changed), a
+    source: the path of a .onnx, .pt2 or .mlir file, such a module (which is not changed), a
     torch.export.ExportedProgram, or a torch.nn.Module, which is exported for `inputs`. batch, dims: extents
     that the network leaves open.
     """
@@ -33,6 +33,10 @@ def read_network(
             from sparsecc.importers.torch_export import import_torch
 
             return import_torch(path, batch=batch, dims=dims), path.stem
+        if path.suffix == ".mlir":
+            from sparsecc.importers.mlir_text import import_mlir
+
+            return import_mlir(path, batch=batch, dims=dims), path.stem
         from sparsecc.importers.onnx_file import import_onnx
 
         return import_onnx(path, batch=batch, dims=dims), path.stem
