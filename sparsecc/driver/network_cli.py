@@ -22,7 +22,7 @@ _NOT_FOR_NETWORKS = {
 
 def is_network(path: str) -> bool:
     """Whether an argument names a whole model, and not one tensor of it."""
-    return path.endswith((".onnx", ".pt2"))
+    return path.endswith((".onnx", ".pt2", ".mlir"))
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
