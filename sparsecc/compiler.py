@@ -46,6 +46,7 @@ from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import tensor_unit
 from sparsecc.replay import replay
 from sparsecc.report import Outlook, Report, outlook_of
+from sparsecc.scales import Scales
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
@@ -381,6 +382,7 @@ def compile(
     epilogue: Epilogue | None = None,
     check_stages: bool = False,
     confirm: bool = True,
+    scales: Scales | None = None,
     progress: Progress = _silent,
 ) -> Artifact:
     """Compile C[M,N] = W[M,K] X[K,N] for an accelerator, or, with op "sddmm", mask * (A[M,K] B[K,N]).
@@ -397,10 +399,16 @@ def compile(
     with the same options. epilogue: what stores do to the result of an spmm on a tensor unit, see
     `sparsecc.codegen.stores`. check_stages: interpret every stage and compare. confirm: the simulator decides
     between the best covers and schedules, the dense plan among them, if there is a C compiler; else the cost
-    model does.
+    model does. scales: on crossbars, what steps of int8 are worth; with one of results they are int8.
     Raises UserError.
     """
     found_target = load_target(target) if isinstance(target, str) else target
+    if scales is not None and not isinstance(found_target, CrossbarTarget):
+        raise UserError(
+            f"scales take a target with crossbars, and {found_target.name} has none; leave them out: weights "
+            "become int8 by a scale per row",
+            exit_code=2,
+        )
     if isinstance(found_target, CpuTarget):
         from sparsecc.cpu_compiler import compile_cpu
 
@@ -426,7 +434,7 @@ def compile(
         return compile_crossbar(
             source, found_target, cast("str | CrossbarTarget", target), n=n, dtype=dtype, seed=seed,
             effort=effort, x=x, plan=plan, pattern=pattern, passes=passes, name=name,
-            check_stages=check_stages, confirm=confirm, progress=progress,
+            check_stages=check_stages, confirm=confirm, progress=progress, scales=scales,
         )  # fmt: skip
     chip = target if isinstance(target, Target) else Target.load(cast(str, target))
     progress("reading the matrix")

@@ -33,6 +33,7 @@ from sparsecc.operator import Spmm, operator_of
 from sparsecc.passes.xbar_fit_adc import MAY_CLIP
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import crossbar
+from sparsecc.scales import Scales
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.crossbar_noise import Noise
 
@@ -163,11 +164,12 @@ def compile_crossbar(
     check_stages: bool,
     confirm: bool,
     progress: Progress,
+    scales: Scales | None = None,
 ) -> Artifact:
     """As `sparsecc.compile`, for a target with crossbars; `named` is what passes call it."""
     register()
     progress("reading the matrix")
-    operator = operator_of(source, n, chip, dtype, seed, name)
+    operator = operator_of(source, n, chip, dtype, seed, name, scales)
     if pattern is not None:
         check_declared(operator.pattern, pattern, operator.name)
     given = operator.checked_inputs(_inputs(operator, chip, seed, x))
@@ -202,7 +204,7 @@ def _inputs(
         (drawn,) = operator.random_inputs(seed)
         return (np.maximum(drawn, -127) if chip.differential else drawn,)
     given = x if isinstance(x, tuple) else (x,)
-    if chip.differential and len(given) == 1 and (given[0] == -128).any():
+    if operator.input_scale is None and chip.differential and len(given) == 1 and (given[0] == -128).any():
         row, column = np.argwhere(given[0] == -128)[0]
         raise UserError(
             f"the input has -128 at row {row}, column {column}; target {chip.name} takes sign-magnitude "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sparsecc.cover.laws import fill
 from sparsecc.crossbar.bound import energy_bound
@@ -16,6 +16,7 @@ from sparsecc.report import Report, si
 if TYPE_CHECKING:
     from sparsecc.compiler import Simulation
     from sparsecc.crossbar_compiler import CrossbarArtifact
+    from sparsecc.operator import Spmm
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class CrossbarReport(Report):
     """Weights that changed by their lowest bit: only where a lossy pass was asked for."""
     energy_bound_pj: float | None
     """No exact mapping takes less for an inference; None after lossy passes."""
+    scales: tuple[float, float] | None
+    """The least and the largest number that sums are multiplied by to become int8; None where they stay."""
     adc_conversions: int | None
     adc_conversions_dense: int | None
     adc_clipped: int | None
@@ -133,6 +136,7 @@ class CrossbarReport(Report):
             may_clip=artifact.may_clip,
             lost=placed.lost_weights,
             energy_bound_pj=_energy_bound(artifact),
+            scales=_scales(artifact),
             adc_conversions=found["adc_conversions"] if found else None,
             adc_conversions_dense=other["adc_conversions"] if other else None,
             adc_clipped=found["adc_clipped"] if found else None,
@@ -160,6 +164,10 @@ class CrossbarReport(Report):
                 ", ".join(f"{count} tiles of {bits}" for bits, count in self.adc_bits.items()) or "-",
             ),
         ]
+        if self.scales:
+            rows.append(
+                ("result", "int8: sums times {:.4g} to {:.4g}, as they are stored".format(*self.scales))
+            )
         if self.may_clip:
             rows.append(
                 ("ADC may clip", f"{self.may_clip} tiles: their sums can exceed the target's converters")
@@ -292,6 +300,13 @@ def _energy_bound(artifact: CrossbarArtifact) -> float | None:
         return None
     weight = artifact.spmm.weight
     return energy_bound(weight.pattern, weight.data, artifact.operator.shape[1], artifact.target)
+
+
+def _scales(artifact: CrossbarArtifact) -> tuple[float, float] | None:
+    epilogue = cast("Spmm", artifact.operator).epilogue
+    if epilogue is None or epilogue.scale is None:
+        return None
+    return float(epilogue.scale.min()), float(epilogue.scale.max())
 
 
 def _useful(artifact: CrossbarArtifact, cycles: int) -> float:

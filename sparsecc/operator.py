@@ -27,6 +27,7 @@ from sparsecc.importers.matrix import (
 )
 from sparsecc.quantize import FloatKind, quantize_rows
 from sparsecc.quantize import cast as cast_values
+from sparsecc.scales import Scales, quantize_by, quantize_input
 from sparsecc.target import AnyTarget, Target
 from sparsecc.target.numbers import DTYPES, round_bf16
 
@@ -151,6 +152,8 @@ class Spmm(Operator):
     n: int
     epilogue: Epilogue | None = None
     """What is fused to the product."""
+    input_scale: float | None = None
+    """int8 only: what one step of X is worth; inputs that are floats are brought to such steps."""
 
     op: ClassVar = "spmm"
 
@@ -172,6 +175,12 @@ class Spmm(Operator):
     def depth(self) -> int:
         return self.n
 
+    def checked_inputs(self, inputs: Inputs) -> Inputs:
+        # What is not finite is left for the check, which says where.
+        if self.input_scale is not None and inputs[0].dtype.kind == "f" and np.isfinite(inputs[0]).all():
+            inputs = (quantize_input(inputs[0], self.input_scale), *inputs[1:])
+        return super().checked_inputs(inputs)
+
     def reference(self, inputs: Inputs) -> Check:
         """Integers wrap to 32 bits. A float may be off by gamma_K (|W| |X|), element by element."""
         (x,) = inputs
@@ -186,8 +195,14 @@ class Spmm(Operator):
         bound = _gamma(self.shape[2]) * (magnitude @ np.abs(x.astype(np.float64)))
         if self.epilogue is None:
             return Check({"x": x}, product, bound, None)
-        assert self.epilogue.relu, "stores do nothing else to floats"
-        return Check({"x": x}, np.maximum(product, 0.0), bound, None)
+        if (bias := self.epilogue.bias) is not None:
+            # One more term of the sum.
+            column = bias.astype(np.float64)[:, None]
+            product = product + column
+            terms = _gamma(self.shape[2] + 1)
+            bound = terms * (magnitude @ np.abs(x.astype(np.float64)) + np.abs(column))
+        limited = np.maximum(product, self.epilogue.low)
+        return Check({"x": x}, limited, bound, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,12 +267,13 @@ def operator_of(
     dtype: str | None = None,
     seed: int = 0,
     name: str | None = None,
+    scales: Scales | None = None,
 ) -> Spmm:
     """The SpMM of a file, a Matrix, a scipy sparse matrix or a numpy array [M, K].
 
     Values are brought to the target's input type: int8 by symmetric scales per row (on tensor units but for
-    what is int8 already), floats by rounding. Files without values get seeded ones. Raises UserError for what
-    cannot be read, held or converted.
+    what is int8 already), or by those given; floats by rounding. Files without values get seeded ones. Raises
+    UserError for what cannot be read, held or converted.
     """
     if n < 1:
         raise UserError(f"n is {n}; an operator needs at least 1 position", exit_code=2)
@@ -266,17 +282,34 @@ def operator_of(
     target.with_type(in_type)
     if matrix.pattern_only:
         matrix = seeded_values(matrix, cast(ValueKind, in_type), seed)
-    scales: NDArray[np.float32] | None = None
-    if in_type == "i8" and isinstance(target, Target) and matrix.csr.data.dtype == np.int8:
+    asked = scales or Scales()
+    steps: NDArray[np.float32] | None = None
+    if in_type == "i8" and asked.weight is not None:
+        weight, zeroed = quantize_by(matrix.csr, asked.weight)
+        steps = np.full(matrix.csr.shape[0], asked.weight, np.float32)
+    elif in_type == "i8" and isinstance(target, Target) and matrix.csr.data.dtype == np.int8:
         # Symmetric or not: -128, too, is a number that the unit multiplies.
         weight, zeroed = matrix.csr, 0
     elif in_type == "i8":
         weight, found, zeroed = quantize_rows(matrix.csr)
-        scales = None if (found == 1).all() else found
+        steps = None if (found == 1).all() else found
     else:
         weight, zeroed = cast_values(matrix.csr, cast(FloatKind, in_type))
     name = name or matrix.name
-    return Spmm(name, weight, in_type, scales, zeroed, matrix.stored_zeros, matrix.pattern_only, n)
+    to_int8 = asked.requantisation(steps, weight.shape[0])
+    epilogue = None if to_int8 is None else Epilogue("i8", scale=to_int8)
+    return Spmm(
+        name,
+        weight,
+        in_type,
+        steps,
+        zeroed,
+        matrix.stored_zeros,
+        matrix.pattern_only,
+        n,
+        epilogue,
+        asked.input,
+    )
 
 
 def masked_operator_of(

@@ -13,6 +13,7 @@ from xdsl.ir import Block, Region, SSAValue
 from sparsecc.codegen.loops import Index, Loops
 from sparsecc.crossbar.program import BLOCKS, WRITES, CrossbarProgram
 from sparsecc.dialects import tu, xbar
+from sparsecc.epilogue import Epilogue
 from sparsecc.target.crossbar import CrossbarTarget
 
 SPAD, ACC = tu.Memory.SPAD, tu.Memory.ACC
@@ -22,9 +23,12 @@ class CrossbarWriter:
     """Writes the two functions of one `xbar.spmm` into a module, in place of the function it computes."""
 
     def __init__(
-        self, function: func.FuncOp, op: xbar.SpmmOp, target: CrossbarTarget, program: CrossbarProgram
-    ):
+        self, function: func.FuncOp, op: xbar.SpmmOp, target: CrossbarTarget, program: CrossbarProgram,
+        epilogue: Epilogue | None = None,
+    ):  # fmt: skip
+        """epilogue: what stores do with the sums, to i8 by scales; None: they are stored as they are."""
         self.function, self.op, self.target, self.program = function, op, target, program
+        self.epilogue = epilogue
         name = function.sym_name.data
         self.prefix = "" if name == "main" else f"{name}_"
         self.tables = {
@@ -103,14 +107,37 @@ class CrossbarWriter:
         name = "program" if not self.prefix else f"{self.prefix}program"
         return func.FuncOp(name, FunctionType.from_lists((), ()), Region(block))
 
+    def _scales(self) -> NDArray[np.float32]:
+        """What each row of sums is multiplied by as it is stored, [m]; empty where it is not."""
+        found = None if self.epilogue is None else self.epilogue.scale
+        return np.zeros(0, np.float32) if found is None else np.broadcast_to(found, self.m)
+
+    def _stores(self, code: Loops) -> list[tuple[int, int, Index]]:
+        """First row, rows and conversion of each store of Y: runs of rows of the same scale."""
+        scales = self._scales()
+        if not len(scales):
+            return [(0, self.m, 0)]
+        relu = self.epilogue is not None and self.epilogue.relu
+        handle: dict[float, SSAValue] = {}
+        for scale in dict.fromkeys(scales.tolist()):
+            handle[scale] = code.builder.insert(tu.OutputOp(i8, scale, relu)).handle
+            handle[scale].name_hint = "to_i8"
+        first = np.flatnonzero(np.concatenate([[True], scales[1:] != scales[:-1]]))
+        ends = np.append(first[1:], self.m)
+        return [(int(a), int(b - a), handle[float(scales[a])]) for a, b in zip(first, ends, strict=True)]
+
     def _main(self) -> func.FuncOp:
         p, width = self.program, self.program.panel
-        block = Block(arg_types=[tu.BufferType((self.k, self.n), i8), tu.BufferType((self.m, self.n), i32)])
+        result = i32 if self.epilogue is None else i8
+        block = Block(
+            arg_types=[tu.BufferType((self.k, self.n), i8), tu.BufferType((self.m, self.n), result)]
+        )
         x, y = block.args
         x.name_hint, y.name_hint = "x", "y"
         code, t = Loops(block), self.tables
         cells = self._buffer(code, self.cells, "cells") if p.rounds > 1 else None
         gather = self._buffer(code, self.gather, "rows") if self.gather else None
+        stores = self._stores(code)
         panels = -(-self.n // width)
         ahead = p.panels_ahead
 
@@ -172,7 +199,12 @@ class CrossbarWriter:
                 code.loop(p.at_once, p.bundles, "b", multiply)
             else:
                 code.loop(0, p.rounds, "r", one_round)
-            code.instruction(tu.StOp, y, column, self.n, dst, self.m, self.m, columns, 0, comment="store Y")
+            for first, rows, output in stores:
+                src_row = code.address(ACC, code.add(y_base, first)) if first else dst
+                code.instruction(
+                    tu.StOp, y, code.add(column, first * self.n), self.n, src_row, self.m, rows, columns,
+                    output, comment="store Y" if self.epilogue is None else "store rows of Y, scaled",
+                )  # fmt: skip
 
         code.loop(0, panels, "p", panel)
         code.insert(func.ReturnOp())

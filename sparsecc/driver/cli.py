@@ -130,6 +130,11 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a matrix that FILE was pruned from: never slower than that",
     )
+    command.add_argument(
+        "--steps", metavar="w=S,x=S,y=S",
+        help="crossbars: what a step of int8 is worth, of W (default: per row), of X, and of the result, "
+        "which is then int8",
+    )  # fmt: skip
     command.add_argument("--dump-ir", metavar="DIR", help="write the IR of every stage, numbered")
     command.add_argument(
         "--places", metavar="FILE",
@@ -183,6 +188,7 @@ def _progress(arguments: argparse.Namespace) -> Generator[Callable[[str], None]]
 def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x: Any = None) -> Artifact:
     import sparsecc
     from sparsecc.compiler import save_stages
+    from sparsecc.scales import Scales
 
     pictures_cli.check(arguments)
     artifact = sparsecc.compile(
@@ -199,6 +205,7 @@ def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x:
         effort=arguments.effort,
         like=arguments.like,
         check_stages=arguments.check_stages,
+        scales=Scales.parse(arguments.steps) if arguments.steps else None,
         progress=progress,
     )
     if arguments.dump_ir:
