@@ -1,4 +1,4 @@
-"""The command `sparsecc`: run, compile, analyze, diff, convert, targets, passes, doctor."""
+"""The command `sparsecc`: run, compile, analyze, explain, diff, convert, targets, passes, doctor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sparsecc.driver import any_n_cli, convert, native_cli, network_cli, noise_cli, pictures_cli
+from sparsecc.driver import any_n_cli, convert, explain_cli, native_cli, network_cli, noise_cli, pictures_cli
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 EPILOG = """\
 FILE is a .smtx, .mtx, .npz (scipy), .npy, .safetensors or .onnx matrix; .gz is understood where usual, one
 tensor of several is named FILE:TENSOR, one matrix of a pack PACK.tar.xz::NAME. Files without values get
-random ones. MODEL.onnx without a tensor is a whole network.
+random ones. MODEL.onnx without a tensor is a whole network, and so are
+.pt2 files of torch.export and .mlir files of linalg on tensors.
 Exit status: 0 done, 1 the input cannot be compiled, 2 the command is wrong, 3 a check failed.
 """
 
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     pictures_cli.add_diff(commands)
     analyze = commands.add_parser("analyze", help="say of each operator what its zeros are worth, and why")
     _add_analyze(analyze)
+    explain_cli.add_explain(commands)
 
     targets = commands.add_parser("targets", help="list the targets, or describe one with its sources")
     targets.add_argument(
@@ -345,6 +347,11 @@ def _analyze(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _explain(arguments: argparse.Namespace) -> int:
+    with _progress(arguments) as progress:
+        return explain_cli.explain(arguments, progress)
+
+
 def _targets(arguments: argparse.Namespace) -> int:
     from sparsecc.target import load_target, target_names
 
@@ -413,6 +420,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compile": _compile,
     "diff": pictures_cli.diff,
     "analyze": _analyze,
+    "explain": _explain,
     "targets": _targets,
     "passes": _passes,
     "convert": convert.convert,

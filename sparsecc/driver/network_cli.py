@@ -73,7 +73,7 @@ def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], pat
         path,
         target=arguments.target,
         batch=arguments.batch,
-        dims=_dims(arguments.dim or []),
+        dims=dims_of(arguments.dim or []),
         inputs=_inputs(getattr(arguments, "input", None)),
         dtype=arguments.dtype,
         seed=arguments.seed,
@@ -90,7 +90,8 @@ def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], pat
     return artifact
 
 
-def _dims(given: list[str]) -> dict[str, int]:
+def dims_of(given: list[str]) -> dict[str, int]:
+    """Extents by name. Raises UserError."""
     found: dict[str, int] = {}
     for text in given:
         name, _, extent = text.rpartition("=")
