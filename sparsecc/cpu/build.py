@@ -106,9 +106,17 @@ def shared_object(key: str, write: Callable[[Path], list[str]], what: str) -> Pa
     return path
 
 
+def _flags_here(target: CpuTarget) -> list[str]:
+    """Compiler options for all of a target's types that this machine has: one object serves them."""
+    if target.missing:
+        return list(target.flags)
+    typed = [target.with_type(name) for name, _ in target.types]
+    return list(dict.fromkeys(flag for each in typed if not each.missing for flag in each.flags))
+
+
 def runtime_object(target: CpuTarget) -> Path:
     """The C of runtime/cpu, compiled for the target."""
-    flags = list(target.flags)
+    flags = _flags_here(target)
     key = f"runtime-{digest(own_version(), compiler_version(), flags)}"
 
     def write(_: Path) -> list[str]:
