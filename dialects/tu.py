@@ -273,6 +273,30 @@ class LookupOp(IRDLOperation):
 
 
 @irdl_op_definition
+class LookupRealOp(IRDLOperation):
+    """An element of a constant f32 table."""
+
+    name = "tu.lookup_real"
+    table = prop_def(SymbolRefAttr)
+    at = operand_def(IndexType)
+    value = result_def(f32)
+    traits = traits_def(Pure())
+    assembly_format = "$table `[` $at `]` attr-dict"
+
+    def __init__(self, table: str, at: SSAValue):
+        super().__init__(operands=[at], properties={"table": SymbolRefAttr(table)}, result_types=[f32])
+
+    @property
+    def constant(self) -> ConstantOp:
+        return _constant(self, self.table)
+
+    def verify_(self) -> None:
+        type = self.constant.type
+        if len(type.get_shape()) != 1 or type.element_type != f32:
+            raise VerifyException(f"@{self.table.string_value()} holds {_text(type)}; needed one row of f32")
+
+
+@irdl_op_definition
 class BufferOp(IRDLOperation):
     """A constant as an off-chip buffer."""
 
@@ -481,6 +505,18 @@ class FillOp(InstructionOp):
 
 
 @irdl_op_definition
+class FillRealOp(InstructionOp):
+    """FILL: rows of one value, which is a float."""
+
+    name = "tu.fill_real"
+    MNEMONIC: ClassVar = "FILL"
+    dst = operand_def(AddressType)
+    rows = operand_def(IndexType)
+    value = operand_def(f32)
+    assembly_format = "$dst `rows` $rows `value` $value (`comment` $comment^)? attr-dict"
+
+
+@irdl_op_definition
 class PreOp(InstructionOp):
     """TU.PRE: load the stationary tile."""
 
@@ -589,7 +625,8 @@ class FenceOp(InstructionOp):
 Tu = Dialect(
     "tu",
     [
-        AddressOp, BufferOp, ConstantOp, FenceOp, FillOp, LdOp, LdgOp, LookupOp, MmOp, MmaOp, MmxOp, MvOp,
+        AddressOp, BufferOp, ConstantOp, FenceOp, FillOp, FillRealOp, LdOp, LdgOp, LookupOp, LookupRealOp,
+        MmOp, MmaOp, MmxOp, MvOp,
         OutputOp,
         PreOp, PrexOp, SpmmaOp, StOp, StsOp,
     ],

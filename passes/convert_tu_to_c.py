@@ -24,6 +24,7 @@ from xdsl.dialects.builtin import (
     ModuleOp,
     StringAttr,
     SymbolRefAttr,
+    f32,
     i32,
 )
 from xdsl.ir import Attribute, Operation, SSAValue
@@ -98,6 +99,11 @@ def _convert(op: Operation, machine: SSAValue) -> None:
             index = arith.IndexCastOp(load, IndexType())
             index.result.name_hint = op.value.name_hint
             Rewriter.replace_op(op, [table, load, index])
+        case tu.LookupRealOp():
+            table = memref.GetGlobalOp(op.table.string_value(), MemRefType(f32, op.constant.type.get_shape()))
+            load = memref.LoadOp.get(table, [op.at])
+            load.res.name_hint = op.value.name_hint
+            Rewriter.replace_op(op, [table, load])
         case tu.AddressOp():
             macro = f"AX_{op.memory.data.value.upper()}"
             Rewriter.replace_op(op, emitc.EmitC_CallOpaqueOp(macro, [op.row], [ADDRESS]))

@@ -157,7 +157,8 @@ class SparseCompactPass(ProductPass):
                 target = Target.load(self.target).with_type(str(op.weight.element_type))
                 if epilogue_of(op.res) is not None:
                     # What is added in memory has no end at which something could be fused.
-                    target = replace(target, scatter_add=None)
+                    sources = tuple(s for s in target.sources if not s[0].startswith("scatter_add."))
+                    target = replace(target, scatter_add=None, sources=sources)
                 measure = None
                 if self.simulate and isinstance(op, SpmmOp):
                     from sparsecc.codegen.timing import measure_of

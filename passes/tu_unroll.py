@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xdsl.context import Context
-from xdsl.dialects import func
-from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr
+from xdsl.dialects import arith, func
+from xdsl.dialects.builtin import FloatAttr, ModuleOp, StringAttr, SymbolRefAttr, f32
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from sparsecc.codegen.loops import Loops
@@ -64,6 +64,8 @@ def _write_out(
             if old not in outputs:
                 outputs[old] = loops.builder.insert(old.owner.clone()).handle
             return outputs[old]
+        if old.type == f32:
+            return loops.builder.insert(arith.ConstantOp(FloatAttr(value, f32))).result
         return loops.value(value)
 
     for op, values in instructions:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects import arith, func, scf
-from xdsl.dialects.builtin import IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import FloatAttr, IntegerAttr, ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from sparsecc.dialects import tu
@@ -103,6 +103,8 @@ class _Code:
     def operation(self, op: Operation) -> None:
         r = self.register
         match op:
+            case arith.ConstantOp(value=FloatAttr()):
+                self.of_value[op.result] = self.constant(0)  # time does not depend on it
             case arith.ConstantOp():
                 self.of_value[op.result] = self.constant(cast("IntegerAttr[Any]", op.value).value.data)
             case arith.CmpiOp() if op.predicate.value.data == LESS_THAN:
@@ -113,6 +115,8 @@ class _Code:
                 name = op.table.string_value()
                 number, _ = self.tables.setdefault(name, (len(self.tables), op.constant.array))
                 self.emit(LOOKUP, r(op.value), number, r(op.at))
+            case tu.LookupRealOp():
+                self.of_value[op.value] = self.constant(0)  # time does not depend on it
             case tu.AddressOp():
                 tag = self.constant(_MEMORIES.index(op.memory.data) << 30)
                 self.emit(OR, r(op.address), r(op.row), tag)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import IO, cast
 
 from xdsl.dialects import arith, emitc, func, memref, scf
-from xdsl.dialects.builtin import IndexType, IntegerAttr, IntegerType, StringAttr
+from xdsl.dialects.builtin import Float32Type, FloatAttr, IndexType, IntegerAttr, IntegerType, StringAttr
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.utils.base_printer import BasePrinter
 
@@ -151,6 +151,8 @@ class CPrinter(BasePrinter):
 
     def _expression(self, op: Operation) -> Expression:
         match op:
+            case arith.ConstantOp(value=FloatAttr(value=real)):
+                return Expression(real.data.hex(), _PRIMARY if real.data >= 0 else _UNARY)
             case arith.ConstantOp():
                 number = cast("IntegerAttr[IndexType | IntegerType]", op.value).value.data
                 return Expression(str(number), _PRIMARY if number >= 0 else _UNARY)
@@ -228,6 +230,8 @@ def _declared(t: Attribute, name: str) -> str:
             return f"int {name}"
         case IntegerType():
             return f"int {name}"
+        case Float32Type():
+            return f"float {name}"
         case emitc.EmitC_OpaqueType(value=value):
             return f"{value.data} {name}"
         case emitc.EmitC_PointerType(pointee_type=emitc.EmitC_OpaqueType(value=value)):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, scf
-from xdsl.dialects.builtin import IndexType, IntegerAttr, i1
+from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, f32, i1
 from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
@@ -101,6 +101,16 @@ class Loops:
         if len(values) and (values == values[0]).all():
             return int(values[0])
         value = self.builder.insert(tu.LookupOp(table.sym_name.data, at)).value
+        value.name_hint = table.sym_name.data.partition("_")[2]
+        return value
+
+    def real(self, table: tu.ConstantOp, at: Index) -> SSAValue:
+        """An element of a table of floats."""
+        values = table.array.reshape(-1)
+        if isinstance(at, int) or (values == values[0]).all():
+            number = float(values[at if isinstance(at, int) else 0])
+            return self.builder.insert(arith.ConstantOp(FloatAttr(number, f32))).result
+        value = self.builder.insert(tu.LookupRealOp(table.sym_name.data, at)).value
         value.name_hint = table.sym_name.data.partition("_")[2]
         return value
 

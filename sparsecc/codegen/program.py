@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects import func
-from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp, StringAttr, i32, i64
+from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp, StringAttr, f32, i32, i64
 from xdsl.ir import Block, Region, TypeAttribute
 
 from sparsecc.codegen.loops import Index, Loops
@@ -48,7 +48,7 @@ class ProgramWriter(ABC):
         functions = self.functions()
         used: set[str] = set()
         for op in (op for f in functions for op in f.walk()):
-            if isinstance(op, tu.LookupOp):
+            if isinstance(op, tu.LookupOp | tu.LookupRealOp):
                 used.add(op.table.string_value())
             elif isinstance(op, tu.BufferOp):
                 used.add(op.constant_name.string_value())
@@ -103,7 +103,8 @@ class SpmmWriter(ProgramWriter):
         """The bias as a table by places of the row order, where there is one; rows: their rows, or none."""
         if self.store is not None and self.store.bias is not None:
             bias = self.store.bias[rows] if len(rows) else self.store.bias
-            self.bias = tu.ConstantOp(f"{self.prefix}row_bias", bias, i32)
+            element = i32 if bias.dtype == np.int32 else f32
+            self.bias = tu.ConstantOp(f"{self.prefix}row_bias", bias, element)
             self.constants.append(self.bias)
 
     def conversion(self, code: Loops) -> Index:
@@ -123,13 +124,14 @@ class SpmmWriter(ProgramWriter):
         bias = self.bias
 
         def of_row(r: Index) -> None:
-            value = code.lookup(bias, code.add(row, r))
+            place = code.add(row, r)
+            real = bias.type.element_type == f32
+            value = code.real(bias, place) if real else code.lookup(bias, place)
 
             def of_tile(j: Index) -> None:
-                at = code.add(code.add(base, code.mul(j, block_rows)), r)
-                code.instruction(
-                    tu.FillOp, code.address(tu.Memory.ACC, at), 1, value, comment="start from the bias"
-                )
+                at = code.address(tu.Memory.ACC, code.add(code.add(base, code.mul(j, block_rows)), r))
+                fill = tu.FillRealOp if real else tu.FillOp
+                code.instruction(fill, at, 1, value, comment="start from the bias")
 
             code.loop(0, tiles, "j", of_tile)
 

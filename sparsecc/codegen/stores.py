@@ -1,4 +1,4 @@
-"""What the stores of a tensor unit do of an epilogue: ReLU; for integers a bias, one scale, and the type.
+"""What the stores of a tensor unit do of an epilogue: a bias, ReLU; for integers one scale, and the type.
 
 The bias is what accumulators begin with instead of zeros; scale, ReLU and type are an output conversion of ST
 and STS, `type(act(f32(sum) * scale))`.
@@ -22,7 +22,7 @@ class Store:
     element: str
     scale: float
     relu: bool
-    bias: NDArray[np.int32] | None
+    bias: NDArray[np.int32] | NDArray[np.float32] | None
     converted: bool
     """Whether the stores convert at all."""
 
@@ -33,7 +33,7 @@ def store_of(epilogue: Epilogue, accumulator: str) -> Store | None:
     limits = epilogue.relu or not epilogue.limited
     if scale is None or not limits or epilogue.residual or epilogue.zero or epilogue.element == "ui8":
         return None
-    if accumulator != "i32" and (epilogue.bias is not None or scale != 1 or epilogue.element != accumulator):
+    if accumulator != "i32" and (scale != 1 or epilogue.element != accumulator):
         return None
     bias = epilogue.bias
     converted = scale != 1 or epilogue.low > -math.inf or epilogue.element != accumulator

@@ -89,7 +89,7 @@ class _Machine:
             case arith.SelectOp():
                 c, a, b, result = op.cond, op.lhs, op.rhs, op.result
                 return lambda v: v.__setitem__(result, v[a] if v[c] else v[b])
-            case tu.LookupOp():
+            case tu.LookupOp() | tu.LookupRealOp():
                 table = cast("list[int]", op.constant.array.reshape(-1).tolist())
                 at, result = op.at, op.value
                 return lambda v: v.__setitem__(result, table[v[at]])

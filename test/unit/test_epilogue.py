@@ -184,14 +184,28 @@ def test_every_stage_and_the_c_program_do_the_epilogue(
     assert artifact.timing.cycles == artifact.simulate().cycles
 
 
-def test_a_relu_of_floats_is_stored():
+@pytest.mark.parametrize(
+    ("target", "dtype", "unroll"),
+    [("scalesim-ws16", "f32", False), ("ascend910", "f16", False), ("tpu128", "bf16", True)],
+    ids=["systolic", "fragments", "unrolled"],
+)
+@pytest.mark.parametrize("relu", [False, True], ids=["as-it-is", "relu"])
+def test_biases_and_relu_of_floats_are_stored(target: str, dtype: str, unroll: bool, relu: bool):
     rng = np.random.default_rng(0)
-    w = rng.standard_normal((20, 30)).astype(np.float32)
+    m, k, n = (3, 5, 2) if unroll else (40, 30, 9)
+    w = rng.standard_normal((m, k)) * (rng.random((m, k)) < 0.3)
+    bias = rng.standard_normal(m).astype(np.float32)
     artifact = compile(
-        w, target="scalesim-ws16", n=9, dtype="f32", epilogue=Epilogue("f32", low=0.0), check_stages=True
-    )
-    x = rng.standard_normal((30, 9)).astype(np.float32)
-    np.testing.assert_allclose(artifact(x), np.maximum(w @ x, 0), rtol=1e-5, atol=1e-5)
+        w.astype(np.float32), target=target, n=n, dtype=dtype, check_stages=True, confirm=False,
+        epilogue=Epilogue("f32", bias, low=0.0 if relu else -math.inf),
+    )  # fmt: skip
+    x = rng.standard_normal((k, n)).astype(np.float32)
+    wanted = w @ x + bias[:, None]
+    np.testing.assert_allclose(artifact(x), np.maximum(wanted, 0) if relu else wanted, atol=0.05)
+    simulation = artifact.simulate()
+    assert simulation.check is not None
+    assert simulation.check["wrong"] == 0
+    assert artifact.timing.cycles == simulation.cycles
 
 
 @pytest.mark.parametrize(
