@@ -17,10 +17,14 @@ CSR_ROWS = 64  # SC_CSR_ROWS: rows that are sorted together
 CSR_COLUMNS = 128  # of a block; four vectors of so many rows of X fit the first cache
 VECTOR_ROWS = 16  # SC_VECTOR_ROWS
 VECTOR_COLUMNS = 32  # SC_VECTOR_COLUMNS
+VECTOR_GROUPS = 16  # SC_VECTOR_GROUPS
 ALIGNMENT = 64
 
 ENTRY = np.dtype([("value", np.float32), ("column", np.uint32)])
 STEP = np.dtype([("value", np.float32, VECTOR_ROWS), ("column", np.uint8, VECTOR_ROWS)])
+SLAB = np.dtype([(name, np.int64) for name in ("group", "stretch", "tile", "step")])
+STRETCH = np.dtype([("steps", np.int32), ("tiles", np.int32)])
+TILE = np.dtype([("group", np.uint16), ("tile", np.uint16)])
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
@@ -110,12 +114,19 @@ def csr_arrays(w: Csr, width: int = CSR_COLUMNS) -> CsrArrays:
 
 @dataclass(frozen=True, eq=False)
 class VectorArrays:
+    """Tiles of 16 rows and 32 columns that hold something: of sc_vector in sc.h, array by array."""
+
     tiles: int
-    begin: Indices
-    """[groups, tiles + 1]"""
+    """Of columns."""
+    slabs: NDArray[Any]
+    """[slabs + 1] of SLAB: of each its first group, stretch, tile and step."""
+    stretches: NDArray[Any]
+    places: NDArray[Any]
+    """Of each tile: the group of its slab, and which columns."""
     steps: NDArray[Any]
     masks: NDArray[np.uint16]
     rows: NDArray[np.int32]
+    """[groups * 16]; -1: none."""
 
     @property
     def fill(self) -> float:
@@ -125,35 +136,60 @@ class VectorArrays:
 
 
 def vector_arrays(w: Csr) -> VectorArrays:
-    """Tiles of 16 rows and 32 columns. Rows of like counts share a tile: few of its places are empty."""
+    """Rows of like counts share a tile: few of its places are empty.
+
+    Tiles of a slab, which are those of up to 16 groups of rows, stand by their number of steps, so that no
+    loop ends where a processor does not expect it; of equally many, neighbours add to different groups.
+    """
     m, k = w.shape
     counts = np.diff(w.indptr).astype(np.int64)
-    rows = np.argsort(-counts, kind="stable")
+    groups, tiles = -(-m // VECTOR_ROWS), -(-k // VECTOR_COLUMNS)
+    assert tiles <= 1 << 16, "columns of a tile are counted in 16 bits"
+    slabs = -(-groups // VECTOR_GROUPS)
+    # Groups with many and with few values are dealt to all slabs, which threads share out.
+    dealt = np.arange(groups) % slabs
+    start = np.concatenate([[0], np.cumsum(np.bincount(dealt, minlength=slabs))])
+    group_at = start[dealt] + np.arange(groups) // slabs
+    by_count = np.argsort(-counts, kind="stable")
+    at = group_at[np.arange(m) // VECTOR_ROWS] * VECTOR_ROWS + np.arange(m) % VECTOR_ROWS
+    rows = np.full(groups * VECTOR_ROWS, -1, np.int32)
+    rows[at] = by_count
     place = np.empty(m, np.int64)
-    place[rows] = np.arange(m)
+    place[by_count] = at
     row = np.repeat(np.arange(m), counts)
     column = w.indices.astype(np.int64)
-    groups, tiles = -(-m // VECTOR_ROWS), -(-k // VECTOR_COLUMNS)
-    tile = column // VECTOR_COLUMNS
     # Which of its row's values in the tile a nonzero is: entries of a row are sorted by column.
-    run = row * tiles + tile
+    run = row * tiles + column // VECTOR_COLUMNS
     starts = np.flatnonzero(np.concatenate([[True], run[1:] != run[:-1]])) if len(run) else np.zeros(0, int)
     ordinal = np.arange(len(run)) - np.repeat(starts, np.diff(np.append(starts, len(run))))
-    where = place[row] // VECTOR_ROWS * tiles + tile
+    where = place[row] // VECTOR_ROWS * tiles + column // VECTOR_COLUMNS
     longest = np.zeros(groups * tiles, np.int64)
     np.maximum.at(longest, where, ordinal + 1)
-    ends = np.cumsum(longest)
-    first = ends - longest
-    begin = np.empty((groups, tiles + 1), np.int64)
-    begin[:, :-1] = first.reshape(groups, tiles)
-    begin[:, -1] = ends.reshape(groups, tiles)[:, -1]
-    steps = aligned(int(ends[-1]) if len(ends) else 0, STEP)
+    used = np.flatnonzero(longest)
+    slab = np.searchsorted(start, used // tiles, side="right") - 1
+    order = np.lexsort((used // tiles, used % tiles, longest[used], slab))
+    used, slab = used[order], slab[order]
+    count = longest[used]
+    ends = np.concatenate([[0], np.cumsum(count)])
+    first = np.zeros(groups * tiles, np.int64)
+    first[used] = ends[:-1]
+    steps, masks = aligned(int(ends[-1]), STEP), np.zeros(int(ends[-1]), np.uint16)
     step, lane = first[where] + ordinal, place[row] % VECTOR_ROWS
     steps["value"][step, lane] = w.data
     steps["column"][step, lane] = column % VECTOR_COLUMNS
-    masks = np.zeros(len(steps), np.uint16)
     np.bitwise_or.at(masks, step, (1 << lane).astype(np.uint16))
-    return VectorArrays(tiles, begin, steps, masks, rows.astype(np.int32))
+    places = np.zeros(len(used), TILE)
+    places["group"], places["tile"] = used // tiles - start[slab], used % tiles
+    changes = (count[1:] != count[:-1]) | (slab[1:] != slab[:-1])
+    new = np.flatnonzero(np.concatenate([[True], changes])) if len(used) else np.zeros(0, int)
+    stretches = np.zeros(len(new), STRETCH)
+    stretches["steps"], stretches["tiles"] = count[new], np.diff(np.append(new, len(used)))
+    begin = np.zeros(slabs + 1, SLAB)
+    begin["group"] = start
+    begin["stretch"] = np.searchsorted(slab[new], np.arange(slabs + 1))
+    begin["tile"] = np.searchsorted(slab, np.arange(slabs + 1))
+    begin["step"] = ends[begin["tile"]]
+    return VectorArrays(tiles, begin, stretches, places, steps, masks, rows)
 
 
 def dense_array(w: Csr, height: int) -> Floats:

@@ -22,6 +22,7 @@ from sparsecc.cpu.native import (
     Kernel,
     VectorStruct,
     address,
+    vector_pointers,
 )
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.cpu.words import Element, Words, as_words, depth_of, offset_of
@@ -197,8 +198,7 @@ def _inner(library: ctypes.CDLL, csr: Csr, variant: Variant, kept: list[Any]) ->
         case "vector":
             v = vector_arrays(csr)
             kept.append(v)
-            arrays = (address(array) for array in (v.begin, v.steps, v.masks, v.rows))
-            return VectorStruct(*csr.shape, v.tiles, *arrays, none)
+            return VectorStruct(*csr.shape, v.tiles, *vector_pointers(v), none)
         case _:
             values = dense_array(csr, library.sc_dense_rows())
             kept.append(values)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sparsecc.cpu.arrays import (
     Floats,
+    VectorArrays,
     csr_arrays,
     dense_array,
     vector_arrays,
@@ -59,8 +60,9 @@ class CsrStruct(Structure):
 
 class VectorStruct(Structure):
     _fields_ = [
-        ("m", c_int64), ("k", c_int64), ("tiles", c_int64), ("begin", c_void_p), ("steps", c_void_p),
-        ("masks", c_void_p), ("rows", c_void_p), ("epilogue", EpilogueStruct),
+        ("m", c_int64), ("k", c_int64), ("tiles", c_int64), ("slabs", c_void_p),
+        ("stretches", c_void_p), ("places", c_void_p), ("steps", c_void_p), ("masks", c_void_p),
+        ("rows", c_void_p), ("epilogue", EpilogueStruct),
     ]  # fmt: skip
 
 
@@ -183,12 +185,15 @@ def csr_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) ->
     return _kernel(library, "csr", struct, [a, bias])
 
 
+def vector_pointers(a: VectorArrays) -> list[int]:
+    """Addresses in the order of VectorStruct."""
+    return [address(each) for each in (a.slabs, a.stretches, a.places, a.steps, a.masks, a.rows)]
+
+
 def vector_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) -> Kernel:
     a = vector_arrays(w)
-    pointers = [address(array) for array in (a.begin, a.steps, a.masks, a.rows)]
-    return _kernel(
-        library, "vector", VectorStruct(*w.shape, a.tiles, *pointers, _epilogue(bias, relu)), [a, bias]
-    )
+    struct = VectorStruct(*w.shape, a.tiles, *vector_pointers(a), _epilogue(bias, relu))
+    return _kernel(library, "vector", struct, [a, bias])
 
 
 def dense_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) -> Kernel:

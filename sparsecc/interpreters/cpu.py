@@ -110,9 +110,10 @@ def _csr(w: Csr) -> Csr:
 
 def _vector(w: Csr) -> Csr:
     a = vector_arrays(w)
-    counts = np.diff(a.begin, axis=1).reshape(-1)
-    tile = np.repeat(np.arange(len(counts)), counts)
+    tile = np.repeat(np.arange(len(a.places)), np.repeat(a.stretches["steps"], a.stretches["tiles"]))
+    slab = np.repeat(np.arange(len(a.slabs) - 1), np.diff(a.slabs["tile"]))
+    group = a.slabs["group"][slab] + a.places["group"]
     step, lane = np.nonzero(a.masks[:, None] >> np.arange(VECTOR_ROWS) & 1)
-    rows = a.rows[tile[step] // a.tiles * VECTOR_ROWS + lane]
-    columns = tile[step] % a.tiles * VECTOR_COLUMNS + a.steps["column"][step, lane]
+    rows = a.rows[group[tile[step]] * VECTOR_ROWS + lane]
+    columns = a.places["tile"][tile[step]].astype(np.int64) * VECTOR_COLUMNS + a.steps["column"][step, lane]
     return _matrix(w, rows, columns, a.steps["value"][step, lane])

@@ -221,6 +221,13 @@ def test_layouts_hold_each_value_once():
     assert np.isclose(np.sort(csr.entries["value"].astype(np.float64)).sum(), total)
     assert np.unpackbits(vector.masks.view(np.uint8)).sum() == w.nnz
     assert 0 < vector.fill <= 1
+    # Every row has one place; slabs are of like size; in each, tiles stand by their number of steps.
+    large = vector_arrays(random_matrix(2, 900, 300, 0.05))
+    assert sorted(row for row in large.rows.tolist() if row >= 0) == list(range(900))
+    assert np.ptp(np.diff(large.slabs["group"])) <= 1
+    for first, end in zip(large.slabs["stretch"][:-1], large.slabs["stretch"][1:], strict=True):
+        assert (np.diff(large.stretches["steps"][first:end]) > 0).all()
+    assert int((large.stretches["steps"] * large.stretches["tiles"]).sum()) == len(large.steps)
     # Inside a block, rows of a segment come by falling count.
     counts = np.diff(csr.begin, axis=1)
     assert (np.diff(counts[:, :64], axis=1) <= 0).all()

@@ -148,5 +148,5 @@ static int run_parts(split s, int threads) {
 RUN(sc_line, w->groups, (size_t)w->lanes, w->same_rows)
 RUN(sc_csr, (w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, 4 * SC_LANES, 1)
 RUN(sc_dense, (w->m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS, SC_DENSE_VECTORS *SC_LANES, 1)
-RUN(sc_vector, (w->m + SC_VECTOR_ROWS - 1) / SC_VECTOR_ROWS, 1, 1)
+RUN(sc_vector, (w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB, 1, 1)
 RUN(sc_words, sc_words_rows(w), sc_words_panel(w), w->kernel != SC_WORDS_LINE || ((const sc_line *)w->inner)->same_rows)

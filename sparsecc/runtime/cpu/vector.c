@@ -2,53 +2,90 @@
  * picks its own by one byte of index. Lanes whose row has nothing left are masked, not multiplied by zero. */
 #include "internal.h"
 
+typedef float sums_of[SC_VECTOR_GROUPS][SC_VECTOR_ROWS];
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
-static void run_tiles(const sc_vector *w, const float *x, const int64_t *begin, float *sums) {
-    __m512 even = _mm512_setzero_ps(), odd = even;
-    for (int64_t t = 0; t < w->tiles; t++) {
-        const __m512 low = _mm512_loadu_ps(x + t * SC_VECTOR_COLUMNS);
-        const __m512 high = _mm512_loadu_ps(x + t * SC_VECTOR_COLUMNS + 16);
-        int64_t s = begin[t];
-        for (; s + 1 < begin[t + 1]; s += 2) {
-            const sc_step *one = &w->steps[s], *two = one + 1;
-            const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)one->column));
-            const __m512i at2 = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)two->column));
-            even = _mm512_mask3_fmadd_ps(_mm512_permutex2var_ps(low, at, high), _mm512_loadu_ps(one->value), even,
-                                         w->masks[s]);
-            odd = _mm512_mask3_fmadd_ps(_mm512_permutex2var_ps(low, at2, high), _mm512_loadu_ps(two->value), odd,
-                                        w->masks[s + 1]);
+static inline __m512 add_step(const sc_step *step, uint16_t mask, __m512 low, __m512 high, __m512 sum) {
+    const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)step->column));
+    return _mm512_mask3_fmadd_ps(_mm512_permutex2var_ps(low, at, high), _mm512_loadu_ps(step->value), sum, mask);
+}
+
+/* Tiles of so many steps; where the compiler knows the number, no loop over steps is left. */
+static inline __attribute__((always_inline)) void run_tiles(int steps, int64_t tiles, const sc_tile *tile,
+                                                            const sc_step *step, const uint16_t *mask, const float *x,
+                                                            sums_of sums) {
+    for (; tiles > 0; tiles--, tile++, step += steps, mask += steps) {
+        const float *columns = x + tile->tile * SC_VECTOR_COLUMNS;
+        const __m512 low = _mm512_loadu_ps(columns), high = _mm512_loadu_ps(columns + 16);
+        __m512 even = _mm512_load_ps(sums[tile->group]), odd = _mm512_setzero_ps();
+        int s = 0;
+        for (; s + 1 < steps; s += 2) {
+            even = add_step(step + s, mask[s], low, high, even);
+            odd = add_step(step + s + 1, mask[s + 1], low, high, odd);
         }
-        if (s < begin[t + 1]) {
-            const sc_step *one = &w->steps[s];
-            const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)one->column));
-            even = _mm512_mask3_fmadd_ps(_mm512_permutex2var_ps(low, at, high), _mm512_loadu_ps(one->value), even,
-                                         w->masks[s]);
-        }
+        if (s < steps) even = add_step(step + s, mask[s], low, high, even);
+        _mm512_store_ps(sums[tile->group], steps > 1 ? _mm512_add_ps(even, odd) : even);
     }
-    _mm512_storeu_ps(sums, _mm512_add_ps(even, odd));
+}
+
+static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, const sc_step *step, const uint16_t *mask,
+                        const float *x, sums_of sums) {
+    switch (steps) {
+#define STEPS(count) \
+    case count: run_tiles(count, tiles, tile, step, mask, x, sums); break;
+        STEPS(1)
+        STEPS(2)
+        STEPS(3)
+        STEPS(4)
+        STEPS(5)
+        STEPS(6)
+        STEPS(7)
+        STEPS(8)
+        STEPS(9)
+        STEPS(10)
+        STEPS(11)
+        STEPS(12)
+        default: run_tiles(steps, tiles, tile, step, mask, x, sums);
+    }
 }
 
 #else
 
-static void run_tiles(const sc_vector *w, const float *x, const int64_t *begin, float *sums) {
-    for (int r = 0; r < SC_VECTOR_ROWS; r++) sums[r] = 0.0f;
-    for (int64_t t = 0; t < w->tiles; t++, x += SC_VECTOR_COLUMNS) {
-        for (int64_t s = begin[t]; s < begin[t + 1]; s++) {
-            const sc_step *step = &w->steps[s];
-            /* Rows with the most values in a tile need not be the first: each has its bit. */
+static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, const sc_step *step, const uint16_t *mask,
+                        const float *x, sums_of sums) {
+    for (; tiles > 0; tiles--, tile++) {
+        const float *columns = x + tile->tile * SC_VECTOR_COLUMNS;
+        for (int s = 0; s < steps; s++, step++, mask++)
             for (int r = 0; r < SC_VECTOR_ROWS; r++)
-                sums[r] += (w->masks[s] >> r & 1) ? step->value[r] * x[step->column[r]] : 0.0f;
-        }
+                sums[tile->group][r] += (*mask >> r & 1) ? step->value[r] * columns[step->column[r]] : 0.0f;
     }
 }
 
 #endif
 
-/* part.r0 and part.r1 count groups of SC_VECTOR_ROWS rows; only position part.n0 is computed. */
+static void put_rows(const sc_vector *w, const sc_call *call, const int32_t *rows, int64_t count, const float *sums,
+                     size_t n) {
+    float *y = call->y + n;
+    const float *bias = w->epilogue.bias;
+    const int plain = !bias && !call->residual && !w->epilogue.relu;
+    for (int64_t i = 0; i < count; i++) {
+        if (rows[i] < 0) continue;
+        const size_t row = (size_t)rows[i];
+        float sum = sums[i];
+        if (!plain) {
+            if (bias) sum += bias[row];
+            if (call->residual) sum += call->residual[row * call->ldr + n];
+            if (w->epilogue.relu) sum = sc_relu1(sum);
+        }
+        y[row * call->ldy] = sum;
+    }
+}
+
+/* part.r0 and part.r1 count slabs; only position part.n0 is computed. */
 int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
-    const size_t k = (size_t)w->k, m = (size_t)w->m, n = part.n0;
+    const size_t k = (size_t)w->k, n = part.n0;
     const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
     const float *x = call->x + n;
     float *copy = NULL;
@@ -58,18 +95,16 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
         memset(copy + k, 0, (padded - k) * sizeof *copy);
         x = copy;
     }
-    float sums[SC_VECTOR_ROWS];
-    for (size_t g = part.r0; g < part.r1; g++) {
-        const int64_t *begin = w->begin + g * (size_t)(w->tiles + 1);
-        /* Rows stand by falling count: those without a value are together. */
-        if (begin[0] == begin[w->tiles]) memset(sums, 0, sizeof sums);
-        else run_tiles(w, x, begin, sums);
-        for (size_t r = 0; r < SC_VECTOR_ROWS && g * SC_VECTOR_ROWS + r < m; r++) {
-            const size_t row = (size_t)w->rows[g * SC_VECTOR_ROWS + r];
-            float y = sums[r] + (w->epilogue.bias ? w->epilogue.bias[row] : 0.0f);
-            if (call->residual) y += call->residual[row * call->ldr + n];
-            call->y[row * call->ldy + n] = w->epilogue.relu ? sc_relu1(y) : y;
+    for (const sc_slab *slab = w->slabs + part.r0; slab < w->slabs + part.r1; slab++) {
+        sums_of sums __attribute__((aligned(SC_ALIGN))) = {{0}};
+        const sc_tile *tile = w->places + slab->tile;
+        int64_t step = slab->step;
+        for (const sc_stretch *s = w->stretches + slab->stretch; s < w->stretches + slab[1].stretch; s++) {
+            run_stretch(s->steps, s->tiles, tile, w->steps + step, w->masks + step, x, sums);
+            tile += s->tiles;
+            step += (int64_t)s->tiles * s->steps;
         }
+        put_rows(w, call, w->rows + slab->group * SC_VECTOR_ROWS, (slab[1].group - slab->group) * SC_VECTOR_ROWS, sums[0], n);
     }
     free(copy);
     return 0;

@@ -64,7 +64,7 @@ size_t sc_words_rows(const sc_words *w) {
         case SC_WORDS_LINE: return (size_t)((const sc_line *)w->inner)->groups;
         case SC_WORDS_CSR: return (m + SC_CSR_ROWS - 1) / SC_CSR_ROWS;
         case SC_WORDS_DENSE: return (m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS;
-        default: return (m + SC_VECTOR_ROWS - 1) / SC_VECTOR_ROWS;
+        default: return (m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB;
     }
 }
 

@@ -115,45 +115,50 @@ static void SC_KERNEL(dense)(const sc_words *w, const sc_call *c, sc_part part, 
     }
 }
 
-/* One position: lanes are rows, as in vector.c; x has whole tiles. part.r0 and part.r1 count groups of rows. */
+/* The steps of a tile: its 16 rows' sums, as words, become greater by what these hold. x: the tile's columns. */
+static inline void SC_KERNEL(tile)(const sc_step *step, const uint16_t *masks, int64_t steps, const uint32_t *x,
+                                   uint32_t *sums) {
+#if defined(__AVX512F__)
+    const __m512i low = _mm512_loadu_si512(x), high = _mm512_loadu_si512(x + 16);
+    sc_word even = {0}, odd = {0};
+    for (int64_t s = 0; s < steps; s++) {
+        const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)step[s].column));
+        /* Lanes without a value see 0, whatever else would stand there. */
+        const sc_word from = (sc_word)_mm512_maskz_permutex2var_epi32(masks[s], low, at, high);
+        const sc_word value = sc_load_words((const uint32_t *)(const void *)step[s].value);
+        if (s & 1) odd = SC_DOT(odd, from, value);
+        else even = SC_DOT(even, from, value);
+    }
+    sc_store_words(sums, SC_SUM(sc_load_words(sums), SC_SUM(even, odd)));
+#else
+    for (int r = 0; r < SC_VECTOR_ROWS; r += SC_LANES) {
+        sc_word acc = sc_load_words(sums + r);
+        for (int64_t s = 0; s < steps; s++) {
+            uint32_t from[SC_LANES] __attribute__((aligned(SC_ALIGN)));
+            for (int i = 0; i < SC_LANES; i++) from[i] = (masks[s] >> (r + i) & 1) ? x[step[s].column[r + i]] : 0;
+            acc = SC_DOT(acc, sc_load_words(from), sc_load_words((const uint32_t *)(const void *)step[s].value + r));
+        }
+        sc_store_words(sums + r, acc);
+    }
+#endif
+}
+
+/* One position: lanes are rows, as in vector.c; x has whole tiles. part.r0 and part.r1 count slabs. */
 static void SC_KERNEL(vector)(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x) {
     const sc_vector *a = w->inner;
-    for (size_t g = part.r0; g < part.r1; g++) {
-        const int64_t *begin = a->begin + g * (size_t)(a->tiles + 1);
-        uint32_t sums[SC_VECTOR_ROWS] __attribute__((aligned(SC_ALIGN)));
-#if defined(__AVX512F__)
-        sc_word even = {0}, odd = {0};
-        for (int64_t t = 0; t < a->tiles; t++) {
-            const __m512i low = _mm512_loadu_si512(x + t * SC_VECTOR_COLUMNS);
-            const __m512i high = _mm512_loadu_si512(x + t * SC_VECTOR_COLUMNS + 16);
-            for (int64_t s = begin[t]; s < begin[t + 1]; s++) {
-                const sc_step *step = &a->steps[s];
-                const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)step->column));
-                /* Lanes without a value see 0, whatever else would stand there. */
-                const sc_word from = (sc_word)_mm512_maskz_permutex2var_epi32(a->masks[s], low, at, high);
-                const sc_word value = sc_load_words((const uint32_t *)(const void *)step->value);
-                if (s & 1) odd = SC_DOT(odd, from, value);
-                else even = SC_DOT(even, from, value);
-            }
+    for (const sc_slab *slab = a->slabs + part.r0; slab < a->slabs + part.r1; slab++) {
+        uint32_t sums[SC_VECTOR_SLAB] __attribute__((aligned(SC_ALIGN))) = {0};
+        int64_t tile = slab->tile, step = slab->step;
+        for (int64_t i = slab->stretch; i < slab[1].stretch; i++) {
+            const int64_t steps = a->stretches[i].steps;
+            for (const int64_t end = tile + a->stretches[i].tiles; tile < end; tile++, step += steps)
+                SC_KERNEL(tile)(a->steps + step, a->masks + step, steps, x + a->places[tile].tile * SC_VECTOR_COLUMNS,
+                                sums + a->places[tile].group * SC_VECTOR_ROWS);
         }
-        sc_store_words(sums, SC_SUM(even, odd));
-#else
-        for (int r = 0; r < SC_VECTOR_ROWS; r += SC_LANES) {
-            sc_word acc = {0};
-            for (int64_t t = 0; t < a->tiles; t++)
-                for (int64_t s = begin[t]; s < begin[t + 1]; s++) {
-                    const sc_step *step = &a->steps[s];
-                    uint32_t from[SC_LANES] __attribute__((aligned(SC_ALIGN)));
-                    for (int i = 0; i < SC_LANES; i++)
-                        from[i] = (a->masks[s] >> (r + i) & 1) ? x[t * SC_VECTOR_COLUMNS + step->column[r + i]] : 0;
-                    acc = SC_DOT(acc, sc_load_words(from), sc_load_words((const uint32_t *)(const void *)step->value + r));
-                }
-            sc_store_words(sums + r, acc);
-        }
-#endif
-        for (size_t r = 0; r < SC_VECTOR_ROWS && g * SC_VECTOR_ROWS + r < (size_t)a->m; r++) {
+        const int32_t *rows = a->rows + slab->group * SC_VECTOR_ROWS;
+        for (int64_t r = 0; r < (slab[1].group - slab->group) * SC_VECTOR_ROWS; r++) {
             uint32_t one[SC_LANES] = {sums[r]};
-            put_row(w, c, (size_t)a->rows[g * SC_VECTOR_ROWS + r], part.n0, 1, one);
+            if (rows[r] >= 0) put_row(w, c, (size_t)rows[r], part.n0, 1, one);
         }
     }
 }
