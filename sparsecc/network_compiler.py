@@ -24,7 +24,7 @@ from xdsl.traits import SymbolTable
 from sparsecc.calibration import Accuracy, Samples, compare, outputs_of, samples_of
 from sparsecc.codegen.network import DESCR, Check, NetworkProgram, name_of, steps, write_network
 from sparsecc.compiler import Stage, named_target, run_passes, save_stages
-from sparsecc.dialects.host import CallOp, Tensor, kind_of
+from sparsecc.dialects.host import HOST_TYPES, CallOp, Tensor, kind_of
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.network import read_network
@@ -360,10 +360,10 @@ def compile_network(
         inputs = next(by.batches())[0] if inputs is None else inputs
     elif labelled is not None:
         samples = samples_of(function, names, labelled)
-    given = checked_inputs(function, names, _given(inputs, function, names, seed))
     for argument, label in zip(function.body.block.args, names, strict=True):
-        if kind_of(argument) not in DESCR:
+        if HOST_TYPES.get(str(cast(Tensor, argument.type).element_type)) not in DESCR:
             raise UserError(f"input {label} is {argument.type}; networks take {', '.join(DESCR)}")
+    given = checked_inputs(function, names, _given(inputs, function, names, seed))
     if propagation is not None and propagation.changed:
         check_propagation(propagation, given)
 

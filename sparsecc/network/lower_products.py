@@ -86,15 +86,31 @@ def matmul(op: MatmulOp, low: Lowering) -> Sequence[Placed]:
         y, others = of_constant(low, a, x, axis)
         layout = Layout(shape, (axis, *others))
         return [Placed(low.view(y, layout.extents), layout)]
-    if min(len(shape_of(op.a)), len(shape_of(op.b))) < 2:
-        refuse(op, "multiplies a vector; give it an axis of one element in the model")
-    return _host_matmul(op, low, low.get(op.a), low.get(op.b), shape)
+    left, right = low.get(op.a), low.get(op.b)
+    # A vector is a matrix of one row or column.
+    wide = shape
+    if len(shape_of(op.b)) == 1:
+        right, wide = Placed(right.value, Layout.plain((*shape_of(op.b), 1))), (*wide, 1)
+    if len(shape_of(op.a)) == 1:
+        left, wide = Placed(left.value, Layout.plain((1, *shape_of(op.a)))), (*wide[:-1], 1, *wide[-1:])
+    (result,) = _host_matmul(op, low, left, right, wide)
+    if wide == shape:
+        return [result]
+    layout = result.layout.reshaped(shape) or Layout.plain(shape)
+    return [Placed(low.view(result.value, layout.extents), layout)]
 
 
 def _host_matmul(
     op: Operation, low: Lowering, a: Placed, b: Placed, shape: tuple[int, ...]
 ) -> Sequence[Placed]:
     """Both factors are computed: any layout will do, since their strides are given."""
+    layout, product, walk = computed_product(a, b, shape)
+    y = low.call("host_matmul_f32", [a.value, b.value], layout.extents, f32, product=product, batch=walk)
+    return [Placed(y, layout)]
+
+
+def computed_product(a: Placed, b: Placed, shape: tuple[int, ...]) -> tuple[Layout, Product, list[int]]:
+    """The layout of numpy's matmul of two values, the product of two matrices, and the walk over all."""
     rank = len(shape)
     (*batch_a, a_row, a_col), (*batch_b, b_row, b_col) = a.layout.strides, b.layout.strides
     # In the order of its right factor: what follows a mixing of features that lie outermost finds them there.
@@ -110,10 +126,7 @@ def _host_matmul(
     walk = Walk.of(
         shape[:-2], steps[:-2], along(batch_a, a.layout.shape[:-2]), along(batch_b, b.layout.shape[:-2])
     )
-    y = low.call(
-        "host_matmul_f32", [a.value, b.value], layout.extents, f32, product=product, batch=walk.table()
-    )
-    return [Placed(y, layout)]
+    return layout, product, list(walk.table())
 
 
 # ---- convolution

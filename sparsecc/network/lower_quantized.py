@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -17,13 +18,20 @@ from xdsl.ir import Operation, SSAValue
 
 from sparsecc.dialects.host import Tensor
 from sparsecc.dialects.nn_base import element_of, number, shape_of, type_of
-from sparsecc.dialects.nn_products import ConvIntegerOp, LinearIntegerOp
+from sparsecc.dialects.nn_products import ConvIntegerOp, LinearIntegerOp, MatmulIntegerOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp, RequantizeOp
 from sparsecc.host.walk import Walk
 from sparsecc.network.layout import Layout, features_first
 from sparsecc.network.lower import Argument, Array, Lowering, Placed, Rule, csr_of, refuse
 from sparsecc.network.lower_elementwise import host_kind
-from sparsecc.network.lower_products import WHY, of_constant, patches, window_of, zeros
+from sparsecc.network.lower_products import (
+    WHY,
+    computed_product,
+    of_constant,
+    patches,
+    window_of,
+    zeros,
+)
 from sparsecc.nn import quantization
 
 I16 = IntegerType(16)
@@ -128,16 +136,43 @@ def _along(op: Operation, x: Placed, axis: int | None) -> tuple[int, int, int]:
     return found
 
 
+def _flat(low: Lowering, value: SSAValue) -> SSAValue:
+    """A parameter as one axis."""
+    placed = low.get(value)
+    return low.view(low.plain(placed, "the parameters"), (math.prod(placed.layout.shape),))
+
+
+def matmul_integer(op: MatmulIntegerOp, low: Lowering) -> Sequence[Placed]:
+    """Of two values that are computed, on the host."""
+    if min(len(shape_of(op.a)), len(shape_of(op.b))) < 2:
+        refuse(op, "multiplies a vector; give it an axis of one element in the model")
+    a, b = low.get(op.a), low.get(op.b)
+    layout, product, walk = computed_product(a, b, shape_of(op.res))
+    steps: list[int] = []
+    points: list[SSAValue] = []
+    for zero, extent in ((op.a_zero, product.m), (op.b_zero, product.n)):
+        count = math.prod(shape_of(zero))
+        if count not in (1, extent):
+            refuse(op, f"has {count} zero points for {extent} rows or columns; needed 1 or as many")
+        steps.append(0 if count == 1 else 1)
+        points.append(_flat(low, zero))
+    product = replace(product, a_zero_step=steps[0], b_zero_step=steps[1])
+    y = low.call(
+        f"host_matmul_{host_kind(op, op.a)}_{host_kind(op, op.b)}", [a.value, b.value, *points],
+        layout.extents, i32, product=product, batch=walk,
+    )  # fmt: skip
+    return [Placed(y, layout)]
+
+
 def _scaled(
     op: QuantizeLinearOp | DequantizeLinearOp, low: Lowering, name: str, kind: str
 ) -> Sequence[Placed]:
     x = low.get(op.x)
     outer, axis, inner = _along(op, x, op.axis_number)
-    scale, zero = _known(op, low, op.scale, "scale"), _known(op, low, op.zero, "zero point")
-    parts = [x.value, low.constant(scale.reshape(-1), f32)]
+    parts = [x.value, _flat(low, op.scale)]
     arguments: dict[str, Argument] = {"outer": outer, "axis": axis, "inner": inner}
-    if zero.any():
-        parts.append(low.constant(zero.reshape(-1), type_of(op.zero).element_type))
+    if (zero := low.known(op.zero)) is None or zero.any():
+        parts.append(_flat(low, op.zero))
     else:
         arguments["zero"] = None
     y = low.call_with(f"host_{name}_{kind}", parts, x.layout.extents, type_of(op.res).element_type, arguments)
@@ -171,6 +206,7 @@ RULES: dict[type[Operation], Rule] = {
     ConvIntegerOp: conv_integer,
     DequantizeLinearOp: dequantize,
     LinearIntegerOp: linear_integer,
+    MatmulIntegerOp: matmul_integer,
     QuantizeLinearOp: quantize,
     RequantizeOp: requantize,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Operation
 
 from sparsecc.dialects.nn_base import ELEMENTS, flag, ints, number, shape_of, type_of
 from sparsecc.dialects.nn_reductions import (
@@ -18,7 +18,7 @@ from sparsecc.dialects.nn_reductions import (
 )
 from sparsecc.network.layout import Layout, features_first
 from sparsecc.network.lower import Argument, Lowering, Placed, Rule, refuse
-from sparsecc.network.lower_elementwise import host_kind
+from sparsecc.network.lower_elementwise import host_kind, walked
 from sparsecc.network.lower_products import window_of
 
 
@@ -89,21 +89,30 @@ def layer_norm(op: LayerNormOp, low: Lowering) -> Sequence[Placed]:
     shape = shape_of(op.x)
     first = number(op.axis) % len(shape)
     x, (outer, axis, inner) = _together(op, low, low.get(op.x), range(first, len(shape)))
-    parameters: list[SSAValue] = []
-    for parameter in (op.scale, *([] if op.bias is None else [op.bias])):
-        if shape_of(parameter) != shape[first:]:
-            refuse(
-                op, f"has a scale or bias of shape {list(shape_of(parameter))}; needed {list(shape[first:])}"
-            )
-        parameters.append(low.plain(low.get(parameter), "the parameters"))
+    given = [op.scale, *([] if op.bias is None else [op.bias])]
     arguments: dict[str, Argument] = {
         "outer": outer, "axis": axis, "inner": inner, "epsilon": float(op.epsilon.value.data),
     }  # fmt: skip
+    kind, element = host_kind(op, op.x), type_of(op.res).element_type
+    if any(shape_of(p) != shape[first:] for p in given):
+        # Of channels, say, and not of what is normalised.
+        y = low.call_with(
+            f"host_layer_norm_{kind}", [low.view(x.value, x.layout.extents)], x.layout.extents, element,
+            {**arguments, "scale": None, "bias": None},
+        )  # fmt: skip
+        result = Placed(y, x.layout)
+        for name, parameter in zip(("mul", "add"), given, strict=False):
+            layout, walk = walked(low, [result, low.get(parameter)], shape)
+            values = [result.value, low.get(parameter).value]
+            y = low.call(f"host_{name}_{kind}", values, layout.extents, element, walk=walk.table())
+            result = Placed(y, layout)
+        return [result]
+    parameters = [low.plain(low.get(p), "the parameters") for p in given]
     if op.bias is None:
         arguments["bias"] = None
     y = low.call_with(
-        f"host_layer_norm_{host_kind(op, op.x)}", [low.view(x.value, x.layout.extents), *parameters],
-        x.layout.extents, type_of(op.res).element_type, arguments,
+        f"host_layer_norm_{kind}", [low.view(x.value, x.layout.extents), *parameters], x.layout.extents,
+        element, arguments,
     )  # fmt: skip
     return [Placed(y, x.layout)]
 

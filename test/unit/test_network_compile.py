@@ -267,6 +267,17 @@ def test_an_operator_that_cannot_be_compiled_is_named(tmp_path: Path):
         compile_network(file)
 
 
+def test_inputs_of_types_that_the_host_does_not_have(tmp_path: Path):
+    x = helper.make_tensor_value_info("x", TensorProto.DOUBLE, [3])
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["y"])], "g", [x], [onnx.ValueInfoProto(name="y")]
+    )
+    file = tmp_path / "m.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
+    with pytest.raises(UserError, match=r"input x is tensor<3xf64>; networks take b8, i8"):
+        compile_network(file)
+
+
 def test_inputs_are_checked(path: Path):
     with pytest.raises(UserError, match=r"input x has shape \[1, 3\]; needed \[1, 3, 8, 6\]"):
         compile_network(path, batch=1, inputs=[np.zeros((1, 3), np.float32)])

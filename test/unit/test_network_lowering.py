@@ -37,7 +37,10 @@ def model(
     shape: Sequence[int], nodes: Sequence[tuple[Any, ...]], constants: dict[str, Array] | None = None
 ) -> onnx.ModelProto:
     """A chain or graph: nodes (kind, inputs, output, attributes); the input is x, the output y."""
-    made = [make_node(k, i, [o], name=o, **(a[0] if a else {})) for k, i, o, *a in nodes]
+    made = [
+        make_node(k, i, o if isinstance(o, list) else [o], name=f"{o}", **(a[0] if a else {}))
+        for k, i, o, *a in nodes
+    ]
     held = [numpy_helper.from_array(v, n) for n, v in (constants or {}).items()]
     x = helper.make_tensor_value_info("x", FLOAT, shape)
     graph = helper.make_graph(made, "g", [x], [onnx.ValueInfoProto(name="y")], held)
@@ -170,6 +173,28 @@ CASES: dict[str, onnx.ModelProto] = {
     "gru": recurrent("GRU", 3, {"activations": ["HardSigmoid", "Softsign"]}),
     "gru with its product first": recurrent("GRU", 3, {"linear_before_reset": 1}),
     "rnn": recurrent("RNN", 1, {"activations": ["Relu"], "clip": 0.7}),
+    "quantised as it runs": model(
+        SEQUENCE,
+        [
+            ("DynamicQuantizeLinear", ["x"], ["q", "qs", "qz"]),
+            ("Transpose", ["q"], "k", {"perm": [0, 2, 1]}),
+            ("MatMulInteger", ["q", "k", "qz", "qz"], "d"), ("Cast", ["d"], "f", {"to": FLOAT}),
+            ("Mul", ["f", "qs"], "s"), ("DequantizeLinear", ["q", "qs", "qz"], "r"),
+            ("MatMul", ["s", "r"], "y"),
+        ],
+    ),
+    "instance norm": model(
+        IMAGE, [("InstanceNormalization", ["x", "s", "b"], "y")],
+        {"s": weight(4, density=1), "b": weight(4, seed=1, density=1)},
+    ),
+    "vectors": model(
+        ROWS,
+        [
+            ("Slice", ["x", "zero", "one", "zero"], "r"), ("Squeeze", ["r", "zero"], "v"),
+            ("MatMul", ["x", "v"], "p"), ("MatMul", ["p", "x"], "q"), ("MatMul", ["q", "v"], "y"),
+        ],
+        {"zero": np.array([0]), "one": np.array([1])},
+    ),
     "expand": model(ROWS, [("Expand", ["x", "s"], "y")], {"s": np.array([3, 5, 12])}),
     "the input itself": model(ROWS, [("Identity", ["x"], "y")]),
 }  # fmt: skip
