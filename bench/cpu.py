@@ -113,6 +113,19 @@ def prepared(
     return calls, absent
 
 
+def read_seconds(w: Any) -> float:
+    """Seconds in which a core reads what the kernel for one position reads of W: its limit."""
+    from sparsecc.cpu.arrays import vector_arrays
+    from sparsecc.cpu.native import address
+    from sparsecc.cpu.tune import runtime
+    from sparsecc.importers.matrix import make_csr
+    from sparsecc.target.load import native_target
+
+    arrays = vector_arrays(make_csr(w.data, w.indices, w.indptr, w.shape))
+    rate = runtime(native_target()).sc_read(address(arrays.steps), arrays.steps.nbytes // 4, 0.05)
+    return (arrays.steps.nbytes + arrays.masks.nbytes + arrays.places.nbytes) / rate
+
+
 def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str) -> dict[str, Any]:
     """One matrix with n positions. top: GFLOP/s of a core that only multiplies and adds."""
     started = time.perf_counter()
@@ -129,6 +142,7 @@ def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str)
     others = {peer: g for peer, g in gflops.items() if not peer.startswith("sparsecc")}
     dense = {peer: g for peer, g in others.items() if peer.endswith("dense")}
     mine, panels = gflops.get("sparsecc", math.nan), gflops.get("sparsecc panels")
+    share = round(read_seconds(w) / seconds["sparsecc"], 3) if n == 1 and "sparsecc" in seconds else None
     return {
         "matrix": name, "shape": list(w.shape), "nnz": int(w.nnz), "n": n,
         "sparsity": 1 - w.nnz / (w.shape[0] * w.shape[1]),
@@ -137,6 +151,7 @@ def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str)
         "over_best_peer": round(mine / max(others.values()), 3) if others else None,
         "over_best_dense": round(mine / max(dense.values()), 3) if dense else None,
         "peak_share": round(mine / top, 3), "panels_peak_share": panels and round(panels / top, 3),
+        "read_share": share,
         "absent": absent,
         "prepared_s": round(time.perf_counter() - started, 2),
     }  # fmt: skip
@@ -178,6 +193,7 @@ def table(found: dict[str, Any]) -> str:
             f"{row['matrix']:38} N {row['n']:4}  {row['gflops'].get('sparsecc', math.nan):7.1f} GFLOP/s"
             f" {100 * row['peak_share']:5.1f} %"
             + (f", panels {100 * row['panels_peak_share']:5.1f} %" if row["panels_peak_share"] else "")
+            + (f", reading takes {100 * row['read_share']:.1f} %" if row["read_share"] else "")
             + (f"  {row['over_best_peer']:6.2f} x {best} ({row['gflops'][best]})" if best else "")
         )
     for band in found["summary"]:

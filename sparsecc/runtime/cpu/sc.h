@@ -238,6 +238,9 @@ typedef int sc_run(const void *w, const sc_call *call, int threads);
 double sc_time(sc_run *run, const void *w, const sc_call *call, int threads, double budget);
 /* Multiply-adds of the widest vector that one core starts per second, times its lanes and 2. */
 double sc_peak(double budget);
+/* Bytes that one core reads per second of so many floats, from whichever cache holds them: at one position a product
+ * cannot be faster than W is read. */
+double sc_read(const float *data, size_t count, double budget);
 /* The same for the multiplication of words of a type of X, and what their elements do. */
 double sc_words_peak(int x_type, double budget);
 
