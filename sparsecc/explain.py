@@ -106,16 +106,20 @@ def _neighbours(gain: LayerGain) -> str:
     parts: list[str] = []
     if gain.rows_not_needed:
         after = f", as {_listed(gain.next)} shows" if gain.next else ""
-        parts.append(f"{gain.rows_not_needed} rows that nothing after it needs{after}")
+        parts.append(f"{_count(gain.rows_not_needed, 'row')} that nothing after it needs{after}")
     if gain.columns_known:
         before = f" by {_listed(gain.previous)}" if gain.previous else ""
-        parts.append(f"{gain.columns_known} columns whose inputs are fixed{before}")
+        parts.append(f"{_count(gain.columns_known, 'column')} whose inputs are fixed{before}")
     (rows, left), (columns, across), (entries, kept) = gain.rows, gain.columns, gain.entries
-    what = " and ".join(parts)
+    what = f": it had {' and '.join(parts)}" if parts else ""
     return (
-        f"Its neighbours took {what + ': ' if what else ''}from {rows} x {columns} with {entries} nonzeros "
-        f"to {left} x {across} with {kept}."
+        f"Its neighbours made it smaller, from {rows} x {columns} with {entries} nonzeros to {left} x {across} "
+        f"with {kept}{what}."
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _listed(names: list[str]) -> str:
@@ -266,10 +270,7 @@ def _on_cpu(found: CpuReport) -> list[str]:
     else:
         said.append(f"Taken is {found.kernel}: {wall:.4g} ms, {dense / wall:.2f}x faster.")
     if found.peak_fraction is not None:
-        said.append(
-            f"That is {_percent(found.peak_fraction)} of the core's peak, counting nonzeros only: the rest "
-            "goes to loads, indices, and where dense is taken to zeros."
-        )
+        said.append(f"That is {_percent(found.peak_fraction)} of the core's peak, counting nonzeros only.")
     if found.plan != "dense" and found.density:
         level = min(1.0, found.density * dense / wall)
         said.append(
