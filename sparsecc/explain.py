@@ -113,8 +113,8 @@ def _neighbours(gain: LayerGain) -> str:
     (rows, left), (columns, across), (entries, kept) = gain.rows, gain.columns, gain.entries
     what = f": it had {' and '.join(parts)}" if parts else ""
     return (
-        f"Its neighbours made it smaller, from {rows} x {columns} with {entries} nonzeros to {left} x {across} "
-        f"with {kept}{what}."
+        f"Its neighbours made it smaller, from {rows} x {columns} with {entries} nonzeros to {left} x "
+        f"{across} with {kept}{what}."
     )
 
 
