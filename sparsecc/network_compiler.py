@@ -168,7 +168,7 @@ class NetworkArtifact:
         arrays `out`, where they are given, and computed in so many threads. Raises UserError.
         """
         if self.loaded is not None:
-            found = self.loaded(inputs, out, threads or 1)
+            found = self.loaded(inputs, out, 1 if threads is None else threads)
             return found[0] if len(found) == 1 else found
         if out is not None or threads is not None:
             raise UserError(
@@ -234,6 +234,12 @@ class NetworkArtifact:
     def report(self) -> NetworkReport:
         """The report of a run."""
         return self.engine.report(self, self.measurement)
+
+    def measured(self, threads: int) -> NetworkReport:
+        """The report of a run in so many threads. Raises UserError where the target has none."""
+        if threads == 1:
+            return self.report
+        return self.engine.report(self, self.engine.measure(self, threads))
 
 
 def checked_values(function: func.FuncOp) -> list[SSAValue]:

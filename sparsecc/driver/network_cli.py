@@ -142,7 +142,11 @@ def run(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Netwo
             f"--output {output}: the network has {len(artifact.outputs)} outputs; name a .npz file",
             exit_code=2,
         )
-    report = artifact.report
+    if arguments.trace and artifact.target.family == "cpu":
+        raise UserError(
+            f"target {artifact.target.name} has no trace of instructions; leave --trace out", exit_code=2
+        )
+    report = artifact.measured(arguments.threads)
     if output and output.endswith(".npz"):
         import numpy as np
 

@@ -28,12 +28,13 @@ from sparsecc.cpu.build import (
     keep_measured,
     own_version,
     read_measured,
+    runtime_object,
     shared_object,
 )
 from sparsecc.cpu.conv import ConvCallStruct, ConvStruct, ImageStruct, Patches, patches_of
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, with_schedule
 from sparsecc.cpu.native import LineStruct, address
-from sparsecc.cpu.tune import FIRST, ROUNDS, SECOND, Choice, choose, line_variants, load_runtime
+from sparsecc.cpu.tune import FIRST, ROUNDS, SECOND, Choice, choose, line_variants, runtime
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.dialects import cpu
 from sparsecc.dialects.host import CallOp
@@ -60,25 +61,23 @@ PLANS = ("auto", "line", "csr", "vector", "dense")
 
 
 @cache
-def library_object(target: CpuTarget) -> Path:
-    """Kernels and operators of the host for the target, as one shared object."""
+def host_object(target: CpuTarget) -> Path:
+    """The operators of the host for the target, as a shared object; kernels are in `runtime_object`."""
     flags = target.simd.flags.split()
-    sources = [*sorted((RUNTIME / "cpu").glob("*.c")), *host_sources()]
     state = [path.read_bytes() for path in [*host_sources(), *host_headers()]]
-    key = f"network-{digest(own_version(), compiler_version(), flags, *state)}"
+    key = f"host-{digest(own_version(), compiler_version(), flags, *state)}"
 
     def write(_: Path) -> list[str]:
-        folders = [f"-I{RUNTIME / 'cpu'}", f"-I{HOST}"]
-        return [*C_FLAGS, *flags, *folders, *map(str, sources), "-pthread", "-lm"]
+        return [*C_FLAGS, *flags, f"-I{HOST}", *map(str, host_sources()), "-lm"]
 
-    return shared_object(key, write, "building kernels and operators of the host")
+    return shared_object(key, write, "building the operators of the host")
 
 
 @cache
-def library(target: CpuTarget) -> ctypes.CDLL:
+def host(target: CpuTarget) -> ctypes.CDLL:
     """The same, loaded. Raises UserError where it does not run here."""
     target.check_runs_here()
-    return load_runtime(str(library_object(target)))
+    return ctypes.CDLL(str(host_object(target)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +207,7 @@ class CpuEngine(Engine):
 
     def _conv_seconds(self, layer: CpuLayer, variant: Variant) -> float:
         """Of the fastest run of a convolution by address."""
-        lib, w = library(self.chip), layer.weight
+        lib, w = runtime(self.chip), layer.weight
         registers = registers_for(self.chip, variant.lanes)
         assert registers is not None
         assert layer.unfolded is not None
@@ -240,7 +239,7 @@ class CpuEngine(Engine):
         """Of writing all patches of a convolution."""
         unfolded = layer.unfolded
         assert unfolded is not None
-        copy = library(self.chip).host_im2col_4
+        copy = host(self.chip).host_im2col_4
         copy.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int64, ctypes.c_uint32]
         copy.restype = None
         numbers = np.asarray(unfolded.window.numbers(), np.int64)
@@ -318,25 +317,24 @@ class CpuEngine(Engine):
         """The program, and beside it model.so, which it is linked to."""
         flags = [*C_FLAGS, *self.chip.simd.flags.split(), "-I.", "-Isc", "-Ihost"]
         objects = [p.name for p in sorted(folder.glob("*.s"))]
-        native = str(library_object(self.chip))
+        native = [str(runtime_object(self.chip)), str(host_object(self.chip))]
         what = "compiling the program"
-        shared = ["-shared", "model.c", "data.c", "library.c", *objects, native, "-lm", "-o", "model.so"]
+        shared = ["-shared", "model.c", "data.c", "library.c", *objects, *native, "-lm", "-o", "model.so"]
         call([*find_compiler(), *flags, *shared], folder, what)
-        program = ["main.c", str(folder / "model.so"), native, "-pthread", "-lm", "-o", "model"]
+        program = ["main.c", str(folder / "model.so"), *native, "-pthread", "-lm", "-o", "model"]
         call([*find_compiler(), *flags, *program], folder, what)
         return folder / "model"
 
     def load(self, folder: Path, artifact: NetworkArtifact) -> CpuNetwork:
+        self.chip.check_runs_here()
         from sparsecc.cpu_network import CpuNetwork
 
         return CpuNetwork(folder / "model.so", artifact)
 
-    def measure(self, artifact: NetworkArtifact) -> dict[str, Any]:
+    def measure(self, artifact: NetworkArtifact, threads: int = 1) -> dict[str, Any]:
         """In turns with the same network with dense products; the fastest turn of each counts."""
-        return self.measured(artifact, 1)
-
-    def measured(self, artifact: NetworkArtifact, threads: int) -> dict[str, Any]:
-        """The same in so many threads. Raises UserError where the target does not run here."""
+        if threads < 1:
+            raise UserError(f"threads is {threads}; needed at least 1", exit_code=2)
         self.chip.check_runs_here()
         options = ("--threads", str(threads), "--seconds", str(TURN))
         found = artifact.run_program(*options)

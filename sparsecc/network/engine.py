@@ -185,8 +185,10 @@ class Engine(ABC):
         """The network of a built folder as a function of its inputs; None where it runs as a program."""
         return None
 
-    def measure(self, artifact: NetworkArtifact) -> dict[str, Any]:
-        """What `report` needs of runs on the stored inputs, every layer checked."""
+    def measure(self, artifact: NetworkArtifact, threads: int = 1) -> dict[str, Any]:
+        """What `report` needs of runs on the stored inputs, every layer checked. Raises UserError."""
+        if threads != 1:
+            raise UserError(f"threads: target {self.target.name} is no CPU; leave them out", exit_code=2)
         return artifact.run_program()
 
     @abstractmethod

@@ -61,8 +61,8 @@ static void run_chunk(const sc_line *w, size_t g, const float *x, float *y, size
 }
 
 /* Vectors first to end of the results, counted strip by strip. A vector that is wider than what is left of its strip
- * moves back to end with it, or, where strips are narrower than a vector, writes into the next strip, whose own values
- * come later. Nothing comes after the last one, which therefore is written elsewhere. */
+ * moves back to end with it, or, where strips are narrower than a vector, writes into the next strips, whose own values
+ * come later. What would write beyond the last of them is written elsewhere first. */
 static void run_vectors(const sc_conv *c, const work *w, int64_t first, int64_t end, size_t g0, size_t g1, float *tail) {
     const sc_line *line = c->line;
     const size_t lanes = (size_t)line->lanes, width = (size_t)c->width, n = (size_t)c->strips * width;
@@ -72,7 +72,7 @@ static void run_vectors(const sc_conv *c, const work *w, int64_t first, int64_t 
         const float *x = w->image + strip * (size_t)c->step + q;
         const size_t at = strip * width + q;
         const float *residual = w->call->residual ? w->call->residual + at : NULL;
-        if (width >= lanes || v + 1 < end) {
+        if (width >= lanes || at + lanes <= (size_t)end * width) {
             for (size_t g = g0; g < g1; g++) run_chunk(line, g, x, w->call->y + at, n, residual, n);
             continue;
         }
