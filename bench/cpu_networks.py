@@ -26,11 +26,12 @@ from typing import Any
 
 import networks
 import numpy as np
-import onnxruntime as ort  # pyright: ignore[reportMissingTypeStubs]
+import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from measure import DATA, machine, versions
 
 ROUNDS, TURN, LEAST = 9, 0.05, 3
 
+ort: Any = onnxruntime
 Call = Callable[[], Any]
 
 
@@ -50,11 +51,14 @@ def cases(models: Path) -> Iterator[Case]:
     """The networks whose files are there; batches of 1 and of many."""
     import onnx
 
+    onnx_library: Any = onnx
+
     def arrays(name: str) -> Any:
         return np.load(models / name, allow_pickle=False)
 
     digits = arrays("mnist_test_a.npz")["images"].astype(np.float32)
-    lenet, mnist = (onnx.load(str(models / f)) for f in ("lenet300100_pruned.onnx", "mnist_cntk.onnx"))
+    load: Any = onnx_library.load
+    lenet, mnist = (load(str(models / f)) for f in ("lenet300100_pruned.onnx", "mnist_cntk.onnx"))
     for batch in (1, 64):
         yield Case(f"lenet-300-100 x{batch}", lenet, batch, {}, {"input": digits[:batch].reshape(batch, 784)})
     yield Case("mnist_cntk x1", mnist, 1, {}, {"Input3": digits[:1].reshape(1, 1, 28, 28)})
@@ -81,7 +85,7 @@ def dense_features(z: Any) -> Any:
 
 def session(model: Any, threads: int, profile: str | None = None) -> Any:
     """onnxruntime with all of its optimisations."""
-    options: Any = ort.SessionOptions()
+    options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -30,6 +30,8 @@ from sparsecc.toolchain import find_compiler
 Array = NDArray[Any]
 MODELS = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
 onnxruntime: Any = ort
+onnx_library: Any = onnx
+load = onnx_library.load
 node = helper.make_node
 
 TARGETS = ("x86-avx512", "x86-avx2")
@@ -59,7 +61,7 @@ def small() -> Any:
         "w1": pruned(16, 3, 3, 3, seed=1), "b1": pruned(16, seed=2, density=1),
         "w2": pruned(16, 16, 1, 1, seed=3),
         "w3": pruned(16, 1, 3, 3, seed=4, density=0.6), "w4": pruned(10, 32 * 24, seed=5),
-        "b4": pruned(10, seed=6, density=1), "low": np.float32(0), "high": np.float32(6),
+        "b4": pruned(10, seed=6, density=1), "low": np.array(0, np.float32), "high": np.array(6, np.float32),
     }  # fmt: skip
     nodes = [
         node("Conv", ["x", "w1", "b1"], ["c1"], name="conv1", pads=[1, 1, 1, 1]),
@@ -90,7 +92,8 @@ def wanted(proto: Any, **inputs: Array) -> list[Array]:
 def compiled(proto: Any, batch: int, inputs: Any = None, **options: Any) -> NetworkArtifact:
     dims = options.pop("dims", {})
     module = import_model(proto, "model", Path(), batch=batch, dims=dims)
-    return compile_network(module, batch=batch, inputs=inputs, **{"target": "cpu", **options})
+    options.setdefault("target", "cpu")
+    return compile_network(module, batch=batch, inputs=inputs, **options)
 
 
 def layers(artifact: NetworkArtifact) -> list[CpuLayer]:
@@ -304,7 +307,6 @@ def held_to_onnxruntime(artifact: NetworkArtifact, proto: Any, inputs: dict[str,
 @pytest.mark.parametrize("batch", [1, 32])
 def test_lenet(batch: int):
     x = arrays("mnist_test_a.npz")["images"][:batch].reshape(batch, 784).astype(np.float32)
-    load: Any = onnx.load
     proto = load(str(MODELS / "lenet300100_pruned.onnx"))
     held_to_onnxruntime(compiled(proto, batch, [x]), proto, {"input": x})
 
@@ -312,7 +314,6 @@ def test_lenet(batch: int):
 @needs_models
 def test_mnist_of_cntk():
     x = arrays("mnist_test_a.npz")["images"][:1].reshape(1, 1, 28, 28).astype(np.float32)
-    load: Any = onnx.load
     proto = load(str(MODELS / "mnist_cntk.onnx"))
     held_to_onnxruntime(compiled(proto, 1, [x]), proto, {"Input3": x})
 
