@@ -122,8 +122,8 @@ def read_seconds(w: Any) -> float:
     from sparsecc.target.load import native_target
 
     arrays = vector_arrays(make_csr(w.data, w.indices, w.indptr, w.shape))
-    rate = runtime(native_target()).sc_read(address(arrays.steps), arrays.steps.nbytes // 4, 0.05)
-    return (arrays.steps.nbytes + arrays.masks.nbytes + arrays.places.nbytes) / rate
+    rate = runtime(native_target()).sc_read(address(arrays.values), arrays.values.size, 0.05)
+    return sum(a.nbytes for a in (arrays.values, arrays.columns, arrays.masks, arrays.places)) / rate
 
 
 def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str) -> dict[str, Any]:

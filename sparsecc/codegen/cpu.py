@@ -131,13 +131,14 @@ def matrix_parts(
         case "vector":
             a = vector_arrays(w)
             return Parts(
-                f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, {name}_places, {name}_steps, "
-                f"{name}_masks, {name}_rows, {plain}",
+                f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, {name}_places, {name}_values, "
+                f"{name}_columns, {name}_masks, {name}_rows, {plain}",
                 {
                     f"{name}_slabs": ("sc_slab", a.slabs),
                     f"{name}_stretches": ("sc_stretch", a.stretches),
                     f"{name}_places": ("sc_tile", a.places),
-                    f"{name}_steps": ("sc_step", a.steps),
+                    f"{name}_values": ("float", a.values),
+                    f"{name}_columns": ("uint8_t", a.columns),
                     f"{name}_masks": ("uint16_t", a.masks),
                     f"{name}_rows": ("int32_t", a.rows),
                 }

@@ -21,7 +21,6 @@ VECTOR_GROUPS = 16  # SC_VECTOR_GROUPS
 ALIGNMENT = 64
 
 ENTRY = np.dtype([("value", np.float32), ("column", np.uint32)])
-STEP = np.dtype([("value", np.float32, VECTOR_ROWS), ("column", np.uint8, VECTOR_ROWS)])
 SLAB = np.dtype([(name, np.int64) for name in ("group", "stretch", "tile", "step")])
 STRETCH = np.dtype([("steps", np.int32), ("tiles", np.int32)])
 TILE = np.dtype([("group", np.uint16), ("tile", np.uint16)])
@@ -123,7 +122,10 @@ class VectorArrays:
     stretches: NDArray[Any]
     places: NDArray[Any]
     """Of each tile: the group of its slab, and which columns."""
-    steps: NDArray[Any]
+    values: Floats
+    """[steps, 16]"""
+    columns: NDArray[np.uint8]
+    """[steps, 16] Inside the tile."""
     masks: NDArray[np.uint16]
     rows: NDArray[np.int32]
     """[groups * 16]; -1: none."""
@@ -131,7 +133,7 @@ class VectorArrays:
     @property
     def fill(self) -> float:
         """Values / places for values."""
-        places = len(self.steps) * VECTOR_ROWS
+        places = self.values.size
         return float(np.unpackbits(self.masks.view(np.uint8)).sum()) / places if places else 1.0
 
 
@@ -173,10 +175,12 @@ def vector_arrays(w: Csr) -> VectorArrays:
     ends = np.concatenate([[0], np.cumsum(count)])
     first = np.zeros(groups * tiles, np.int64)
     first[used] = ends[:-1]
-    steps, masks = aligned(int(ends[-1]), STEP), np.zeros(int(ends[-1]), np.uint16)
+    steps = int(ends[-1])
+    values, columns = aligned((steps, VECTOR_ROWS)), aligned((steps, VECTOR_ROWS), np.uint8)
+    masks = np.zeros(steps, np.uint16)
     step, lane = first[where] + ordinal, place[row] % VECTOR_ROWS
-    steps["value"][step, lane] = w.data
-    steps["column"][step, lane] = column % VECTOR_COLUMNS
+    values[step, lane] = w.data
+    columns[step, lane] = column % VECTOR_COLUMNS
     np.bitwise_or.at(masks, step, (1 << lane).astype(np.uint16))
     places = np.zeros(len(used), TILE)
     places["group"], places["tile"] = used // tiles - start[slab], used % tiles
@@ -189,7 +193,7 @@ def vector_arrays(w: Csr) -> VectorArrays:
     begin["stretch"] = np.searchsorted(slab[new], np.arange(slabs + 1))
     begin["tile"] = np.searchsorted(slab, np.arange(slabs + 1))
     begin["step"] = ends[begin["tile"]]
-    return VectorArrays(tiles, begin, stretches, places, steps, masks, rows)
+    return VectorArrays(tiles, begin, stretches, places, values, columns, masks, rows)
 
 
 def dense_array(w: Csr, height: int) -> Floats:

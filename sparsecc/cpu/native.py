@@ -61,8 +61,8 @@ class CsrStruct(Structure):
 class VectorStruct(Structure):
     _fields_ = [
         ("m", c_int64), ("k", c_int64), ("tiles", c_int64), ("slabs", c_void_p),
-        ("stretches", c_void_p), ("places", c_void_p), ("steps", c_void_p), ("masks", c_void_p),
-        ("rows", c_void_p), ("epilogue", EpilogueStruct),
+        ("stretches", c_void_p), ("places", c_void_p), ("values", c_void_p), ("columns", c_void_p),
+        ("masks", c_void_p), ("rows", c_void_p), ("epilogue", EpilogueStruct),
     ]  # fmt: skip
 
 
@@ -189,7 +189,8 @@ def csr_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) ->
 
 def vector_pointers(a: VectorArrays) -> list[int]:
     """Addresses in the order of VectorStruct."""
-    return [address(each) for each in (a.slabs, a.stretches, a.places, a.steps, a.masks, a.rows)]
+    arrays = a.slabs, a.stretches, a.places, a.values, a.columns, a.masks, a.rows
+    return [address(each) for each in arrays]
 
 
 def vector_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) -> Kernel:

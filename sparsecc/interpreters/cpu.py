@@ -115,5 +115,5 @@ def _vector(w: Csr) -> Csr:
     group = a.slabs["group"][slab] + a.places["group"]
     step, lane = np.nonzero(a.masks[:, None] >> np.arange(VECTOR_ROWS) & 1)
     rows = a.rows[group[tile[step]] * VECTOR_ROWS + lane]
-    columns = a.places["tile"][tile[step]].astype(np.int64) * VECTOR_COLUMNS + a.steps["column"][step, lane]
-    return _matrix(w, rows, columns, a.steps["value"][step, lane])
+    columns = a.places["tile"][tile[step]].astype(np.int64) * VECTOR_COLUMNS + a.columns[step, lane]
+    return _matrix(w, rows, columns, a.values[step, lane])

@@ -227,7 +227,7 @@ def test_layouts_hold_each_value_once():
     assert np.ptp(np.diff(large.slabs["group"])) <= 1
     for first, end in zip(large.slabs["stretch"][:-1], large.slabs["stretch"][1:], strict=True):
         assert (np.diff(large.stretches["steps"][first:end]) > 0).all()
-    assert int((large.stretches["steps"] * large.stretches["tiles"]).sum()) == len(large.steps)
+    assert int((large.stretches["steps"] * large.stretches["tiles"]).sum()) == len(large.values)
     # Inside a block, rows of a segment come by falling count.
     counts = np.diff(csr.begin, axis=1)
     assert (np.diff(counts[:, :64], axis=1) <= 0).all()

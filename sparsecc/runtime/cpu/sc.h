@@ -93,11 +93,6 @@ typedef struct sc_csr {
 enum { SC_VECTOR_ROWS = 16, SC_VECTOR_COLUMNS = 32, SC_VECTOR_GROUPS = 16 };
 enum { SC_VECTOR_SLAB = SC_VECTOR_ROWS * SC_VECTOR_GROUPS }; /* rows */
 
-typedef struct sc_step {
-    float value[SC_VECTOR_ROWS];
-    uint8_t column[SC_VECTOR_ROWS]; /* inside the tile */
-} sc_step;
-
 typedef struct sc_slab {
     int64_t group, stretch, tile, step; /* the first of each; the next slab's are the end */
 } sc_slab;
@@ -118,8 +113,10 @@ typedef struct sc_vector {
     const sc_slab *slabs; /* [slabs + 1], ceil(m / SC_VECTOR_SLAB) of them */
     const sc_stretch *stretches;
     const sc_tile *places;
-    const sc_step *steps;
-    const uint16_t *masks; /* of each step: which rows have a value */
+    /* Of each step SC_VECTOR_ROWS values, their columns inside the tile, and which rows have one. */
+    const float *values;
+    const uint8_t *columns;
+    const uint16_t *masks;
     const int32_t *rows;   /* [groups][SC_VECTOR_ROWS] row of the result, or -1 */
     sc_epilogue epilogue;
 } sc_vector;

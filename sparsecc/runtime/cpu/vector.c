@@ -4,37 +4,50 @@
 
 typedef float sums_of[SC_VECTOR_GROUPS][SC_VECTOR_ROWS];
 
+/* Where steps are. */
+typedef struct step {
+    const float *values;
+    const uint8_t *columns;
+    const uint16_t *masks;
+} step;
+
+static inline void skip(step *p, int64_t steps) {
+    p->values += steps * SC_VECTOR_ROWS;
+    p->columns += steps * SC_VECTOR_ROWS;
+    p->masks += steps;
+}
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
-static inline __m512 add_step(const sc_step *step, uint16_t mask, __m512 low, __m512 high, __m512 sum) {
-    const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)step->column));
-    return _mm512_mask3_fmadd_ps(_mm512_permutex2var_ps(low, at, high), _mm512_loadu_ps(step->value), sum, mask);
+static inline __m512 add_step(const step *p, int s, __m512 low, __m512 high, __m512 sum) {
+    const uint8_t *columns = p->columns + s * SC_VECTOR_ROWS;
+    const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)columns));
+    const __m512 value = _mm512_loadu_ps(p->values + s * SC_VECTOR_ROWS);
+    return _mm512_mask3_fmadd_ps(_mm512_permutex2var_ps(low, at, high), value, sum, p->masks[s]);
 }
 
 /* Tiles of so many steps; where the compiler knows the number, no loop over steps is left. */
-static inline __attribute__((always_inline)) void run_tiles(int steps, int64_t tiles, const sc_tile *tile,
-                                                            const sc_step *step, const uint16_t *mask, const float *x,
-                                                            sums_of sums) {
-    for (; tiles > 0; tiles--, tile++, step += steps, mask += steps) {
+static inline __attribute__((always_inline)) void run_tiles(int steps, int64_t tiles, const sc_tile *tile, step p,
+                                                            const float *x, sums_of sums) {
+    for (; tiles > 0; tiles--, tile++, skip(&p, steps)) {
         const float *columns = x + tile->tile * SC_VECTOR_COLUMNS;
         const __m512 low = _mm512_loadu_ps(columns), high = _mm512_loadu_ps(columns + 16);
         __m512 even = _mm512_load_ps(sums[tile->group]), odd = _mm512_setzero_ps();
         int s = 0;
         for (; s + 1 < steps; s += 2) {
-            even = add_step(step + s, mask[s], low, high, even);
-            odd = add_step(step + s + 1, mask[s + 1], low, high, odd);
+            even = add_step(&p, s, low, high, even);
+            odd = add_step(&p, s + 1, low, high, odd);
         }
-        if (s < steps) even = add_step(step + s, mask[s], low, high, even);
+        if (s < steps) even = add_step(&p, s, low, high, even);
         _mm512_store_ps(sums[tile->group], steps > 1 ? _mm512_add_ps(even, odd) : even);
     }
 }
 
-static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, const sc_step *step, const uint16_t *mask,
-                        const float *x, sums_of sums) {
+static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, step p, const float *x, sums_of sums) {
     switch (steps) {
 #define STEPS(count) \
-    case count: run_tiles(count, tiles, tile, step, mask, x, sums); break;
+    case count: run_tiles(count, tiles, tile, p, x, sums); break;
         STEPS(1)
         STEPS(2)
         STEPS(3)
@@ -47,19 +60,18 @@ static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, const sc_
         STEPS(10)
         STEPS(11)
         STEPS(12)
-        default: run_tiles(steps, tiles, tile, step, mask, x, sums);
+        default: run_tiles(steps, tiles, tile, p, x, sums);
     }
 }
 
 #else
 
-static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, const sc_step *step, const uint16_t *mask,
-                        const float *x, sums_of sums) {
+static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, step p, const float *x, sums_of sums) {
     for (; tiles > 0; tiles--, tile++) {
         const float *columns = x + tile->tile * SC_VECTOR_COLUMNS;
-        for (int s = 0; s < steps; s++, step++, mask++)
+        for (int s = 0; s < steps; s++, skip(&p, 1))
             for (int r = 0; r < SC_VECTOR_ROWS; r++)
-                sums[tile->group][r] += (*mask >> r & 1) ? step->value[r] * columns[step->column[r]] : 0.0f;
+                sums[tile->group][r] += (*p.masks >> r & 1) ? p.values[r] * columns[p.columns[r]] : 0.0f;
     }
 }
 
@@ -98,11 +110,12 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
     for (const sc_slab *slab = w->slabs + part.r0; slab < w->slabs + part.r1; slab++) {
         sums_of sums __attribute__((aligned(SC_ALIGN))) = {{0}};
         const sc_tile *tile = w->places + slab->tile;
-        int64_t step = slab->step;
+        step p = {w->values, w->columns, w->masks};
+        skip(&p, slab->step);
         for (const sc_stretch *s = w->stretches + slab->stretch; s < w->stretches + slab[1].stretch; s++) {
-            run_stretch(s->steps, s->tiles, tile, w->steps + step, w->masks + step, x, sums);
+            run_stretch(s->steps, s->tiles, tile, p, x, sums);
             tile += s->tiles;
-            step += (int64_t)s->tiles * s->steps;
+            skip(&p, (int64_t)s->tiles * s->steps);
         }
         put_rows(w, call, w->rows + slab->group * SC_VECTOR_ROWS, (slab[1].group - slab->group) * SC_VECTOR_ROWS, sums[0], n);
     }

@@ -116,16 +116,16 @@ static void SC_KERNEL(dense)(const sc_words *w, const sc_call *c, sc_part part, 
 }
 
 /* The steps of a tile: its 16 rows' sums, as words, become greater by what these hold. x: the tile's columns. */
-static inline void SC_KERNEL(tile)(const sc_step *step, const uint16_t *masks, int64_t steps, const uint32_t *x,
-                                   uint32_t *sums) {
+static inline void SC_KERNEL(tile)(const uint32_t *values, const uint8_t *columns, const uint16_t *masks, int64_t steps,
+                                   const uint32_t *x, uint32_t *sums) {
 #if defined(__AVX512F__)
     const __m512i low = _mm512_loadu_si512(x), high = _mm512_loadu_si512(x + 16);
     sc_word even = {0}, odd = {0};
     for (int64_t s = 0; s < steps; s++) {
-        const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)step[s].column));
+        const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(columns + s * SC_VECTOR_ROWS)));
         /* Lanes without a value see 0, whatever else would stand there. */
         const sc_word from = (sc_word)_mm512_maskz_permutex2var_epi32(masks[s], low, at, high);
-        const sc_word value = sc_load_words((const uint32_t *)(const void *)step[s].value);
+        const sc_word value = sc_load_words(values + s * SC_VECTOR_ROWS);
         if (s & 1) odd = SC_DOT(odd, from, value);
         else even = SC_DOT(even, from, value);
     }
@@ -135,8 +135,9 @@ static inline void SC_KERNEL(tile)(const sc_step *step, const uint16_t *masks, i
         sc_word acc = sc_load_words(sums + r);
         for (int64_t s = 0; s < steps; s++) {
             uint32_t from[SC_LANES] __attribute__((aligned(SC_ALIGN)));
-            for (int i = 0; i < SC_LANES; i++) from[i] = (masks[s] >> (r + i) & 1) ? x[step[s].column[r + i]] : 0;
-            acc = SC_DOT(acc, sc_load_words(from), sc_load_words((const uint32_t *)(const void *)step[s].value + r));
+            const int64_t at = s * SC_VECTOR_ROWS + r;
+            for (int i = 0; i < SC_LANES; i++) from[i] = (masks[s] >> (r + i) & 1) ? x[columns[at + i]] : 0;
+            acc = SC_DOT(acc, sc_load_words(from), sc_load_words(values + at));
         }
         sc_store_words(sums + r, acc);
     }
@@ -146,13 +147,15 @@ static inline void SC_KERNEL(tile)(const sc_step *step, const uint16_t *masks, i
 /* One position: lanes are rows, as in vector.c; x has whole tiles. part.r0 and part.r1 count slabs. */
 static void SC_KERNEL(vector)(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x) {
     const sc_vector *a = w->inner;
+    const uint32_t *values = (const uint32_t *)(const void *)a->values;
     for (const sc_slab *slab = a->slabs + part.r0; slab < a->slabs + part.r1; slab++) {
         uint32_t sums[SC_VECTOR_SLAB] __attribute__((aligned(SC_ALIGN))) = {0};
         int64_t tile = slab->tile, step = slab->step;
         for (int64_t i = slab->stretch; i < slab[1].stretch; i++) {
             const int64_t steps = a->stretches[i].steps;
             for (const int64_t end = tile + a->stretches[i].tiles; tile < end; tile++, step += steps)
-                SC_KERNEL(tile)(a->steps + step, a->masks + step, steps, x + a->places[tile].tile * SC_VECTOR_COLUMNS,
+                SC_KERNEL(tile)(values + step * SC_VECTOR_ROWS, a->columns + step * SC_VECTOR_ROWS, a->masks + step, steps,
+                                x + a->places[tile].tile * SC_VECTOR_COLUMNS,
                                 sums + a->places[tile].group * SC_VECTOR_ROWS);
         }
         const int32_t *rows = a->rows + slab->group * SC_VECTOR_ROWS;
