@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -123,7 +123,7 @@ class SimulatedReport:
                     _fused(one.operator),
                 )
             )
-        host = _host_rows(artifact)
+        host = host_rows(artifact)
         chip = cast(TensorUnitEngine, artifact.engine).chip
         cycles, dense = sum(p.cycles for p in products), sum(p.dense_cycles for p in products)
         names = {p.name for p in products}
@@ -184,17 +184,7 @@ class SimulatedReport:
                 p.name, p.formula + times, f"{p.nnz} ({p.density:.1%})", p.plan, str(p.cycles),
                 str(p.dense_cycles), f"{p.speedup:.2f} x", p.reason,
             )  # fmt: skip
-        host = Table(title=f"on the host ({self.host_rates})", title_justify="left")
-        for heading in ("node", "operators", "bytes", "estimated us", "share of the time"):
-            host.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
-        whole = max(self.host_seconds + self.accelerator_seconds, 1e-30)
-        for row in sorted(self.host, key=lambda row: -row.seconds):
-            what = ", ".join(dict.fromkeys(o.removeprefix("host_") for o in row.operators))
-            if row.reorders:
-                what += f" (reorders: {'; '.join(row.reorders)})"
-            host.add_row(
-                row.name, what, str(row.bytes), f"{row.seconds * 1e6:.1f}", f"{row.seconds / whole:.1%}"
-            )
+        host = host_table(self.host, self.host_rates, self.host_seconds + self.accelerator_seconds)
         totals = Table(show_header=False, box=None)
         for key, value in self._totals():
             totals.add_row(key, value)
@@ -230,6 +220,22 @@ class SimulatedReport:
 _NUMBERS = {"nonzeros", "cycles", "dense", "speed-up", "bytes", "estimated us", "share of the time"}
 
 
+def host_table(rows: Sequence[HostRow], rates: str, whole: float) -> Table:
+    """What the host does, the longest first. whole: seconds of the network, of which shares are told."""
+    from rich.table import Table
+
+    host = Table(title=f"on the host ({rates})", title_justify="left")
+    for heading in ("node", "operators", "bytes", "estimated us", "share of the time"):
+        host.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+    for row in sorted(rows, key=lambda row: -row.seconds):
+        what = ", ".join(dict.fromkeys(o.removeprefix("host_") for o in row.operators))
+        if row.reorders:
+            what += f" (reorders: {'; '.join(row.reorders)})"
+        share = row.seconds / max(whole, 1e-30)
+        host.add_row(row.name, what, str(row.bytes), f"{row.seconds * 1e6:.1f}", f"{share:.1%}")
+    return host
+
+
 def _fused(operator: Operator) -> str:
     """What the stores of a product do, in words."""
     epilogue = operator.epilogue if isinstance(operator, Spmm) else None
@@ -248,7 +254,7 @@ def _cycles(artifact: Artifact) -> int:
     return artifact.timing.cycles if has_compiler() else artifact.predicted().predicted_cycles
 
 
-def _host_rows(artifact: NetworkArtifact) -> list[HostRow]:
+def host_rows(artifact: NetworkArtifact) -> list[HostRow]:
     """One row for each node, in order."""
     rows: dict[str, tuple[list[str], HostWork, list[str]]] = {}
     for op in steps(artifact.function):

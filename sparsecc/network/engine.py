@@ -22,6 +22,7 @@ from sparsecc.compiler import Stage
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
 from sparsecc.target import AnyTarget, CpuTarget, Target
+from sparsecc.target.crossbar import CrossbarTarget
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -216,8 +217,7 @@ def engine_for(target: AnyTarget, named: str | AnyTarget) -> Engine:
                 )
 
             return CpuEngine(target, named)
-        case _:
-            raise UserError(
-                f"target {target.name} has no tensor unit; whole networks are compiled for tensor units "
-                "(compile its matrices one by one instead)"
-            )
+        case CrossbarTarget():
+            from sparsecc.network.crossbar import CrossbarEngine
+
+            return CrossbarEngine(target, named)

@@ -94,7 +94,7 @@ class TensorUnitEngine(Engine):
             call.symbol: cast(TensorUnitLayer, layer).program
             for call, layer in zip(calls, layers, strict=True)
         }
-        source, parts = _source(title, programs)
+        source, parts = source_of(title, programs)
         init = ["m->machine = machine;"]
         for i, call in enumerate(calls):
             for name, operand in (("x", call.x), ("y", call.y)):
@@ -147,7 +147,7 @@ def linked(module: ModuleOp, symbol: str) -> ModuleOp:
     return new
 
 
-def _source(title: str, programs: Mapping[str, ModuleOp]) -> tuple[str, list[Part]]:
+def source_of(title: str, programs: Mapping[str, ModuleOp]) -> tuple[str, list[Part]]:
     """The programs in C, under their symbols, and the constants that they leave to weights.bin."""
     whole = ModuleOp([])
     parts: list[Part] = []

@@ -186,7 +186,7 @@ def test_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ("arguments", "message"),
     [
         (["--target", "gemmini16"], "would multiply i8: give inputs to quantise it by with --calibrate"),
-        (["--target", "isaac128"], "has no tensor unit"),
+        (["--target", "isaac128"], "would multiply i8: give inputs to quantise it by with --calibrate"),
         (["--target", "scalesim-ws16", "--n", "3"], "--n is for one matrix"),
         (["--target", "scalesim-ws16", "--dim", "N"], "needed NAME=N"),
         (["--target", "scalesim-ws16"], "dynamic dimension 'N'"),
