@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.lists import gathered_panels
-from sparsecc.cover.metaops import M, MetaOps
+from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.orders import natural
 from sparsecc.cover.panels import Order
 from sparsecc.cover.search import Search
@@ -233,22 +233,29 @@ def cheapest_blocks(
 ) -> Mapping:
     """The blocks of a cover in the array shape and packing that costs least. limits: of the dense mapping."""
     space = pattern.m, n, pattern.k
-    found: list[Mapping] = []
-    tallest = int(metaops.table[:, M].max(initial=0))
+    ways: list[tuple[float, Shape, bool, list[Tile]]] = []
     for shape in target.array.shapes:
+        # So few outputs that their slices can stand side by side.
         few = narrow(target, shape)
-        # Blocks are cut to whole arrays, or so that their slices can stand side by side.
-        ways = (
-            [(False, shape), (False, few), (True, few)] if tallest > few[1] else [(False, few), (True, few)]
-        )
-        for packed, limit in (way for way in ways if way[0] in packing):
-            blocks = blocks_of(metaops, pattern, data, limit)
-            chosen = pack(blocks, limit, pattern.k, pattern.m) if packed else blocks
-            tiles = spread(lowered(chosen, target, shape), target, shape, space)
-            found.append(
-                Mapping(shape, packed, chosen, cost(tiles, target, space, array_count(target, shape)))
-            )
+        blocks = blocks_of(metaops, pattern, data, few)
+        for packed in packing:
+            chosen = pack(blocks, few, pattern.k, pattern.m) if packed else blocks
+            ways.append((_reading_cycles(chosen, target, shape, space), shape, packed, chosen))
+    # What is slower than the dense mapping already by its reads is not costed, unless all are.
+    fast = [way for way in ways if limits is None or way[0] <= limits.cycles]
+    found: list[Mapping] = []
+    for _, shape, packed, chosen in fast or [min(ways, key=lambda way: way[0])]:
+        tiles = spread(lowered(chosen, target, shape), target, shape, space)
+        found.append(Mapping(shape, packed, chosen, cost(tiles, target, space, array_count(target, shape))))
     return min(found, key=lambda mapping: rank(mapping.cost, limits))
+
+
+def _reading_cycles(
+    blocks: Sequence[Tile], target: CrossbarTarget, shape: Shape, space: tuple[int, int, int]
+) -> float:
+    """Cycles of the reads alone, where blocks are spread over the arrays of the dense mapping."""
+    arrays = min(max(1, dense_arrays(target, space)), array_count(target, shape))
+    return -(-len(blocks) // arrays) * space[1] * target.steps() * target.array.read_cycles
 
 
 def rank(found: Cost, limits: Cost | None) -> tuple[bool, float, float, int]:

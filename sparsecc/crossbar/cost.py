@@ -145,7 +145,7 @@ def busy_cycles(found: Sequence[tuple[int, Bundle]], target: CrossbarTarget, n: 
 
 
 def _list_bytes(tile: Tile) -> int:
-    """Of what says where a tile's lines go: 16 bits for an index, a bit for a flag; none for lines in order."""
+    """Of what says where lines go: 16 bits for an index, a bit for a flag; none for lines in order."""
     indexed = [lines for lines in (tile.inputs, tile.outputs) if not (np.diff(lines) == 1).all()]
     flags = [f for f in (tile.doubled, tile.flipped) if f is not None and f.any()]
     return sum(2 * len(lines) for lines in indexed) + sum(ceil(len(f) / 8) for f in flags)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sparsecc
 from sparsecc.cover.laws import Pattern
 from sparsecc.crossbar.bound import energy_bound, most_cells
 from sparsecc.crossbar.choose import choose, dense_cost, spread
@@ -116,3 +117,28 @@ def test_a_full_matrix_is_near_its_bound():
     pattern, data = pattern_of(w)
     least = energy_bound(pattern, data, 4, target)
     assert least <= dense_cost(pattern, data, 4, target).energy_pj <= 2 * least
+
+
+@pytest.mark.parametrize(
+    ("target", "density"), [("isaac128", 0.03), ("puma128", 0.3)], ids=["isaac128-0.03", "puma128-0.3"]
+)
+def test_no_plan_is_below_the_bound(target: str, density: float):
+    rng = np.random.default_rng(1)
+    w = (rng.integers(-127, 128, (150, 140)) * (rng.random((150, 140)) < density)).astype(np.int8)
+    chip = load_target(target)
+    assert isinstance(chip, CrossbarTarget)
+    least = energy_bound(*pattern_of(w), 32, chip)
+    for plan in ("auto", "dense"):
+        energy = sparsecc.compile(w, target=target, n=32, effort=0, plan=plan, confirm=False).timing.energy_pj
+        assert 0 < least <= energy
+
+
+def test_a_full_part_of_a_random_matrix_is_within_the_most_cells():
+    used = np.random.default_rng(2).random((60, 50)) < 0.2
+    used[:20, :10] = True
+    found = most_cells(used, np.arange(1, 51), np.arange(1, 61))
+    assert 200 <= found[9, 19] + 1e-9
+    assert found[9, 19] <= 200
+    assert used.sum() <= found[-1, -1] + 1e-6
+    # Of a random part of that size, far less than all of it is said to be possible.
+    assert most_cells(used[20:, 10:], np.arange(1, 41), np.arange(1, 41))[19, 19] < 250
