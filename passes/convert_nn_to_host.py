@@ -27,6 +27,7 @@ from xdsl.dialects.builtin import FunctionType, ModuleOp
 from xdsl.ir import Block, Operation, Region
 from xdsl.utils.exceptions import PassFailedException
 
+from sparsecc.dialects.host import CallOp, ViewOp
 from sparsecc.dialects.nn_base import ConstantOp, NnOp, shape_of
 from sparsecc.dialects.sparse import ConstantOp as SparseConstantOp
 from sparsecc.errors import UserError
@@ -105,6 +106,7 @@ def _convert(module: ModuleOp, function: func.FuncOp, target: AnyTarget) -> None
             continue
         elif not all(low.is_constant(r) for r in op.results):
             low.node(op, RULES)
+    _erase_unused(block)
     outputs = cast(func.ReturnOp, block.last_op).operands
     new = func.FuncOp(
         function.sym_name.data,
@@ -115,3 +117,11 @@ def _convert(module: ModuleOp, function: func.FuncOp, target: AnyTarget) -> None
     module.body.block.insert_ops_before([new, *low.functions], function)
     function.detach()
     function.erase()
+
+
+def _erase_unused(block: Block) -> None:
+    """What was built for a node whose user found something better."""
+    for op in reversed(list(block.ops)):
+        if isinstance(op, CallOp | ViewOp | ConstantOp) and op.res.first_use is None:
+            op.detach()
+            op.erase()

@@ -1,10 +1,10 @@
 """Puts quantisation around products of floats with constant weights, by ranges that a calibration recorded.
 
-What comes into `nn.conv` and `nn.linear` is rounded to int8 where it is made (behind pooling, reshaping,
-concatenation), their weights become int8 behind `nn.dequantize_linear`, their biases i32: the QDQ form, which
-`nn-fold-quantization` makes products of integers. Values that are dequantised already are left as they are.
-Weights are symmetric, with one scale per output or one in all (`scales`); other values are symmetric,
-too, or have zero points (`symmetric`).
+What comes into `nn.conv` and `nn.linear`, and into sums that are rounded to int8 themselves, is rounded to
+int8 where it is made (behind pooling, reshaping, concatenation), their weights become int8 behind
+`nn.dequantize_linear`, their biases i32: the QDQ form, which `nn-fold-quantization` makes products of
+integers. Values that are dequantised already are left as they are. Weights are symmetric, with one scale per
+output or one in all (`scales`); other values are symmetric, too, or have zero points (`symmetric`).
 
 Refuses values without a recorded range (`sparsecc.calibration.record_ranges`).
 """
@@ -26,7 +26,7 @@ from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc.calibration import recorded_range
 from sparsecc.dialects.nn_base import ConstantOp, TensorAttr, element_of
-from sparsecc.dialects.nn_elementwise import ReluOp
+from sparsecc.dialects.nn_elementwise import AddOp, ReluOp
 from sparsecc.dialects.nn_layout import ConcatOp, ReshapeOp, SliceOp, TransposeOp
 from sparsecc.dialects.nn_products import ConvOp, LinearOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp
@@ -65,15 +65,19 @@ class NnQuantizePass(SparsePass):
             )
         for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
             products = [p for p in function.walk() if isinstance(p, Product) and _is_float(p)]
-            self._activations(products)
+            self._activations([p.x for p in products])
+            sums = [add for add in function.walk() if isinstance(add, AddOp) and _is_sum(add)]
+            for add in reversed(sums):
+                if _is_rounded(add.res):
+                    self._activations(add.operands)
             for product in products:
                 self._parameters(product)
 
-    def _activations(self, products: Iterable[Product]) -> None:
-        """Round what comes into products where it is made; what meets in a concatenation has one scale."""
+    def _activations(self, values: Iterable[SSAValue]) -> None:
+        """Round values where they are made; what meets in a concatenation has one scale."""
         groups: list[set[SSAValue]] = []
-        for product in products:
-            origins = set(_origins(product.x))
+        for value in values:
+            origins = set(_origins(value))
             for group in [g for g in groups if g & origins]:
                 groups.remove(group)
                 origins |= group
@@ -141,6 +145,12 @@ def _is_float(op: Product) -> bool:
 
 def _constant(value: SSAValue) -> NDArray[Any] | None:
     return value.owner.value.array if isinstance(value.owner, ConstantOp) else None
+
+
+def _is_sum(op: AddOp) -> bool:
+    """Whether two computed values of f32 and of one shape are added."""
+    alike = op.x.type == op.y.type and element_of(op.x) == "f32"
+    return alike and not any(isinstance(o.owner, ConstantOp | MatrixOp) for o in op.operands)
 
 
 def _is_rounded(value: SSAValue) -> bool:

@@ -18,12 +18,13 @@ from xdsl.ir import Operation, SSAValue
 
 from sparsecc.dialects.host import Tensor
 from sparsecc.dialects.nn_base import element_of, number, shape_of, type_of
+from sparsecc.dialects.nn_elementwise import AddOp, ReluOp
 from sparsecc.dialects.nn_products import ConvIntegerOp, LinearIntegerOp, MatmulIntegerOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp, RequantizeOp
 from sparsecc.host.walk import Walk
 from sparsecc.network.layout import Layout, features_first
 from sparsecc.network.lower import Argument, Array, Lowering, Placed, Rule, csr_of, refuse
-from sparsecc.network.lower_elementwise import host_kind
+from sparsecc.network.lower_elementwise import host_kind, walked
 from sparsecc.network.lower_products import (
     WHY,
     computed_product,
@@ -179,7 +180,47 @@ def _scaled(
     return [Placed(y, x.layout)]
 
 
+def _sum_of_bytes(op: QuantizeLinearOp, low: Lowering) -> Placed | None:
+    """A sum of dequantised bytes, with a ReLU or without, that is quantised, in one call; None for others.
+
+    What was built for the sum in floats is unused then, unless others use it.
+    """
+    relu = op.x.owner if isinstance(op.x.owner, ReluOp) else None
+    total = op.x.owner if relu is None else relu.x.owner
+    element = type_of(op.res).element_type
+    if not isinstance(total, AddOp) or str(element) not in ("i8", "ui8"):
+        return None
+    numbers: list[tuple[float, int]] = []
+    parts: list[Placed] = []
+    for real in (*(o.owner for o in total.operands), op):
+        if not isinstance(real, DequantizeLinearOp | QuantizeLinearOp) or real.axis_number is not None:
+            return None
+        scale, zero = low.known(real.scale), low.known(real.zero)
+        if scale is None or zero is None or type_of(real.zero).element_type != element:
+            return None
+        numbers.append((float(scale), int(zero)))
+        if isinstance(real, DequantizeLinearOp):
+            parts.append(low.get(real.x))
+    if len(parts) != 2:
+        return None
+    (a_scale, a_zero), (b_scale, b_zero), (y_scale, y_zero) = numbers
+    least = -128 if str(element) == "i8" else 0
+    if relu is not None and y_zero not in (0, least):
+        return None
+    layout, walk = walked(low, parts, shape_of(op.res))
+    kind = host_kind(op, op.res)
+    y = low.call(
+        f"host_add_q_{kind}", [p.value for p in parts], layout.extents, element, walk=walk.table(),
+        a_scale=a_scale, a_zero=a_zero, b_scale=b_scale, b_zero=b_zero, y_scale=y_scale, y_zero=y_zero,
+    )  # fmt: skip
+    if relu is not None and y_zero != least:
+        y = low.call(f"host_relu_{kind}", [y], layout.extents, element, n=math.prod(layout.extents))
+    return Placed(y, layout)
+
+
 def quantize(op: QuantizeLinearOp, low: Lowering) -> Sequence[Placed]:
+    if (found := _sum_of_bytes(op, low)) is not None:
+        return [found]
     if element_of(op.x) != "f32":
         refuse(op, f"quantises elements of {element_of(op.x)}; compiling networks needs f32 there")
     return _scaled(op, low, "quantize", host_kind(op, op.res))

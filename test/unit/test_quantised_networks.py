@@ -144,6 +144,33 @@ def test_the_program_computes_what_the_integer_network_does(seed: int, target: s
     assert (report["dtype"], report["worst_share"], report["accuracy"]["samples"]) == ("i8", 0, 6)
 
 
+def test_a_residual_sum_is_one_call_on_bytes():
+    rng = np.random.default_rng(9)
+    node = helper.make_node
+    names = ("w1", "w2", "w3")
+    constants = {n: rng.standard_normal((4, 4, 1, 1)).astype(np.float32) for n in names}
+    nodes = [
+        node("Conv", ["x", "w1"], ["a"], name="a"),
+        node("Relu", ["a"], ["r"], name="r"),
+        node("Conv", ["r", "w2"], ["b"], name="b"),
+        node("Add", ["b", "r"], ["s"], name="s"),
+        node("Relu", ["s"], ["t"], name="t"),
+        node("Conv", ["t", "w3"], ["y"], name="c"),
+    ]
+    shape = [2, 4, 5, 5]
+    module = import_model(model_of(nodes, constants, shape, "y"), "residual.onnx", Path())
+    artifact = compile_network(
+        module, target="gemmini16", calibrate=samples(shape, 6), effort=0, confirm=False
+    )
+    x = samples(shape, 2, seed=2)["x"]
+    assert np.array_equal(artifact(x), integers(artifact, x))
+    report = artifact.report.to_json()
+    assert [p["fused"] for p in report["products"]] == ["scale, relu to i8", "scale to i8", ""]
+    operators = {row["name"]: row["operators"] for row in report["host"]}
+    assert operators["t"] == ["host_add_q_i8", "host_relu_i8"]
+    assert "s" not in operators
+
+
 def integers(artifact: NetworkArtifact, x: Array) -> Array:
     """What the integer network gives on numpy."""
     stage = next(s for s in artifact.stages if s.name == "nn-fold-quantization")
