@@ -16,10 +16,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from xdsl.dialects.builtin import BoolAttr, DictionaryAttr, IntegerAttr, StringAttr, TensorType, f32, i32, i64
+from xdsl.dialects.builtin import (
+    BoolAttr,
+    DictionaryAttr,
+    FloatAttr,
+    IntegerAttr,
+    StringAttr,
+    TensorType,
+    f32,
+    i32,
+    i64,
+)
 from xdsl.ir import Attribute, Dialect, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
+    ParsePropInAttrDict,
     irdl_op_definition,
     operand_def,
     opt_prop_def,
@@ -32,7 +43,10 @@ from xdsl.utils.exceptions import VerifyException
 from xdsl.utils.hints import isa
 
 from sparsecc.cpu.variant import Variant
+from sparsecc.dialects.nn_base import TensorAttr
 from sparsecc.dialects.sparse_attributes import WeightAttr
+from sparsecc.dialects.sparse_epilogue import EpilogueOp, computed
+from sparsecc.epilogue import Epilogue
 
 
 def parameters_attribute(variant: Variant) -> DictionaryAttr:
@@ -65,6 +79,8 @@ def _plain(parameters: Mapping[str, Attribute]) -> dict[str, Any]:
                 )
     return found
 
+
+FOLLOWS = ("bias", "scale", "low", "high", "zero")
 
 # The type of sums of products of each type that there are kernels for.
 SUMS: Mapping[str, Attribute] = {"f32": f32, "i8": i32, "bf16": f32, "f16": f32}
@@ -142,15 +158,40 @@ class KernelOp(_KernelHolder):
     name = "cpu.kernel"
     sym_name = prop_def(StringAttr)
     title = prop_def(StringAttr)
+    # What follows the sums, as sparse.epilogue has it, and the type of the result.
+    bias = opt_prop_def(TensorAttr)
+    scale = opt_prop_def(TensorAttr)
+    low = opt_prop_def(FloatAttr)
+    high = opt_prop_def(FloatAttr)
+    zero = opt_prop_def(IntegerAttr)
+    result = opt_prop_def(StringAttr)
+    irdl_options = (ParsePropInAttrDict(),)
     traits = traits_def(SymbolOpInterface())
     assembly_format = (
         "$sym_name $kernel $parameters `for` $target qualified($weight) `title` $title attr-dict"
     )
 
-    def __init__(self, name: str, op: SpmmOp, title: str, variant: Variant | None = None):
+    @property
+    def epilogue(self) -> Epilogue | None:
+        """What follows the sums; None: nothing."""
+        return None if self.result is None else computed(self.properties, self.result.data, False)
+
+    def __init__(
+        self,
+        name: str,
+        op: SpmmOp,
+        title: str,
+        variant: Variant | None = None,
+        follows: EpilogueOp | None = None,
+    ):
         chosen = variant or op.variant
+        more: dict[str, Attribute] = {}
+        if follows is not None:
+            more = {key: follows.properties[key] for key in FOLLOWS if key in follows.properties}
+            more["result"] = StringAttr(follows.epilogue.element)
         super().__init__(
-            properties={
+            properties=more
+            | {
                 "sym_name": StringAttr(name),
                 "weight": op.weight,
                 "kernel": StringAttr(chosen.kind),

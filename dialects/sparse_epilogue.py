@@ -13,6 +13,7 @@ the target can; `sparsecc.epilogue` says what it computes.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Self, cast
 
 import numpy as np
@@ -32,7 +33,7 @@ from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
 from sparsecc.dialects.nn_base import ELEMENTS, TensorAttr
-from sparsecc.epilogue import Epilogue
+from sparsecc.epilogue import Array, Epilogue
 
 _ACCUMULATORS = ("i32", "f32")
 
@@ -81,20 +82,7 @@ class EpilogueOp(IRDLOperation):
     @property
     def epilogue(self) -> Epilogue:
         """What it computes."""
-
-        def number(attribute: FloatAttr[Any] | None, otherwise: float) -> float:
-            return otherwise if attribute is None else float(attribute.value.data)
-
-        zero = cast("IntegerAttr[Any] | None", self.zero)
-        return Epilogue(
-            str(self.res.type.element_type),
-            bias=None if self.bias is None else self.bias.array,
-            scale=None if self.scale is None else self.scale.array,
-            residual=self.residual is not None,
-            low=number(self.low, -math.inf),
-            high=number(self.high, math.inf),
-            zero=0 if zero is None else zero.value.data,
-        )
+        return computed(self.properties, str(self.res.type.element_type), self.residual is not None)
 
     def verify_(self) -> None:
         sums, result = cast("TensorType[Attribute]", self.sums.type), self.res.type
@@ -116,6 +104,29 @@ class EpilogueOp(IRDLOperation):
             _ = self.epilogue
         except ValueError as e:
             raise VerifyException(str(e)) from e
+
+
+def computed(properties: Mapping[str, Attribute], element: str, residual: bool) -> Epilogue:
+    """What properties of these names say; element: of the result."""
+
+    def number(name: str, otherwise: float) -> float:
+        found = cast("FloatAttr[Any] | None", properties.get(name))
+        return otherwise if found is None else float(found.value.data)
+
+    def array(name: str) -> Array | None:
+        found = cast("TensorAttr | None", properties.get(name))
+        return None if found is None else found.array
+
+    zero = cast("IntegerAttr[Any] | None", properties.get("zero"))
+    return Epilogue(
+        element,
+        bias=array("bias"),
+        scale=array("scale"),
+        residual=residual,
+        low=number("low", -math.inf),
+        high=number("high", math.inf),
+        zero=0 if zero is None else zero.value.data,
+    )
 
 
 def epilogue_of(product: SSAValue) -> EpilogueOp | None:

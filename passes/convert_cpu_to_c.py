@@ -14,12 +14,22 @@ from typing import ClassVar
 
 from xdsl.context import Context
 from xdsl.dialects import emitc, func
-from xdsl.dialects.builtin import ArrayAttr, FunctionType, IndexType, IntegerAttr, ModuleOp, StringAttr, i32
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    FunctionType,
+    IndexType,
+    IntegerAttr,
+    ModuleOp,
+    StringAttr,
+    f32,
+    i32,
+)
 from xdsl.ir import Attribute, Block, Region
 from xdsl.utils.exceptions import PassFailedException
 
-from sparsecc.codegen.cpu import C_TYPES, struct_of
+from sparsecc.codegen.cpu import C_TYPES, result_of, struct_of
 from sparsecc.dialects import cpu, sparse
+from sparsecc.dialects.sparse_epilogue import epilogue_of
 from sparsecc.passes.base import SparsePass
 
 SIZE = emitc.EmitC_OpaqueType(StringAttr("size_t"))
@@ -29,9 +39,9 @@ def _pointer(c_type: str) -> Attribute:
     return emitc.EmitC_PointerType(emitc.EmitC_OpaqueType(StringAttr(c_type)))
 
 
-def _arguments(element: Attribute) -> tuple[tuple[str, Attribute], ...]:
+def _arguments(kernel: cpu.KernelOp) -> tuple[tuple[str, Attribute], ...]:
     """Of the entry point, with their names."""
-    x, y = C_TYPES[str(element)], C_TYPES[str(cpu.SUMS[str(element)])]
+    x, y = C_TYPES[str(kernel.weight.element_type)], C_TYPES[result_of(kernel)]
     return (
         ("x", _pointer(f"const {x}")), ("ldx", SIZE), ("y", _pointer(y)), ("ldy", SIZE), ("n", SIZE),
         ("threads", i32),
@@ -42,7 +52,7 @@ def _arguments(element: Attribute) -> tuple[tuple[str, Attribute], ...]:
 class ConvertCpuToCPass(SparsePass):
     name = "convert-cpu-to-c"
     summary: ClassVar = "makes products on a CPU C calls: cpu.spmm -> cpu.kernel, func, emitc.call_opaque"
-    refuses: ClassVar = "functions that are not one cpu.spmm of their argument"
+    refuses: ClassVar = "functions that are not one cpu.spmm of their argument, and what is fused to it"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
@@ -53,15 +63,18 @@ class ConvertCpuToCPass(SparsePass):
                 f"C[{m}, n] = W[{m}, {k}] X[{k}, n], {spmm.weight.nnz.data} nonzeros in W, "
                 f"{spmm.variant.name}, for {spmm.target.data} and n about {n}"
             )
-            kernel = cpu.KernelOp(f"{prefix}_kernel", spmm, title)
+            kernel = cpu.KernelOp(f"{prefix}_kernel", spmm, title, follows=epilogue_of(spmm.res))
             op.body.block.insert_ops_before([kernel, _entry(f"{prefix}_run", kernel)], function)
             function.detach()
             function.erase()
 
 
 def _only_product(function: func.FuncOp) -> cpu.SpmmOp:
-    """The one operator of a function that does nothing else."""
+    """The one product of a function that does nothing else, but for what is fused to it."""
     ops = [o for o in function.body.block.ops if not isinstance(o, sparse.ConstantOp | func.ReturnOp)]
+    fused = len(ops) == 2 and isinstance(ops[1], sparse.EpilogueOp) and ops[1].residual is None
+    if fused and isinstance(ops[0], cpu.SpmmOp) and ops[0].weight.element_type != f32:
+        ops = ops[:1]
     if len(ops) == 1 and isinstance(ops[0], cpu.SpmmOp) and list(ops[0].operands) == list(function.args):
         return ops[0]
     found = ", ".join(o.name for o in ops) or "nothing"
@@ -72,7 +85,7 @@ def _only_product(function: func.FuncOp) -> cpu.SpmmOp:
 
 
 def _entry(name: str, kernel: cpu.KernelOp) -> func.FuncOp:
-    arguments = _arguments(kernel.weight.element_type)
+    arguments = _arguments(kernel)
     block = Block(arg_types=[t for _, t in arguments])
     for argument, (hint, _) in zip(block.args, arguments, strict=True):
         argument.name_hint = hint

@@ -397,7 +397,8 @@ def compile(
     N:M or V:N:M, which W must have. passes: a pipeline of your own instead. like: an earlier artifact, or a
     matrix as source is, with a nonzero wherever W has one: the result is never slower than that, compiled
     with the same options. epilogue: what stores do to the result of an spmm on a tensor unit, see
-    `sparsecc.codegen.stores`. check_stages: interpret every stage and compare. confirm: the simulator decides
+    `sparsecc.codegen.stores`, or, with dtype "i8", kernels of a CPU. check_stages: interpret every stage and
+    compare. confirm: the simulator decides
     between the best covers and schedules, the dense plan among them, if there is a C compiler; else the cost
     model does. scales: on crossbars, what steps of int8 are worth; with one of results they are int8.
     Raises UserError.
@@ -418,7 +419,7 @@ def compile(
         return compile_cpu(
             source, found_target, cast("str | CpuTarget", target), n=n, dtype=dtype, seed=seed, x=x,
             plan=plan, pattern=pattern, passes=passes, name=name, check_stages=check_stages,
-            progress=progress,
+            progress=progress, epilogue=epilogue,
         )  # fmt: skip
     if plan not in MODES and plan not in STRATEGIES:
         known = ", ".join(dict.fromkeys([*MODES, *STRATEGIES]))

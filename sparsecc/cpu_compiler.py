@@ -29,11 +29,12 @@ from sparsecc.cpu.variant import KINDS, Variant
 from sparsecc.cpu.words import STORED, as_stored
 from sparsecc.cpu_report import CpuReport
 from sparsecc.dialects import cpu
+from sparsecc.epilogue import Epilogue
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr, make_csr
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.model import model_module
-from sparsecc.operator import operator_of
+from sparsecc.operator import Operator, Spmm, operator_of
 from sparsecc.patterns import recognise
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import cpu as cpu_pipeline
@@ -78,7 +79,7 @@ class CpuArtifact(Artifact):
         choice = replace(self.choice, variant=self.product.variant)
         self.progress("building the kernel")
         if self.target.in_type != "f32":
-            return NarrowSpmm(self.operator.weight, self.target, choice)
+            return NarrowSpmm(self.operator.weight, self.target, choice, _epilogue(self.operator))
         return CpuSpmm(_in_f32(self.operator.weight), self.target, choice)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -148,7 +149,8 @@ class CpuArtifact(Artifact):
             raise UserError(f"threads is {threads}; needed at least 1", exit_code=2)
         native, (m, n, _) = self.native, self.operator.shape
         x = aligned_copy(as_stored(self.check.inputs["x"], self.target.in_type))
-        y = aligned((m, n), STORED[self.target.acc_type])
+        follows = _epilogue(self.operator)
+        y = aligned((m, n), STORED[follows.element if follows else self.target.acc_type])
         # NaN, or -1.
         y.view(np.uint8)[:] = 255
         self.progress("timing")
@@ -209,6 +211,29 @@ class CpuArtifact(Artifact):
         )  # fmt: skip
 
 
+def _epilogue(operator: Operator) -> Epilogue | None:
+    """What is fused to a product, if anything is."""
+    return operator.epilogue if isinstance(operator, Spmm) else None
+
+
+def _with_epilogue(operator: Operator, epilogue: Epilogue) -> Operator:
+    """The product with an epilogue. Raises UserError for one that kernels do not do alone."""
+    assert isinstance(operator, Spmm), "a CPU takes products with a constant"
+    m = operator.shape[0]
+    if operator.in_type != "i8" or epilogue.residual:
+        residual = " with a residual" if epilogue.residual else ""
+        raise UserError(
+            f"an epilogue{residual} of a product of {operator.in_type}; "
+            "needed one of i8 without a residual; use sparsecc.cpu.narrow_spmm.NarrowSpmm, or a network"
+        )
+    for what, array in (("bias", epilogue.bias), ("scale", epilogue.scale)):
+        if array is not None and array.ndim == 1 and len(array) != m:
+            raise UserError(f"the epilogue's {what} has {len(array)} values; needed {m}, one for each row")
+    if epilogue.bias is not None and epilogue.bias.dtype != np.int32:
+        raise UserError(f"the epilogue's bias is {epilogue.bias.dtype}; needed int32, as the sums are")
+    return replace(operator, epilogue=epilogue)
+
+
 def _in_f32(w: Csr) -> Csr:
     return make_csr(w.data.astype(np.float32), w.indices, w.indptr, w.shape)
 
@@ -241,6 +266,7 @@ def compile_cpu(
     name: str | None,
     check_stages: bool,
     progress: Progress,
+    epilogue: Epilogue | None = None,
 ) -> CpuArtifact:
     """As `sparsecc.compile`, for a CPU; `named` is what passes call the target."""
     if plan not in PLANS:
@@ -248,6 +274,8 @@ def compile_cpu(
     progress("reading the matrix")
     operator = operator_of(source, n, target, dtype, seed, name)
     target, named = with_type(target, named, operator.in_type)
+    if epilogue is not None:
+        operator = _with_epilogue(operator, epilogue)
     if pattern is not None:
         check_declared(operator.pattern, pattern, operator.name)
     given = operator.random_inputs(seed) if x is None else x if isinstance(x, tuple) else (x,)
@@ -262,7 +290,7 @@ def compile_cpu(
         if target.in_type == "f32":
             artifact.choice = choose(_in_f32(operator.weight), target, n, plan, seed=seed)
         else:
-            artifact.choice = choose_narrow(operator.weight, target, n, plan, seed=seed)
+            artifact.choice = choose_narrow(operator.weight, target, n, plan, _epilogue(operator), seed)
         return artifact
 
     return compiled(plan, passes)

@@ -25,7 +25,7 @@ from sparsecc.cpu.line import make_plan, registers_for
 from sparsecc.cpu.plan import Indices
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.cpu.words import as_stored
-from sparsecc.dialects.cpu import KernelOp
+from sparsecc.dialects.cpu import SUMS, KernelOp
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr, make_csr
 from sparsecc.target.cpu import CpuTarget
@@ -61,7 +61,9 @@ clean:
 """
 
 # Of elements in C; what it has no type for is kept as its bits.
-C_TYPES = {"f32": "float", "i32": "int32_t", "i8": "int8_t", "bf16": "uint16_t", "f16": "uint16_t"}
+C_TYPES = {
+    "f32": "float", "i32": "int32_t", "i8": "int8_t", "ui8": "uint8_t", "bf16": "uint16_t", "f16": "uint16_t",
+}  # fmt: skip
 
 OURS = {"model.c", "model.h", "data.c", "report.json", "weights.bin", "check.bin"}
 # Rows that one dense tile has, as SC_DENSE_ROWS of sc.h says for each instruction set.
@@ -168,6 +170,11 @@ def struct_of(op: KernelOp) -> str:
     return f"sc_{op.kernel.data}" if op.weight.element_type == f32 else "sc_words"
 
 
+def result_of(op: KernelOp) -> str:
+    """The type of results: that of the sums, or what an epilogue makes of them."""
+    return str(SUMS[str(op.weight.element_type)]) if op.result is None else op.result.data
+
+
 def model_c(module: ModuleOp) -> str:
     """The text of model.c for a module that convert-cpu-to-c made: entry points, kernels declared."""
     kernels = [op for op in module.ops if isinstance(op, KernelOp)]
@@ -190,7 +197,7 @@ def model_c(module: ModuleOp) -> str:
 
 def _model_h(op: KernelOp, n: int, title: str, target: CpuTarget) -> str:
     m, k = op.weight.shape
-    x_type, y_type = C_TYPES[target.in_type], C_TYPES[target.acc_type]
+    x_type, y_type = C_TYPES[target.in_type], C_TYPES[result_of(op)]
     bits = f"; {target.in_type} as its bits" if x_type == "uint16_t" else ""
     return f"""\
 /* {title} */
@@ -268,7 +275,7 @@ def write_cpu_folder(
     else:
         from sparsecc.codegen.cpu_narrow import narrow_parts  # needs what is here
 
-        parts = narrow_parts(kernel, target)
+        parts = narrow_parts(kernel, target, kernel.epilogue)
     bound = np.broadcast_to(check.bound, check.expected.shape)
     files = {
         "weights.bin": [(name, kind, array) for name, (kind, array) in parts.tables.items()],

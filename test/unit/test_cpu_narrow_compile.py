@@ -12,16 +12,20 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from xdsl.context import Context
+from xdsl.dialects.builtin import Builtin, ModuleOp
+from xdsl.parser import Parser
 
 import sparsecc
-from sparsecc.codegen.cpu_narrow import narrow_parts
 from sparsecc.cpu import build
 from sparsecc.cpu.machine import Machine, machine
 from sparsecc.cpu.narrow_spmm import NarrowSpmm
 from sparsecc.cpu.narrow_tune import choose_narrow
 from sparsecc.cpu.words import as_stored
 from sparsecc.cpu_compiler import CpuArtifact
-from sparsecc.dialects.cpu import KernelOp
+from sparsecc.dialects.cpu import Cpu, KernelOp
+from sparsecc.dialects.nn import Nn
+from sparsecc.dialects.sparse import Sparse
 from sparsecc.driver.cli import main
 from sparsecc.epilogue import Epilogue
 from sparsecc.errors import UserError
@@ -265,10 +269,40 @@ def test_a_wrong_value_is_found(tmp_path: Path):
     assert "WRONG" in done.stdout
 
 
-def test_an_epilogue_is_written_to_c():
-    artifact = compiled(matrix(20, 30, "i8"), "i8", n=4, plan="csr")
-    (kernel,) = [op for op in artifact.stages[-1].module.ops if isinstance(op, KernelOp)]
-    scale = np.linspace(0.1, 0.2, 20, dtype=np.float32)
-    parts = narrow_parts(kernel, artifact.target, Epilogue("i8", scale=scale, low=0.0, zero=5))
-    assert (parts.tables["model_kernel_scale"][1] == scale).all()
-    assert "model_kernel_scale, 1, 5, 0.0f, __builtin_inff()" in parts.struct
+def test_an_epilogue_goes_with_the_product_from_compile_to_c(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    bias, scale = rng.integers(-99, 99, 40).astype(np.int32), rng.uniform(0.001, 0.002, 40).astype(np.float32)
+    w, x = matrix(40, 60, "i8"), inputs(60, 21, "i8")
+    epilogues = [Epilogue(kind, bias, scale, low=-20.0, zero=zero) for kind, zero in (("i8", -4), ("ui8", 9))]
+    for epilogue in epilogues:
+        artifact = compiled(w, "i8", n=21, epilogue=epilogue, check_stages=True)
+        wanted = epilogue.apply((w.astype(np.int64) @ x).astype(np.int32))
+        assert (artifact(x) == wanted).all()
+        assert artifact(x).dtype == wanted.dtype
+        assert artifact.report.exact
+    artifact, epilogue = compiled(w, "i8", n=21, epilogue=epilogues[0]), epilogues[0]
+    # What is read again is the same.
+    context = Context()
+    for dialect in (Builtin, Nn, Sparse, Cpu):
+        context.load_dialect(dialect)
+    kernel = next(op for op in artifact.stages[-1].module.ops if isinstance(op, KernelOp))
+    (again,) = Parser(context, str(ModuleOp([kernel.clone()]))).parse_module().ops
+    assert isinstance(again, KernelOp)
+    assert again.epilogue is not None
+    sums = np.full((40, 1), 50, np.int32)
+    assert np.array_equal(again.epilogue.apply(sums), epilogue.apply(sums))
+    artifact.save(tmp_path / "model")
+    build.call(["make", "CFLAGS=-O0 -Wall -Wextra -Werror"], tmp_path / "model", "make")
+    assert "every value within its bound; largest error 0" in told([str(tmp_path / "model" / "model")])
+
+
+def test_epilogues_that_do_not_fit_are_refused():
+    scale = np.ones(39, np.float32)
+    for dtype, epilogue, says in (
+        ("f16", Epilogue("f32", low=0.0), "an epilogue of a product of f16"),
+        ("i8", Epilogue("f32", residual=True), "an epilogue with a residual of a product of i8"),
+        ("i8", Epilogue("i8", scale=scale), "the epilogue's scale has 39 values; needed 40"),
+        ("i8", Epilogue("f32", np.ones(40, np.float32)), "the epilogue's bias is float32; needed int32"),
+    ):
+        with pytest.raises(UserError, match=says):
+            compiled(matrix(40, 60, dtype), dtype, n=4, epilogue=epilogue)
