@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -42,6 +43,9 @@ from sparsecc.target import AnyTarget, CpuTarget
 from sparsecc.target.load import load_target
 
 Array = NDArray[Any]
+
+# Of a value: 2 GB of f32; the program's arena is a static array.
+MOST_ELEMENTS = 2**29
 
 
 def _silent(_: str) -> None:
@@ -345,6 +349,7 @@ def compile_network(
     module, read_name = read_network(source, batch=batch, dims=dims, inputs=inputs)
     name = name or read_name
     function = _main(module)
+    _check_sizes(function)
     names = input_names = _names(function, "input_names", len(function.body.block.args))
     if isinstance(found_target, CpuTarget):
         dtype = dtype or "f32"
@@ -450,6 +455,18 @@ def compile_network(
         propagation,
         layers_before,
     )
+
+
+def _check_sizes(function: func.FuncOp) -> None:
+    """Raises UserError for a value that no arena holds."""
+    for op in function.body.block.ops:
+        for result in op.results:
+            shape = cast(Tensor, result.type).get_shape()
+            if (count := math.prod(shape)) >= MOST_ELEMENTS:
+                raise UserError(
+                    f"node {name_of(op)!r} gives {list(shape)}, {count} elements; needed fewer than "
+                    f"{MOST_ELEMENTS}: make the batch or the input smaller"
+                )
 
 
 def alone(module: ModuleOp, call: func.CallOp) -> ModuleOp:

@@ -278,6 +278,18 @@ def test_inputs_of_types_that_the_host_does_not_have(tmp_path: Path):
         compile_network(file)
 
 
+def test_values_too_large_for_memory(tmp_path: Path):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])
+    graph = helper.make_graph(
+        [helper.make_node("Pad", ["x", "by"], ["y"], name="wide")], "g", [x],
+        [onnx.ValueInfoProto(name="y")], [numpy_helper.from_array(np.array([0, 4_000_000_000]), "by")],
+    )  # fmt: skip
+    file = tmp_path / "m.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
+    with pytest.raises(UserError, match=r"node 'wide' gives \[4000000003\]"):
+        compile_network(file)
+
+
 def test_inputs_are_checked(path: Path):
     with pytest.raises(UserError, match=r"input x has shape \[1, 3\]; needed \[1, 3, 8, 6\]"):
         compile_network(path, batch=1, inputs=[np.zeros((1, 3), np.float32)])
