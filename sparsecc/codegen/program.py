@@ -127,12 +127,14 @@ class SpmmWriter(ProgramWriter):
             place = code.add(row, r)
             real = bias.type.element_type == f32
             value = code.real(bias, place) if real else code.lookup(bias, place)
+            fill = tu.FillRealOp if real else tu.FillOp
+            at = code.address(tu.Memory.ACC, code.add(base, r))
+            code.instruction(fill, at, 1, value, comment="start from the bias")
 
-            def of_tile(j: Index) -> None:
-                at = code.address(tu.Memory.ACC, code.add(code.add(base, code.mul(j, block_rows)), r))
-                fill = tu.FillRealOp if real else tu.FillOp
-                code.instruction(fill, at, 1, value, comment="start from the bias")
-
-            code.loop(0, tiles, "j", of_tile)
+        def of_tile(j: Index) -> None:
+            to = code.address(tu.Memory.ACC, code.add(base, code.mul(j, block_rows)))
+            first = code.address(tu.Memory.ACC, base)
+            code.instruction(tu.MvOp, to, 0, first, 0, rows, 1, comment="as the first column tile")
 
         code.loop(0, rows, "r", of_row)
+        code.loop(1, tiles, "j", of_tile)
