@@ -110,12 +110,24 @@ def comment(text: str) -> str:
 class _Printer:
     def __init__(self, program: NetworkProgram):
         self.program, self.storage = program, program.storage
+        self.read = self._read() if program.engine.reads_inputs else {}
+
+    def _read(self) -> dict[SSAValue, int]:
+        """Which input each value is that is read where the caller has it."""
+        block = self.program.function.body.block
+        found: dict[SSAValue, int] = {a: i for i, a in enumerate(block.args) if a in self.storage.only_read}
+        for op in block.ops:
+            if isinstance(op, ViewOp) and op.x in found:
+                found[op.res] = found[op.x]
+        return found
 
     def array(self, value: SSAValue, start: int = 0) -> str:
         """A value as an expression of C."""
         more = f" + {start}" if start else ""
         if value in self.storage.constants:
             return f"{self.storage.constants[value]}{more}"
+        if value in self.read:
+            return f"((const {C_TYPES[kind_of(value)]} *)inputs[{self.read[value]}]){more}"
         return f"AT({C_TYPES[kind_of(value)]}, {self.storage.offsets[value]}){more}"
 
     def host(self, op: CallOp) -> str:
@@ -140,6 +152,8 @@ class _Printer:
         block = self.program.function.body.block
         number = product = 0
         for i, argument in enumerate(block.args):
+            if argument in self.read:
+                continue
             size = elements_in(argument)
             lines.append(
                 f"memcpy({self.array(argument)}, inputs[{i}], {size} * sizeof({C_TYPES[kind_of(argument)]}));"

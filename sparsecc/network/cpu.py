@@ -144,6 +144,10 @@ class CpuEngine(Engine):
     def target(self) -> CpuTarget:
         return self.chip
 
+    @property
+    def reads_inputs(self) -> bool:
+        return True
+
     def passes(self) -> list[ModulePass]:
         return [FuseIntoProductsPass(limits=False)]
 

@@ -166,6 +166,11 @@ class Engine(ABC):
         """That run once the operators are chosen."""
         return []
 
+    @property
+    def reads_inputs(self) -> bool:
+        """Whether products may read inputs where the caller has them, else they are copied first."""
+        return False
+
     @abstractmethod
     def compile(self, product: Product, options: Options, progress: Progress) -> Layer:
         """A product as a layer. Raises UserError."""

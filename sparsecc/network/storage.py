@@ -35,6 +35,8 @@ class Storage:
     """Bytes of all arrays, without reuse."""
     settled: frozenset[CallOp]
     """Copies of what already lies where it is copied to."""
+    only_read: frozenset[SSAValue]
+    """Arguments that no call writes into, and views of them."""
 
 
 def bytes_of(value: SSAValue) -> int:
@@ -112,6 +114,12 @@ def plan_storage(function: func.FuncOp) -> Storage:
         lower_bound(lifetimes),
         sum(a.size for a in lifetimes),
         frozenset(settled),
+        frozenset(
+            value
+            for argument in block.args
+            if all(m is argument or isinstance(m.owner, ViewOp) for m in members[argument])
+            for value in members[argument]
+        ),
     )
 
 
