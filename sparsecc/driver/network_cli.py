@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Options of single operators, and what they are when nobody gave them.
 _NOT_FOR_NETWORKS = {
-    "op": "spmm", "n": 64, "k": 64, "pattern": None, "like": None, "plot": None, "html": None, "places": None,
+    "op": "spmm", "n": 64, "k": 64, "pattern": None, "like": None, "plot": None, "places": None,
     "check_stages": False, "jobs": 1, "max_n": None,
 }  # fmt: skip
 
@@ -157,6 +157,10 @@ def run(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Netwo
         output = None
     if output or arguments.trace:
         artifact.rerun([output] if output else [], arguments.trace)
+    if arguments.html:
+        from sparsecc.driver.pictures_cli import write_tables
+
+        write_tables(arguments.html, report, report.tables())
     if arguments.fail_if_slower_than_dense and (slower := report.slower_than_dense()):
         raise UserError(slower, exit_code=3)
     return report

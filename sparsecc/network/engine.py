@@ -132,6 +132,9 @@ class NetworkReport(Protocol):
     def name(self) -> str: ...
 
     @property
+    def target(self) -> str: ...
+
+    @property
     def speedup(self) -> float:
         """Over the same network with dense products, as far as it is known."""
         ...
