@@ -127,6 +127,25 @@ def test_products_are_those_of_numpy(name: str, seed: int):
 
 
 @pytest.mark.parametrize("name", PRESETS)
+def test_rows_without_a_value_become_zeros_or_what_is_fused(name: str):
+    target, bias = here(name), np.arange(300, dtype=np.float32)
+    dense = np.zeros((300, 70), np.float32)
+    dense[7, 69], dense[299, 3] = 2, -4
+    found: Any = sp.csr_array(dense)
+    w = make_csr(found.data, found.indices, found.indptr, dense.shape)
+    whole = np.ones((70, 3), np.float32)
+    for x in (np.ones((70, 1), np.float32), whole[:, 1:2]):
+        for added, relu in ((None, False), (None, True), (bias, False)):
+            exact = dense @ x + (0 if added is None else added[:, None])
+            exact = np.maximum(exact, 0) if relu else exact
+            for threads in (1, 2):
+                for out in (np.full((300, 1), np.nan, np.float32), np.full((300, 2), np.nan, np.float32)):
+                    vector_kernel(runtime(target), w, added, relu)(call_struct(x, out[:, :1], None), threads)
+                    assert (out[:, :1] == exact).all()
+                    assert np.isnan(out[:, 1:]).all()
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_nan_and_infinity_reach_what_stored_nonzeros_reach_and_nothing_else(name: str):
     target = here(name)
     w = random_matrix(3, 70, 90, 0.1)

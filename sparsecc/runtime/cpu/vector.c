@@ -77,15 +77,23 @@ static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, step p, c
 
 #endif
 
-static void put_rows(const sc_vector *w, const sc_call *call, const int32_t *rows, int64_t count, const float *sums,
-                     size_t n) {
+/* Whether the sums of a group are all +0. */
+static int is_zero(const float *sums) {
+    uint32_t bits[SC_VECTOR_ROWS], any = 0;
+    memcpy(bits, sums, sizeof bits);
+    for (int r = 0; r < SC_VECTOR_ROWS; r++) any |= bits[r];
+    return any == 0;
+}
+
+/* Sums of a group to its rows of Y. */
+static void put_rows(const sc_vector *w, const sc_call *call, const int32_t *rows, const float *sums, size_t n) {
     float *y = call->y + n;
     const float *bias = w->epilogue.bias;
     const int plain = !bias && !call->residual && !w->epilogue.relu;
-    for (int64_t i = 0; i < count; i++) {
-        if (rows[i] < 0) continue;
-        const size_t row = (size_t)rows[i];
-        float sum = sums[i];
+    for (int r = 0; r < SC_VECTOR_ROWS; r++) {
+        if (rows[r] < 0) continue;
+        const size_t row = (size_t)rows[r];
+        float sum = sums[r];
         if (!plain) {
             if (bias) sum += bias[row];
             if (call->residual) sum += call->residual[row * call->ldr + n];
@@ -107,6 +115,11 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
         memset(copy + k, 0, (padded - k) * sizeof *copy);
         x = copy;
     }
+    /* Where some groups have no value, it is quicker to clear all of Y first than to write their rows one by one. */
+    const size_t slabs = ((size_t)w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB;
+    const int empty = w->slabs[slabs].tile < w->slabs[slabs].group, whole = part.r0 == 0 && part.r1 == slabs;
+    const int cleared = empty && whole && call->ldy == 1 && !call->residual && !w->epilogue.bias;
+    if (cleared) memset(call->y, 0, (size_t)w->m * sizeof *call->y);
     for (const sc_slab *slab = w->slabs + part.r0; slab < w->slabs + part.r1; slab++) {
         sums_of sums __attribute__((aligned(SC_ALIGN))) = {{0}};
         const sc_tile *tile = w->places + slab->tile;
@@ -117,7 +130,9 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
             tile += s->tiles;
             skip(&p, (int64_t)s->tiles * s->steps);
         }
-        put_rows(w, call, w->rows + slab->group * SC_VECTOR_ROWS, (slab[1].group - slab->group) * SC_VECTOR_ROWS, sums[0], n);
+        for (int64_t g = slab->group; g < slab[1].group; g++)
+            if (!cleared || !is_zero(sums[g - slab->group]))
+                put_rows(w, call, w->rows + g * SC_VECTOR_ROWS, sums[g - slab->group], n);
     }
     free(copy);
     return 0;
