@@ -79,7 +79,7 @@ static bool pools_by_rows(const host_window *w)
 {
     const int64_t reach = (w->out_width - 1) * w->stride_w + (w->kernel_w - 1) * w->dilation_w + 1;
     const int64_t longest = reach > w->pad_left + w->width ? reach : w->pad_left + w->width;
-    return w->stride_w > 1 && w->pad_left >= 0 && longest * w->inner <= POOLED && w->inner > 0;
+    return w->stride_w > 1 && w->pad_left >= 0 && longest * w->inner <= POOLED && w->inner > 0 && w->out_width > 0;
 }
 
 /* With a stride along rows: first the rows of a window, then windows at every place of a row, all of which lie side
