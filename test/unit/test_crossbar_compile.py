@@ -189,3 +189,13 @@ def test_saved_folders_check_themselves(tmp_path: Any):
     assert done.returncode == 0, done.stderr
     assert "0 of 300 values wrong" in done.stdout
     assert "model_program" in (tmp_path / "out" / "model.c").read_text()
+
+
+def test_bytes_of_the_memories_are_those_of_the_positions():
+    """Rows of the memories hold many positions; what is not used of them is not paid."""
+    one, three = (
+        compiled(matrix(3, 96, 80, 0.2), "isaac128", n=n, plan="none").timing.report["bytes"] for n in (1, 3)
+    )
+    for name in ("spad_read", "spad_write", "acc_read", "acc_write"):
+        assert three[name] == 3 * one[name] > 0
+    assert one["acc_read"] >= 4 * 96

@@ -3,7 +3,8 @@
  * The memories, off-chip transfers and vector operations are those of axsim.h. SPAD holds inputs (int8) and ACC
  * sums (int32); a row of either holds `row_elements` elements, which are so many positions (vectors) of one feature:
  * activations are features x positions. Input i of vector v is element v of row i; vectors beyond one row lie in
- * blocks of rows `step` further on, as LD and ST lay them out.
+ * blocks of rows `step` further on, as LD and ST lay them out. Bytes of SPAD and ACC that LD, ST and XB.MVM move are
+ * counted element by element: these memories are read and written in words, not in rows of all positions.
  *
  * An array has rows (inputs) x columns (outputs) of cells. A cell holds a level of cell_bits bits: with
  * differential encoding a signed one, -(2^cell_bits - 1) to 2^cell_bits - 1, being a pair of devices of which one is

@@ -124,7 +124,10 @@ static int load(ax_machine *m, const axi_insn *insn, bool indexed)
     const int64_t occupancy = transfer_cycles(m, insn, row_bytes, indexed, false);
     const int64_t start = axi_schedule(m, insn, AXI_LOAD, occupancy, m->config.dma_latency, &hazards);
     axi_mark_written(m, &to, AXI_LOAD, start + occupancy + m->config.dma_latency);
-    axi_count_written(&to);
+    if (m->xb)
+        memory->bytes_written += insn->rows * row_bytes;
+    else
+        axi_count_written(&to);
     m->dram_read += insn->rows * (row_bytes + (indexed ? 4 : 0));
 
     const bool known = memory->known && buffer->data && (!index || index->data);
@@ -251,7 +254,10 @@ static int store(ax_machine *m, const axi_insn *insn, bool indexed)
     const int64_t occupancy = transfer_cycles(m, insn, row_bytes, indexed, insn->flag);
     const int64_t start = axi_schedule(m, insn, AXI_STORE, occupancy, m->config.dma_latency, &hazards);
     axi_mark_read(m, &from, start + occupancy);
-    axi_count_read(&from);
+    if (m->xb)
+        from.memory->bytes_read += (int64_t)insn->rows * insn->cols * axi_type_bytes(from.memory->type);
+    else
+        axi_count_read(&from);
     m->dram_written += insn->rows * row_bytes;
     m->dram_read += insn->rows * ((insn->flag ? row_bytes : 0) + (indexed ? 4 : 0));
     m->scatter_added += insn->flag ? (int64_t)insn->rows * insn->cols : 0;
