@@ -22,8 +22,26 @@ static inline void put_row(const sc_words *w, const sc_call *c, size_t row, size
     memcpy(y + i, rest, (count - i) * sizeof *rest);
 }
 
+/* One position of neighbouring rows. */
+static inline void put_column(const sc_words *w, const sc_call *c, size_t row, size_t rows, size_t n,
+                              const uint32_t *sums) {
+    const sc_finish *f = &w->finish;
+    if (f->plain && f->integers && c->ldy == 1) {
+        uint32_t *y = (uint32_t *)(void *)c->y + row + n;
+        const uint32_t *bias = f->bias_type != SC_BIAS_NONE ? (const uint32_t *)f->bias + row : NULL;
+        for (size_t r = 0; r < rows; r++) y[r] = sums[r] + (bias ? bias[r] : 0);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++) {
+        const uint32_t one[SC_LANES] = {sums[r]};
+        put_row(w, c, row + r, n, 1, one);
+    }
+}
+
 /* Bytes of W that pass from the second cache. */
 enum { SC_WORDS_STAY = 1 << 19 };
+/* Words of W that are fetched before one position needs them. */
+enum { SC_WORDS_AHEAD = 512 };
 
 #define SC_KERNEL(name) name##_i8
 #define SC_DOT sc_dot_i8

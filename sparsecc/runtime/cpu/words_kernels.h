@@ -72,11 +72,15 @@ static void SC_KERNEL(dense_vector)(const sc_words *w, const sc_call *c, sc_part
             for (int v = 0; v < VECTORS; v++) acc[i][v] = (sc_word){0};
         size_t done = 0;
         /* A vector may reach into the values of the next columns, which the last ones do not have. */
-        for (; done + CHAINS + 1 < k; done += CHAINS)
+        for (; done + CHAINS + 1 < k; done += CHAINS) {
+            /* Memory brings it while some hundred words are multiplied. */
+            for (size_t line = 0; line < CHAINS * SC_DENSE_ROWS; line += SC_ALIGN / 4)
+                __builtin_prefetch(values + done * SC_DENSE_ROWS + SC_WORDS_AHEAD + line);
             for (int i = 0; i < CHAINS; i++)
                 for (int v = 0; v < VECTORS; v++)
                     acc[i][v] = SC_DOT(acc[i][v], sc_spread_word(x[(done + (size_t)i) * ld]),
                                        sc_load_words(values + (done + (size_t)i) * SC_DENSE_ROWS + v * SC_LANES));
+        }
         for (; done < k; done++) {
             uint32_t rest[VECTORS * SC_LANES] __attribute__((aligned(SC_ALIGN))) = {0};
             memcpy(rest, values + done * SC_DENSE_ROWS, SC_DENSE_ROWS * sizeof *rest);
@@ -87,10 +91,7 @@ static void SC_KERNEL(dense_vector)(const sc_words *w, const sc_call *c, sc_part
         for (int v = 0; v < VECTORS; v++)
             sc_store_words(sums + v * SC_LANES, SC_SUM(SC_SUM(acc[0][v], acc[1][v]), SC_SUM(acc[2][v], acc[3][v])));
         const size_t first = tile * SC_DENSE_ROWS;
-        for (size_t r = 0; r < sc_min(SC_DENSE_ROWS, (size_t)a->m - first); r++) {
-            uint32_t one[SC_LANES] = {sums[r]};
-            put_row(w, c, first + r, part.n0, 1, one);
-        }
+        put_column(w, c, first, sc_min(SC_DENSE_ROWS, (size_t)a->m - first), part.n0, sums);
     }
 }
 
