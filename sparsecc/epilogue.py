@@ -17,7 +17,7 @@ Sums in i32 that stay i32 are not scaled, so that none is rounded. This is what 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -93,12 +93,6 @@ class Epilogue:
     def trivial(self) -> bool:
         """Whether sums only change their type, if that."""
         return self.bias is None and self.scale is None and not (self.residual or self.limited or self.zero)
-
-    def rows(self, first: int, end: int) -> Epilogue:
-        """That of some rows of the result."""
-        bias = None if self.bias is None else self.bias[first:end]
-        scale = self.scale if self.scale is None or self.scale.ndim == 0 else self.scale[first:end]
-        return replace(self, bias=bias, scale=scale)
 
     def apply(self, sums: Array, residual: Array | None = None) -> Array:
         """The result, [M, N], for sums in int32 or float32; bf16 is kept as the f32 it equals."""

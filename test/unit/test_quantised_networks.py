@@ -106,7 +106,7 @@ def samples(shape: list[int], count: int, seed: int = 1) -> dict[str, Array]:
     return {"x": x}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["auto", "channel", "tensor"]))
 def test_the_calls_compute_what_the_integer_network_does(seed: int, scales: str):
     model, shape = random_network(seed)
@@ -388,14 +388,14 @@ def test_digits_lose_no_accuracy(name: str, batch: int, labelled: int):
 @needs_models
 def test_keyword_spotting_in_bytes():
     z, sounds = np.load(MODELS / "kws_dscnn.npz"), np.load(MODELS / "kws_a.npz")
-    features, labels = sounds["features"][:60], sounds["labels"][:60]
+    features, labels = sounds["features"][:40], sounds["labels"][:40]
     module = import_model(networks.keyword_spotting(z, quantised=True), "kws.onnx", Path(), batch=2)
     artifact = compile_network(
         module, target="gemmini16", effort=0, confirm=False,
         labelled={"features": features, "labels": labels}, inputs=[features[:2]],
     )  # fmt: skip
     assert np.array_equal(artifact(features[:2]), integers(artifact, features[:2]))
-    whole = import_model(networks.keyword_spotting(z, quantised=False), "kws.onnx", Path(), batch=60)
+    whole = import_model(networks.keyword_spotting(z, quantised=False), "kws.onnx", Path(), batch=40)
     reals = run_module(whole, features)[0].argmax(axis=1)
     accuracy = artifact.accuracy
     assert accuracy is not None
