@@ -176,7 +176,7 @@ def test_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(arguments) == 0
     report = json.loads(capsys.readouterr().out)
     page = (tmp_path / "report.html").read_text()
-    assert all(f"<td class=\"text\">{p['name']}</td>" in page for p in report["products"])
+    assert all(f'<td class="text">{p["name"]}</td>' in page for p in report["products"])
     assert report["products"][0]["nnz"] == np.count_nonzero(sparse(16, 3, 3, 3, seed=1))
     np.testing.assert_allclose(np.load(result)["y"], wanted(path, image(1))[0], atol=1e-5)
     assert main(["analyze", str(path), *command, "--json"]) == 0
