@@ -100,6 +100,9 @@ def prepared(
         try:
             call = known[name](w, x)
             y: Any = call()
+            if hasattr(y, "fill") and y.dtype.kind == "f":
+                y.fill(np.nan)  # every value is to be written, those of empty rows, too
+                y = call()
             y = y.float().numpy() if hasattr(y, "float") else y
             if y.ndim == 3:  # panels
                 y = y.transpose(1, 0, 2).reshape(w.shape[0], -1)
