@@ -33,6 +33,7 @@ lint: $(VENV)/installed ## style and types
 bench: $(VENV)/installed ## speed and size, as JSON
 	$(BIN)/python bench/axsim.py
 	$(BIN)/python bench/crossbar_sim.py
+	$(BIN)/python bench/crossbar.py --quick --target all
 	$(BIN)/python bench/compile.py
 	$(BIN)/python bench/cost_model.py
 

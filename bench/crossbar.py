@@ -47,7 +47,7 @@ from sparsecc.crossbar.encode import Encoding
 from sparsecc.crossbar.share import shared
 from sparsecc.crossbar.slices import sliced, without_empty
 from sparsecc.crossbar.squeeze import squeezed
-from sparsecc.crossbar.tiles import Tile
+from sparsecc.crossbar.tiles import Tile, Tiles, dense_of
 from sparsecc.crossbar_compiler import CrossbarArtifact
 from sparsecc.crossbar_report import CrossbarReport
 from sparsecc.operator import operator_of
@@ -55,6 +55,7 @@ from sparsecc.passes.xbar_share_blocks import OFTEN
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 
+PRESETS = ("isaac128", "puma128", "sme128", "ou9x8", "re2pim")
 FOLDERS = ("lyra", "alexnet", "lenet")
 QUICK = ("tf_mag90_dec1_cross_k", "proj", "lenet300100_ip1")
 # How many times less energy than the dense mapping.
@@ -241,6 +242,7 @@ def sme(path: Path) -> dict[str, Any]:
         "squeezed": len(exactly.tiles),
         "squeezed_lossy": len(lossy.tiles),
         "weights_changed": lossy.lost,
+        "lossy_error": _error(lossy.tiles, pattern, weight.data),
     }
     compact: list[list[Tile]] = []
     for _, cover in covers(pattern, 1, chip, 0, 0):
@@ -251,6 +253,14 @@ def sme(path: Path) -> dict[str, Any]:
     found["compacted"] = min(map(len, compact), default=0)
     found["adc_bits"] = max((t.adc_bits for t in fitted(exactly.tiles, chip)), default=0)
     return found
+
+
+def _error(tiles: Sequence[Tile], pattern: Pattern, data: np.ndarray[Any, Any]) -> float:
+    """Of what the tiles compute with, against the matrix: root of mean squares, as a share of the matrix's."""
+    exactly = np.zeros((pattern.m, pattern.k), np.int64)
+    exactly[pattern.row_of(), pattern.indices] = data
+    whole = np.linalg.norm(exactly)
+    return float(np.linalg.norm(dense_of(Tiles.of(tiles), exactly.shape) - exactly) / whole) if whole else 0.0
 
 
 def _always(before: Sequence[Tile], after: Sequence[Tile]) -> bool:
@@ -277,13 +287,19 @@ def table(rows: Sequence[dict[str, Any]], what: str, title: str) -> Table:
 def sme_table(rows: Sequence[dict[str, Any]]) -> Table:
     shown = Table(title="Arrays of 128 x 128 on sme128 against plain 2-bit cells", title_justify="left")
     names = ("plain_2bit", "plain_1bit", "slices_dropped", "squeezed", "squeezed_lossy", "compacted")
-    for name in ("matrix", "zeros", *names, "fewer than plain"):
+    for name in ("matrix", "zeros", *names, "lossy error", "fewer than plain", "fewer, lossy"):
         shown.add_column(name, justify="left" if name == "matrix" else "right")
     for row in rows:
         best = min(row["squeezed"], row["compacted"])
-        ratio = f"{row['plain_2bit'] / best:.2f} x" if best else "-"
+        ratios = (
+            f"{row['plain_2bit'] / count:.2f} x" if count else "-" for count in (best, row["squeezed_lossy"])
+        )
         shown.add_row(
-            row["matrix"], f"{100 * (1 - row['density']):.1f} %", *(str(row[name]) for name in names), ratio
+            row["matrix"],
+            f"{100 * (1 - row['density']):.1f} %",
+            *(str(row[name]) for name in names),
+            f"{100 * row['lossy_error']:.3g} %",
+            *ratios,
         )
     return shown
 
@@ -312,7 +328,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="these matrices only")
     parser.add_argument(
-        "--target", action="append", metavar="T", help="isaac128 if left out; may be repeated"
+        "--target",
+        action="append",
+        metavar="T",
+        help="isaac128 if left out; may be repeated; all: every preset",
     )
     parser.add_argument("--n", type=int, default=16, help="vectors of an inference (default: 16)")
     parser.add_argument("--effort", type=int, default=1, choices=range(4))
@@ -338,6 +357,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     rows = []
     targets: list[str] = arguments.target or ["isaac128"]
+    if "all" in targets:
+        targets = list(PRESETS)
     for target in targets:
         mine: list[dict[str, Any]] = []
         for i, path in enumerate(paths):
