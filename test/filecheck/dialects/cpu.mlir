@@ -26,8 +26,30 @@ func.func @main(%x: tensor<5x8xf32>) -> tensor<4x8xf32> {
 
 // -----
 
-// CHECK: the weight is of i8; CPU kernels compute f32
+// CHECK: cpu.spmm "csr" {} for "x86-avx512" %x, #sparse.weight<4x6xi8, [(0, 1, 5)]> : tensor<6x8xi8> -> tensor<4x8xi32>
 func.func @main(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
   %y = cpu.spmm "csr" {} for "x86-avx512" %x, #sparse.weight<4x6xi8, [(0, 1, 5)]> : tensor<6x8xi8> -> tensor<4x8xi32>
   func.return %y : tensor<4x8xi32>
 }
+
+// -----
+
+// CHECK: a weight of i8 takes i8 to i32, not tensor<6x8xi8> to tensor<4x8xi8>
+func.func @main(%x: tensor<6x8xi8>) -> tensor<4x8xi8> {
+  %y = cpu.spmm "csr" {} for "x86-avx512" %x, #sparse.weight<4x6xi8, [(0, 1, 5)]> : tensor<6x8xi8> -> tensor<4x8xi8>
+  func.return %y : tensor<4x8xi8>
+}
+
+// -----
+
+// CHECK: the weight is of f64; CPU kernels compute f32, i8, bf16, f16
+func.func @main(%x: tensor<6x8xf64>) -> tensor<4x8xf64> {
+  %y = cpu.spmm "csr" {} for "x86-avx512" %x, #sparse.weight<4x6xf64, [(0, 1, 5.0)]> : tensor<6x8xf64> -> tensor<4x8xf64>
+  func.return %y : tensor<4x8xf64>
+}
+
+// -----
+
+// CHECK: cpu.kernel "model_kernel" "csr" {} for "x86-avx512" #sparse.weight<4x6xi8, [(0, 1, 5)]> title "W x"
+// CHECK-SAME: {scale = #nn.tensor<[0.5], tensor<f32>>, low = 0.000000e+00 : f32, result = "i8"}
+cpu.kernel "model_kernel" "csr" {} for "x86-avx512" #sparse.weight<4x6xi8, [(0, 1, 5)]> title "W x" {scale = #nn.tensor<[0.5], tensor<f32>>, low = 0.0 : f32, result = "i8"}
