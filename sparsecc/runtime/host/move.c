@@ -72,13 +72,15 @@ static inline void transposed_four(host_moved_4 *to, const host_moved_4 *from, i
     *(four_anywhere *)(to + 3 * to_row) = __builtin_shufflevector(ba, dc, 2, 3, 6, 7);
 }
 
-/* As the others. */
+enum { WIDE = 64 };
+
+/* As the others, in wider tiles: every row of them is written as several whole lines of the cache. */
 static void transposed_4(host_moved_4 *restrict to, const host_moved_4 *restrict from, int64_t rows, int64_t cols,
                          int64_t to_row, int64_t from_col)
 {
-    for (int64_t c = 0; c < cols; c += TILE)
+    for (int64_t c = 0; c < cols; c += WIDE)
         for (int64_t r = 0; r < rows; r += TILE) {
-            const int64_t last_row = host_least(rows, r + TILE), last_col = host_least(cols, c + TILE);
+            const int64_t last_row = host_least(rows, r + TILE), last_col = host_least(cols, c + WIDE);
             int64_t i = r;
             for (; i + 4 <= last_row; i += 4) {
                 int64_t j = c;
