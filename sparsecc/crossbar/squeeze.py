@@ -81,7 +81,7 @@ def _without_top(
     doubled[added] = part // 2
     single = weights - 2 * doubled
     found = _cut(block, inputs, outputs, single, doubled, encoding)
-    if found is None or max(t.rows for t in found) > array_rows:
+    if found is None or max((t.rows for t in found), default=0) > array_rows:
         if not lossy or not shrinks[reaches].all():
             return None
         doubled[reaches] = np.sign(weights[reaches]) * (np.abs(weights[reaches]) >> 1)

@@ -341,3 +341,10 @@ def test_tiles_that_share_cells_do_so_when_they_are_cut():
     own = [i for i, t in enumerate(found) if t.block == 0]
     assert len(own) > 1
     assert [t.image for t in found if t.block == 1] == own
+
+
+def test_squeeze_out_of_a_block_of_zeros_leaves_nothing():
+    block = Tile(np.arange(3, dtype=np.int32), np.arange(2, dtype=np.int32), np.zeros((3, 2), np.int8), 0)
+    encoding = Encoding("differential", 1)
+    found = squeezed(sliced([block], encoding), encoding, 3, lambda before, after: len(after) < len(before))
+    assert found.tiles == []
