@@ -145,7 +145,8 @@ def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str)
     others = {peer: g for peer, g in gflops.items() if not peer.startswith("sparsecc")}
     dense = {peer: g for peer, g in others.items() if peer.endswith("dense")}
     mine, panels = gflops.get("sparsecc", math.nan), gflops.get("sparsecc panels")
-    share = round(read_seconds(w) / seconds["sparsecc"], 3) if n == 1 and "sparsecc" in seconds else None
+    reads = n == 1 and dtype == "f32" and "sparsecc" in seconds
+    share = round(read_seconds(w) / seconds["sparsecc"], 3) if reads else None
     return {
         "matrix": name, "shape": list(w.shape), "nnz": int(w.nnz), "n": n,
         "sparsity": 1 - w.nnz / (w.shape[0] * w.shape[1]),
@@ -203,8 +204,8 @@ def table(found: dict[str, Any]) -> str:
         low, high = (f"{100 * s:g}" for s in band["sparsity"])
         lines.append(
             f"N {band['n']:4}, {low} to {high} % zeros, {band['matrices']} matrices: "
-            f"{band['over_best_peer']} x the best peer, {band['over_best_dense']} x the best dense, "
-            f"panels at {band['panels_peak_share']} of peak"
+            f"{band['over_best_peer']} x the best peer, {band['over_best_dense']} x the best dense"
+            + (f", panels at {band['panels_peak_share']} of peak" if band["panels_peak_share"] else "")
             + (f"; behind on {', '.join(band['behind'])}" if band["behind"] else "")
         )
     lines += [f"not compared: {peer}: {why}" for peer, why in found["absent"].items()]

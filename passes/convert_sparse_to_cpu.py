@@ -5,8 +5,8 @@ or dense. With kernel `auto` the variants are timed on this machine, the dense p
 found is kept; for a CPU that is not this one a rule decides. Covers are not looked at: an instruction of a
 CPU multiplies one weight, and every zero is refused.
 
-A `sparse.epilogue` of the result stays behind it and is fused to the kernel where C is written: bias, residual
-and ReLU are timed with it, and all that an epilogue has where elements are int8, bf16 or f16.
+A `sparse.epilogue` of the result stays behind it and is fused to the kernel where C is written: bias,
+residual and ReLU are timed with it, and all that an epilogue has where elements are int8, bf16 or f16.
 
 Refuses element types that the target does not have, `sparse.sddmm`, and targets that are no CPU.
 """
