@@ -132,7 +132,7 @@ def choose_narrow(
             return Choice(by_rule(w, words, target, n), False)
         return Choice((line_variants(words, target, n, True) or [Variant("csr")])[0], False)
     key = "choice-" + digest(
-        own_version(), target, w.shape, w.indptr.tobytes(), w.indices.tobytes(), n, plan,
+        own_version(), target, element, w.shape, w.indptr.tobytes(), w.indices.tobytes(), n, plan,
         epilogue.element, epilogue.residual, epilogue.trivial,
     )  # fmt: skip
     if key not in _chosen:

@@ -21,6 +21,7 @@ from sparsecc.cpu import build
 from sparsecc.cpu.machine import Machine, machine
 from sparsecc.cpu.narrow_spmm import NarrowSpmm
 from sparsecc.cpu.narrow_tune import choose_narrow
+from sparsecc.cpu.tune import Choice
 from sparsecc.cpu.words import as_stored
 from sparsecc.cpu_compiler import CpuArtifact
 from sparsecc.dialects.cpu import Cpu, KernelOp
@@ -294,6 +295,15 @@ def test_an_epilogue_goes_with_the_product_from_compile_to_c(tmp_path: Path):
     artifact.save(tmp_path / "model")
     build.call(["make", "CFLAGS=-O0 -Wall -Wextra -Werror"], tmp_path / "model", "make")
     assert "every value within its bound; largest error 0" in told([str(tmp_path / "model" / "model")])
+
+
+def test_what_was_measured_of_one_type_is_not_taken_for_another(monkeypatch: pytest.MonkeyPatch):
+    w = compiled(matrix(30, 40, "bf16"), "bf16", n=8).operator.weight
+    known: dict[str, Choice] = {}
+    monkeypatch.setattr("sparsecc.cpu.narrow_tune._chosen", known)
+    for count, dtype in enumerate(("bf16", "f16", "bf16"), start=1):
+        choose_narrow(w, native(dtype), 8)
+        assert len(known) == min(count, 2)
 
 
 def test_epilogues_that_do_not_fit_are_refused():
