@@ -28,7 +28,7 @@ from xdsl.dialects.linalg import ops as linalg
 from xdsl.ir import Attribute, Dialect, Operation, SSAValue
 from xdsl.parser import Parser
 from xdsl.transforms.dead_code_elimination import dce
-from xdsl.utils.exceptions import ParseError
+from xdsl.utils.exceptions import ParseError, VerifyException
 
 from sparsecc.dialects.nn_base import ELEMENTS, Tensor, tensor_type
 from sparsecc.errors import UserError
@@ -81,12 +81,20 @@ def import_mlir(
             f"{path}, line {line}: {quote(error.msg.strip(), 200)}; print the "
             "module with mlir-opt --mlir-print-op-generic, or lower it to linalg on tensors"
         ) from None
-    except (RecursionError, ValueError, NotImplementedError) as error:
+    except (NotImplementedError, RecursionError, ValueError, VerifyException) as error:
         raise UserError(f"{path}: no MLIR that can be read: {quote(str(error), 200)}") from None
     function = _function(module, str(path))
     if any(op.name.startswith("nn.") for op in function.walk()):
         return module
-    return Reader(str(path), text, resources).read(function, batch, dims or {})
+    reader = Reader(str(path), text, resources)
+    try:
+        return reader.read(function, batch, dims or {})
+    except (IndexError, KeyError, ValueError, VerifyException) as error:
+        # Operands that are not defined and maps that do not fit: mlir-opt says which.
+        raise UserError(
+            f"{path}, {reader.place(reader.current)}{op_name(reader.current)}: it is not valid "
+            f"({quote(str(error), 100)}); check the module with mlir-opt"
+        ) from None
 
 
 def _ours() -> list[Dialect]:
@@ -150,6 +158,7 @@ class Reader:
         self.scope: dict[SSAValue, Any] = {}
         self.builder = Builder(func.FuncOp("main", FunctionType.from_lists([], [])).body.block)
         self.numbers: dict[Operation, int] = {}
+        self.current: Operation = ModuleOp([])
 
     def read(self, function: func.FuncOp, batch: int | None, dims: Mapping[str, int]) -> ModuleOp:
         types: list[Tensor] = []
@@ -164,6 +173,7 @@ class Reader:
             self.scope[argument] = Value(types[-1].get_shape(), str(types[-1].element_type), ssa=ours)
         outputs: list[SSAValue] = []
         for op in function.body.block.ops:
+            self.current = op
             if isinstance(op, func.ReturnOp):
                 node = Node(self, op)
                 outputs = [self.builder.ssa(node.value(v), "") for v in op.operands]

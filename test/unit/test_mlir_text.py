@@ -283,3 +283,28 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "model.mlir").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="found bytes that are no UTF-8"):
         import_mlir(tmp_path / "model.mlir")
+
+
+def test_damaged_text_is_an_error_of_the_user(tmp_path: Path) -> None:
+    """Lines that are missing, doubled or changed are refused in a sentence, or read."""
+    lines, rng = SAMPLE.read_text().splitlines(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(80):
+        changed = list(lines)
+        for _ in range(2):
+            at = int(rng.integers(len(changed)))
+            match int(rng.integers(3)):
+                case 0:
+                    del changed[at]
+                case 1:
+                    changed.insert(at, changed[int(rng.integers(len(changed)))])
+                case _:
+                    line = changed[at]
+                    place = int(rng.integers(len(line) + 1))
+                    changed[at] = line[:place] + "x0<>{}[](),%:1-"[int(rng.integers(15))] + line[place + 1 :]
+        (tmp_path / "model.mlir").write_text("\n".join(changed))
+        try:
+            import_mlir(tmp_path / "model.mlir")
+        except UserError:
+            refused += 1
+    assert refused > 40
