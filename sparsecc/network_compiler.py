@@ -31,6 +31,7 @@ from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.network import read_network
 from sparsecc.interpreters.host import DTYPES, Run, run, weight_of
 from sparsecc.interpreters.sparse import run_module
+from sparsecc.masks import masked
 from sparsecc.network.engine import Engine, Layer, NetworkReport, Options, Product, Progress, engine_for
 from sparsecc.network.propagation import LayerGain, Propagation, propagated
 from sparsecc.network.propagation import check as check_propagation
@@ -327,6 +328,7 @@ def compile_network(
     calibrate: Mapping[str, Array] | None = None,
     labelled: Mapping[str, Array] | None = None,
     scales: str = "auto",
+    masks: Mapping[str, str | Array] | None = None,
     propagate: bool = True,
     progress: Progress = _silent,
 ) -> NetworkArtifact:
@@ -340,13 +342,15 @@ def compile_network(
     confirm: as for `sparsecc.compile`, for every product. calibrate: samples of the inputs by name,
     [samples, ...], by whose ranges a network of floats is quantised, and "labels", the right classes.
     labelled: such samples to measure accuracy on, those of `calibrate` by default. scales: of weights, as for
-    `nn-quantize`. propagate: carry zeros and constants across layers first (`sparse-propagate`). Raises
-    UserError, which names the node that cannot be compiled.
+    `nn-quantize`. masks: of pruning, by layer (`sparsecc.masks`). propagate: carry zeros and constants across
+    layers first (`sparse-propagate`). Raises UserError, which names the node that cannot be compiled.
     """
     found_target = load_target(target) if isinstance(target, str) else target
     engine_for(found_target, target)
     progress("reading the network")
     module, read_name = read_network(source, batch=batch, dims=dims, inputs=inputs)
+    if masks:
+        module = masked(module, masks)
     name = name or read_name
     function = _main(module)
     _check_sizes(function)

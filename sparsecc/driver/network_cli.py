@@ -37,6 +37,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="MODEL.onnx: another extent that the model leaves open",
     )
     command.add_argument(
+        "--mask",
+        action="append",
+        metavar="LAYER=FILE",
+        help="MODEL.onnx: prune a layer to the nonzeros of a matrix; may be given for several layers",
+    )
+    command.add_argument(
         "--no-propagate",
         action="store_true",
         help="MODEL.onnx: do not carry zeros and constants across layers",
@@ -79,6 +85,7 @@ def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], pat
         seed=arguments.seed,
         effort=arguments.effort,
         plan=getattr(arguments, "plan", "auto"),
+        masks=_masks(arguments.mask or []),
         propagate=not arguments.no_propagate,
         calibrate=_samples(arguments.calibrate),
         labelled=_samples(arguments.labels),
@@ -120,6 +127,16 @@ def _archive(path: str) -> dict[str, Any]:
             return dict(arrays)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
         raise UserError(f"{path}: cannot be read as .npz: {e}") from e
+
+
+def _masks(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        layer, equals, path = text.partition("=")
+        if not layer or not equals or not path:
+            raise UserError(f"--mask {text}: needed LAYER=FILE, such as --mask fc1=fc1.smtx", exit_code=2)
+        found[layer] = path
+    return found
 
 
 def _inputs(paths: list[str] | None) -> Any:
