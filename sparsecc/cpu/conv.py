@@ -1,8 +1,8 @@
 """Convolutions whose patches are found by address: which places the code of a plan has for rows of X.
 
-`host_im2col` would write every patch; here row (channel, kernel row, kernel column) of the patches is, for one
-row of results, a run of the padded image, so that it has one place relative to the first (runtime/cpu/conv.h).
-Columns of images with a stride are sorted by phase first, which makes them runs, too.
+`host_im2col` would write every patch; here row (channel, kernel row, kernel column) of the patches is, for
+one row of results, a run of the padded image, so that it has one place relative to the first
+(runtime/cpu/conv.h). Columns of images with a stride are sorted by phase first, which makes them runs, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class ImageStruct(Structure):
 
 class ConvStruct(Structure):
     _fields_ = [
-        ("line", c_void_p), ("image", ImageStruct), ("strips", c_int64), ("width", c_int64), ("step", c_int64),
+        ("line", c_void_p), ("image", ImageStruct), ("strips", c_int64), ("width", c_int64),
+        ("step", c_int64),
     ]  # fmt: skip
 
 
