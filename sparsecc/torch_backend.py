@@ -7,8 +7,9 @@ zeros gets a product of `sparsecc.compile`, which is timed against torch's own o
 where torch is faster, torch stays. All else runs in torch as before. On other targets the whole graph becomes
 one program on the simulator.
 
-For inference: while gradients are recorded, nothing is replaced. A weight that changed since is noticed by its
-version, and its layer runs dense again; changes through `.data` or numpy have no version and go unnoticed.
+For inference: while gradients are recorded, nothing is replaced. A weight that changed since is noticed by
+its version, and its layer runs dense again; changes through `.data` or numpy have no version and go
+unnoticed.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Limits:
     line_nnz: Annotated[int, Range(0)]
     """Nonzeros above which no straight-line code is written; 0: none is."""
     line_columns: Annotated[int, Range(8, 65536)]
-    """Columns that a group of rows uses of a block of straight-line code; blocks are as wide as that allows."""
+    """Columns that a group of rows uses of a block of straight-line code, as wide as that allows."""
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def test_an_artifact_takes_panels_and_gives_panels():
     out.fill(np.nan)
     product(panels := product.pack(x), out=out)
     assert within_bound(product.unpack(out, 40), w, x)
+    assert isinstance(product.native, CpuSpmm)
     fast = product.native._panel_kernels[3].fast  # pyright: ignore[reportPrivateUsage]
     wrong = (panels[:2], panels[:, :127], panels.astype(np.float64), panels[::-1], None, x)
     assert [fast(id(other), id(out), 1) for other in wrong] == [1] * len(wrong)
