@@ -209,7 +209,7 @@ _MODEL_C = """
     } while (0)
 
 int model_init(model *m, {parameter}) {
-    memset(m, 0, sizeof *m);
+    memset(m, 0, offsetof(model, arena) + sizeof m->arena);
 {init}
     return m->error ? -1 : 0;
 }
@@ -256,6 +256,7 @@ def _model_h(program: NetworkProgram, code: EngineCode, parts: Sequence[Part]) -
 #ifndef MODEL_H
 #define MODEL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 {includes}
@@ -267,14 +268,14 @@ def _model_h(program: NetworkProgram, code: EngineCode, parts: Sequence[Part]) -
 #define MODEL_CHECKS {len(program.checks)}
 #define MODEL_ARENA {max(program.storage.size, 1)}
 
-{INCBIN}
+{code.definitions}{INCBIN}
 typedef struct model {{
 {code.fields}\
     void (*watch)(void *context, int step, void *values); /* told of every step done; may be NULL */
     void *context;
     const char *error; /* one sentence, after -1 */
     _Alignas(64) unsigned char arena[MODEL_ARENA];
-}} model;
+{code.memory}}} model;
 
 /* Prepares a model; it must stay where it is. 0, or -1. */
 int model_init(model *m, {code.parameter});

@@ -8,7 +8,7 @@ one row of results, a run of the padded image, so that it has one place relative
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import Structure, c_int64, c_void_p
+from ctypes import Structure, c_int64, c_size_t, c_void_p
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,10 @@ class ConvStruct(Structure):
 
 
 class ConvCallStruct(Structure):
-    _fields_ = [(name, c_void_p) for name in ("conv", "x", "y", "residual", "scratch")]
+    _fields_ = [
+        *((name, c_void_p) for name in ("conv", "x", "y", "residual", "padded", "scratch")),
+        ("each", c_size_t),
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +52,14 @@ class Patches:
     places: Indices
     """[K] elements from the first row of patches, for the rows that are used."""
 
-    @property
-    def floats(self) -> int:
-        """Of the padded image; a vector more may be read."""
+    def padded(self, lanes: int) -> int:
+        """Floats of the padded image; a vector more may be read: sc_conv_padded."""
         channels, rows, phases, segment, in_place = (self.image[i] for i in (0, 6, 7, 8, 9))
-        return 0 if in_place else channels * rows * phases * segment
+        return 0 if in_place else -(-(channels * rows * phases * segment + lanes) // 16) * 16
+
+    def scratch(self, m: int, lanes: int) -> int:
+        """Floats of scratch panels of a thread, for M rows of W: sc_conv_scratch."""
+        return -(-m * lanes // 16) * 16 if self.width < lanes else 0
 
     def text(self) -> str:
         """The structure but its first field, as a C initialiser."""

@@ -38,7 +38,7 @@ class EpilogueStruct(Structure):
 class CallStruct(Structure):
     _fields_ = [
         ("x", c_void_p), ("ldx", c_size_t), ("y", c_void_p), ("ldy", c_size_t), ("n", c_size_t),
-        ("residual", c_void_p), ("ldr", c_size_t),
+        ("residual", c_void_p), ("ldr", c_size_t), ("scratch", c_void_p), ("each", c_size_t),
     ]  # fmt: skip
 
 
@@ -80,6 +80,9 @@ def load_runtime(path: str) -> ctypes.CDLL:
         run = getattr(library, f"sc_{kind}_run")
         run.argtypes = [c_void_p, c_void_p, c_int]
         run.restype = c_int
+        if kind != "words":
+            getattr(library, f"sc_{kind}_scratch").argtypes = [c_void_p, c_size_t, c_size_t]
+            getattr(library, f"sc_{kind}_scratch").restype = c_size_t
         at = getattr(library, f"sc_{kind}_at")
         at.argtypes = [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_size_t, c_void_p, c_size_t, c_int]
         at.restype = c_int

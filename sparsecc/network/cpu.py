@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from sparsecc.cpu.build import (
 from sparsecc.cpu.conv import ConvCallStruct, ConvStruct, ImageStruct, Patches, patches_of
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, with_schedule
 from sparsecc.cpu.native import LineStruct, address
+from sparsecc.cpu.scratch import scratch_floats
 from sparsecc.cpu.tune import FIRST, ROUNDS, SECOND, Choice, choose, line_variants, runtime
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.dialects import cpu
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+# Threads that a model has scratch panels for; where it is built another number may be defined.
+THREADS = 16
 # Seconds for each of the turns in which a network and the one with dense products are timed.
 TURN, TURNS = 0.1, 3
 PLANS = ("auto", "line", "csr", "vector", "dense")
@@ -228,10 +232,11 @@ class CpuEngine(Engine):
         x, y = aligned(layer.unfolded.window.elements), aligned((m, layer.n))
         x[:] = np.random.default_rng(0).standard_normal(x.size, np.float32)
         residual = aligned((m, layer.n)) if layer.epilogue.residual else None
-        scratch = aligned(patches.floats + registers.lanes)
+        padded, each = aligned(patches.padded(registers.lanes)), patches.scratch(m, registers.lanes)
+        scratch = aligned(each)
         call_of = ConvCallStruct(
             ctypes.addressof(conv), address(x), address(y), None if residual is None else address(residual),
-            address(scratch),
+            address(padded), address(scratch), each,
         )  # fmt: skip
         run = ctypes.cast(lib.sc_conv_run, ctypes.c_void_p)
         return min(
@@ -264,13 +269,14 @@ class CpuEngine(Engine):
         parts: list[Part] = []
         texts: dict[str, str] = {}
         statements: list[str] = []
-        scratch, done = 0, set[str]()
+        patches, each, done = 0, 0, set[str]()
         for call_of, found in zip(calls, layers, strict=True):
             layer, symbol = cast(CpuLayer, found), call_of.symbol
             if symbol not in done:
                 done.add(symbol)
-                floats = self._layer(layer, symbol, source, parts, texts)
-                scratch = max(scratch, floats)
+                self._layer(layer, symbol, source, parts, texts)
+                more, panels = self._memory(layer)
+                patches, each = max(patches, more), max(each, panels)
             statements.append(_statement(layer, call_of))
         places = ", ".join(str(c.step) for c in calls) or "0"
         source.append(f"const int model_product_steps[] = {{{places}}};\n{_CHECKED}")
@@ -278,7 +284,10 @@ class CpuEngine(Engine):
         return EngineCode(
             source="".join(source),
             headers=["sc.h", "conv.h"],
-            fields=f"    int threads;\n    _Alignas(64) float scratch[{max(scratch, 1)}];\n",
+            fields="    int threads;\n",
+            memory=f"    _Alignas(64) float patches[{max(patches, 1)}];\n"
+            f"    _Alignas(64) float panels[MODEL_THREADS][{-(-max(each, 1) // 16) * 16}]; /* scratch */\n",
+            definitions=_THREADS.replace("{threads}", str(THREADS)),
             parameter="int threads",
             init=_INIT.replace("{needed}", needed),
             calls=statements,
@@ -293,8 +302,8 @@ class CpuEngine(Engine):
 
     def _layer(
         self, layer: CpuLayer, symbol: str, source: list[str], parts: list[Part], texts: dict[str, str]
-    ) -> int:
-        """Add a layer's tables and code; returns the floats of scratch memory that it needs."""
+    ) -> None:
+        """Add a layer's tables and code."""
         op = layer.product
         kernel = cpu.KernelOp(symbol, op, layer.name)
         places, patches = None, None
@@ -314,12 +323,20 @@ class CpuEngine(Engine):
         source.append(f"static const sc_{layer.variant.kind} {symbol} = {{{made.struct}}};\n")
         if patches is not None:
             source.append(f"static const sc_conv {symbol}_conv = {{&{symbol}, {patches.text()}}};\n")
-            return patches.floats + layer.variant.lanes
-        return 0 if layer.unfolded is None else layer.unfolded.count * layer.n
+
+    def _memory(self, layer: CpuLayer) -> tuple[int, int]:
+        """Floats for its patches, or the image they are found in, and for scratch of each thread."""
+        if layer.by_address is not None:
+            lanes = layer.by_address.lanes
+            patches = layer.patches(lanes)
+            return patches.padded(lanes), patches.scratch(layer.weight.shape[0], lanes)
+        each = scratch_floats(layer.weight.shape, layer.variant, self.chip, layer.n, layer.n)
+        return (0 if layer.unfolded is None else layer.unfolded.count * layer.n), each
 
     def build(self, folder: Path) -> Path:
         """The program, and beside it model.so, which it is linked to."""
-        flags = [*C_FLAGS, *self.chip.simd.flags.split(), "-I.", "-Isc", "-Ihost"]
+        threads = f"-DMODEL_THREADS={max(THREADS, os.cpu_count() or 1)}"
+        flags = [*C_FLAGS, *self.chip.simd.flags.split(), threads, "-I.", "-Isc", "-Ihost"]
         objects = [p.name for p in sorted(folder.glob("*.s"))]
         native = [str(runtime_object(self.chip)), str(host_object(self.chip))]
         what = "compiling the program"
@@ -372,17 +389,30 @@ _CHECKED = """
 #define RUN(call) \\
     do { \\
         if ((call) != 0) { \\
-            m->error = "no memory for scratch panels"; \\
+            m->error = "scratch panels are too small"; \\
             return -1; \\
         } \\
     } while (0)
 """
 
-_INIT = """\
-m->threads = threads;
-if (threads < 1) m->error = "threads must be at least 1";
-else if (!sc_supported()) m->error = "{needed}";\
+_THREADS = """\
+/* The most threads that run, each with scratch panels of its own; all sources must be built with the same. */
+#ifndef MODEL_THREADS
+#define MODEL_THREADS {threads}
+#endif
 """
+
+_INIT = """\
+if (threads < 1) m->error = "threads must be at least 1";
+else if (!sc_supported()) m->error = "{needed}";
+else {
+    m->threads = threads < MODEL_THREADS ? threads : MODEL_THREADS;
+    sc_start(m->threads);
+}\
+"""
+
+# Of a kernel's call.
+_SCRATCH = "m->threads, m->panels[0], sizeof m->panels[0] / sizeof(float)"
 
 
 def _statement(layer: CpuLayer, found: Call) -> str:
@@ -390,16 +420,19 @@ def _statement(layer: CpuLayer, found: Call) -> str:
     n, x, y = layer.n, found.x.text, found.y.text
     residual = found.residual.text if found.residual else "NULL"
     if layer.by_address is not None:
-        return f"RUN(sc_conv_at(&{found.symbol}_conv, {x}, {y}, {residual}, m->scratch, m->threads));"
+        scratch = _SCRATCH.replace("m->threads,", "m->threads, m->patches,")
+        return f"RUN(sc_conv_at(&{found.symbol}_conv, {x}, {y}, {residual}, {scratch}));"
     before = ""
     if layer.unfolded is not None:
-        before = f"host_im2col_4(m->scratch, {x}, {layer.unfolded.c_arguments()});\n    "
-        x = "m->scratch"
+        before = f"host_im2col_4(m->patches, {x}, {layer.unfolded.c_arguments()});\n    "
+        x = "m->patches"
     kind = layer.variant.kind
     ldr = n if found.residual else 0
     if kind == "vector" and n > 1:
-        each = f"sc_vector_at(&{found.symbol}, {x} + i, {n}, {y} + i, {n}, 1, {residual}, {ldr}, m->threads)"
+        # Residuals, too, are read from position i on.
+        added = f"{residual} + i" if found.residual else residual
+        each = f"sc_vector_in(&{found.symbol}, {x} + i, {n}, {y} + i, {n}, 1, {added}, {ldr}, {_SCRATCH})"
         return f"{before}for (size_t i = 0; i < {n}; i++) RUN({each});"
     return (
-        f"{before}RUN(sc_{kind}_at(&{found.symbol}, {x}, {n}, {y}, {n}, {n}, {residual}, {ldr}, m->threads));"
+        f"{before}RUN(sc_{kind}_in(&{found.symbol}, {x}, {n}, {y}, {n}, {n}, {residual}, {ldr}, {_SCRATCH}));"
     )

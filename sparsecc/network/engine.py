@@ -107,13 +107,17 @@ class EngineCode:
     headers: Sequence[str]
     """That model.h includes."""
     fields: str
-    """Declarations in the structure `model`."""
+    """Declarations in the structure `model`, which begin as zeros."""
     parameter: str
     """What model_init takes besides the model."""
     init: str
     """Statements of model_init; `m` is the model. They set m->error where something failed."""
     calls: Sequence[str]
     """For each product the statement that runs it, in order; returns -1 with m->error set on failure."""
+    memory: str = ""
+    """Further declarations, after the arena, which begin as anything."""
+    definitions: str = ""
+    """Before the structure `model`."""
     parts: Sequence[Part] = ()
     """Data; what model.c or another source declares is not declared again."""
     texts: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -18,9 +18,13 @@ from bench import networks
 from sparsecc.cpu.assembly import PLAIN
 from sparsecc.cpu.build import runtime_object
 from sparsecc.cpu.conv import patches_of
+from sparsecc.cpu.scratch import scratch_floats
+from sparsecc.cpu.tune import build, line_variants, runtime
+from sparsecc.cpu.variant import Variant
 from sparsecc.driver.cli import main
 from sparsecc.errors import UserError
 from sparsecc.host.operator import Window
+from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.onnx_file import import_model
 from sparsecc.network.cpu import CpuLayer, host_object
 from sparsecc.network_compiler import NetworkArtifact, compile_network
@@ -350,3 +354,90 @@ def test_squeezenet():
     held_to_onnxruntime(artifact, proto, {"data": x})
     # The parts of all eight concatenations are computed in their places.
     assert len(artifact.storage.settled) == 16
+
+
+# Its allocators stand before those of the C library, for shared objects, too; while inferring they end it.
+GUARDED = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "model.h"
+static volatile int inferring;
+static void stop(const char *name) {
+    if (!inferring) return;
+    inferring = 0;
+    fprintf(stderr, "%s was called\\n", name);
+    abort();
+}
+void *__libc_malloc(size_t a);
+void *__libc_calloc(size_t a, size_t b);
+void *__libc_realloc(void *a, size_t b);
+void *__libc_memalign(size_t a, size_t b);
+void __libc_free(void *a);
+void *malloc(size_t a) { return stop("malloc"), __libc_malloc(a); }
+void *calloc(size_t a, size_t b) { return stop("calloc"), __libc_calloc(a, b); }
+void *realloc(void *a, size_t b) { return stop("realloc"), __libc_realloc(a, b); }
+void *aligned_alloc(size_t a, size_t b) { return stop("aligned_alloc"), __libc_memalign(a, b); }
+void free(void *a) { stop("free"), __libc_free(a); }
+int main(int count, char **arguments) {
+    static model m;
+    static float room[MODEL_OUTPUTS][1 << 16];
+    const void *inputs[MODEL_INPUTS + 1];
+    void *outputs[MODEL_OUTPUTS];
+    if (count < 2 || model_load(arguments[0]) != 0 || model_init(&m, atoi(arguments[1])) != 0) return 1;
+    for (int i = 0; i < MODEL_INPUTS; i++) inputs[i] = model_inputs[i].data;
+    for (int i = 0; i < MODEL_OUTPUTS; i++) outputs[i] = room[i];
+    for (int i = 0; i < 3; i++) {
+        inferring = 1;
+        const int status = model_infer(&m, inputs, outputs);
+        inferring = 0;
+        if (status != 0) {
+            fprintf(stderr, "%s\\n", m.error);
+            return 2;
+        }
+    }
+    for (int i = 0; i < MODEL_OUTPUTS; i++)
+        for (int64_t j = 0; j < model_outputs[i].count; j++) {
+            const float off = room[i][j] - ((const float *)model_outputs[i].data)[j];
+            if (!(off < 1e-3f && off > -1e-3f)) return 3;
+        }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("plan", ["line", "csr", "dense", "vector"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_inference_allocates_nothing(tmp_path: Path, plan: str, batch: int):
+    artifact = compiled(small(), batch, [image(batch)], plan=plan)
+    artifact.save(tmp_path)
+    chip = artifact.target
+    assert isinstance(chip, CpuTarget)
+    (tmp_path / "guarded.c").write_text(GUARDED)
+    sources = ["guarded.c", "model.c", "data.c", *map(str, sorted(tmp_path.glob("*.s")))]
+    sources += [str(runtime_object(chip)), str(host_object(chip))]
+    flags = ["-std=gnu11", "-O1", *chip.simd.flags.split(), "-I.", "-Isc", "-Ihost"]
+    command = [*find_compiler(), *flags, *sources, "-pthread", "-lm", "-o", "guarded"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    for threads in ("1", "2", "5"):
+        program = [str(tmp_path / "guarded"), threads]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (threads, done.stderr)
+
+
+def test_scratch_is_as_large_as_kernels_say():
+    """The sizes that are known when compiling are those that kernels ask for."""
+    target = load_target("cpu")
+    assert isinstance(target, CpuTarget)
+    if target.missing:
+        pytest.skip("no instructions of any target here")
+    library = runtime(target)
+    for m, k, n in [(5, 3, 1), (40, 300, 7), (70, 640, 100), (3, 64, 1), (200, 33, 2000)]:
+        dense = pruned(m, k, seed=m)
+        rows, columns = np.nonzero(dense)
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=m))])
+        w = make_csr(dense[rows, columns], columns, indptr, (m, k))
+        variants = [Variant("csr"), Variant("dense"), Variant("vector"), *line_variants(w, target, n)]
+        for variant in variants:
+            kernel = build(w, target, variant, PLAIN, None)
+            needed = getattr(library, f"sc_{variant.kind}_scratch")(kernel.where, n, n)
+            assert scratch_floats((m, k), variant, target, n, n) == needed, (variant, m, k, n)

@@ -36,9 +36,16 @@ static void pad(float *to, const float *x, const sc_image *s, int64_t first, int
         }
 }
 
-size_t sc_conv_scratch(const sc_conv *c) {
+/* Code may read a vector beyond the end. */
+size_t sc_conv_padded(const sc_conv *c) {
     const sc_image *s = &c->image;
-    return s->in_place ? 0 : (size_t)(s->channels * s->rows * s->phases * s->segment + c->line->lanes);
+    const int64_t floats = s->channels * s->rows * s->phases * s->segment + c->line->lanes;
+    return s->in_place ? 0 : (size_t)((floats + 15) / 16 * 16);
+}
+
+/* Only strips narrower than a vector have results that would be written beyond the last. */
+size_t sc_conv_scratch(const sc_conv *c) {
+    return c->width < c->line->lanes ? (size_t)((c->line->m * c->line->lanes + 15) / 16 * 16) : 0;
 }
 
 typedef struct work {
@@ -50,7 +57,7 @@ typedef struct work {
 static int pad_part(const void *context, int index) {
     const work *w = context;
     const sc_image *s = &w->call->conv->image;
-    pad(w->call->scratch, w->call->x, s, s->channels * index / w->parts, s->channels * (index + 1) / w->parts);
+    pad(w->call->padded, w->call->x, s, s->channels * index / w->parts, s->channels * (index + 1) / w->parts);
     return 0;
 }
 
@@ -90,11 +97,10 @@ static int run_part(const void *context, int index) {
     const sc_line *line = c->line;
     const int64_t each = (c->width + line->lanes - 1) / line->lanes, all = c->strips * each;
     const int64_t first = all * index / w->parts, end = all * (index + 1) / w->parts;
-    float *tail = NULL;
-    if (c->width < line->lanes && !(tail = sc_scratch((size_t)(line->m * line->lanes)))) return -1;
+    if (sc_conv_scratch(c) > w->call->each) return -1;
+    float *const tail = w->call->scratch + (size_t)index * w->call->each;
     for (size_t g = 0; g < (size_t)line->groups; g += (size_t)line->batch)
         run_vectors(c, w, first, end, g, sc_min(g + (size_t)line->batch, (size_t)line->groups), tail);
-    free(tail);
     sc_leave_vectors();
     return 0;
 }
@@ -104,14 +110,15 @@ int sc_conv_run(const void *context, const sc_call *unused, int threads) {
     const sc_conv *c = call->conv;
     (void)unused;
     const int64_t each = (c->width + c->line->lanes - 1) / c->line->lanes, all = c->strips * each;
-    work w = {call, c->image.in_place ? call->x : call->scratch, threads};
+    work w = {call, c->image.in_place ? call->x : call->padded, threads};
     if (w.parts > c->image.channels) w.parts = c->image.channels;
     if (!c->image.in_place && sc_parallel(pad_part, &w, (int)w.parts) != 0) return -1;
     w.parts = threads > all ? all : threads;
     return sc_parallel(run_part, &w, (int)w.parts);
 }
 
-int sc_conv_at(const sc_conv *c, const float *x, float *y, const float *residual, float *scratch, int threads) {
-    const sc_conv_call call = {c, x, y, residual, scratch};
+int sc_conv_at(const sc_conv *c, const float *x, float *y, const float *residual, int threads, float *padded,
+               float *scratch, size_t each) {
+    const sc_conv_call call = {c, x, y, residual, padded, scratch, each};
     return sc_conv_run(&call, NULL, threads);
 }

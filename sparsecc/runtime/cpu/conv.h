@@ -27,10 +27,13 @@ typedef struct sc_conv {
     int64_t step;        /* elements of the padded image from one to the next */
 } sc_conv;
 
-/* Floats of the scratch memory for a padded image; code may read a vector beyond its end. */
+/* Floats of memory for the padded image, and of scratch panels of each thread; multiples of 16. */
+size_t sc_conv_padded(const sc_conv *c);
 size_t sc_conv_scratch(const sc_conv *c);
-/* call: x the image, y [m, strips * width] with contiguous rows, as is the residual, which is not y; scratch. */
-int sc_conv_at(const sc_conv *c, const float *x, float *y, const float *residual, float *scratch, int threads);
+/* x the image, y [m, strips * width] with contiguous rows, as is the residual, which is not y. padded and scratch
+ * begin at multiples of 64 bytes; each: floats of scratch panels of a thread. */
+int sc_conv_at(const sc_conv *c, const float *x, float *y, const float *residual, int threads, float *padded,
+               float *scratch, size_t each);
 
 /* For sc_time: everything in one argument. */
 typedef struct sc_conv_call {
@@ -38,7 +41,8 @@ typedef struct sc_conv_call {
     const float *x;
     float *y;
     const float *residual;
-    float *scratch;
+    float *padded, *scratch;
+    size_t each;
 } sc_conv_call;
 int sc_conv_run(const void *call, const sc_call *unused, int threads);
 

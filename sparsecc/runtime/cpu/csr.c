@@ -50,9 +50,14 @@ static inline __attribute__((always_inline)) void run_panel(int vectors, const s
     }
 }
 
+size_t sc_csr_scratch(const sc_csr *w, size_t n, size_t ldx) {
+    (void)n, (void)ldx;
+    return (size_t)w->width * PANEL;
+}
+
 /* part.r0 and part.r1 count segments of SC_CSR_ROWS rows. */
 int sc_csr_part(const sc_csr *w, const sc_call *call, sc_part part) {
-    float *packed = sc_scratch((size_t)w->width * PANEL);
+    float *packed = sc_take(call, (size_t)w->width * PANEL);
     if (!packed) return -1;
     for (size_t n = part.n0; n < part.n1;) {
         const size_t left = part.n1 - n;
@@ -67,6 +72,6 @@ int sc_csr_part(const sc_csr *w, const sc_call *call, sc_part part) {
             n += SC_LANES;
         }
     }
-    free(packed);
+    sc_give(call, packed);
     return 0;
 }

@@ -51,11 +51,16 @@ static void end_tile(const sc_dense *w, const sc_call *c, float *tile, size_t ro
     }
 }
 
+size_t sc_dense_scratch(const sc_dense *w, size_t n, size_t ldx) {
+    (void)ldx;
+    return sc_min(PANELS, (n + PANEL - 1) / PANEL) * PANEL * sc_min(DEPTH, (size_t)w->k);
+}
+
 /* part.r0 and part.r1 count panels of rows. */
 int sc_dense_part(const sc_dense *w, const sc_call *call, sc_part part) {
     const size_t k = (size_t)w->k, m = (size_t)w->m;
-    const size_t panels = sc_min(PANELS, (part.n1 - part.n0 + PANEL - 1) / PANEL);
-    float *packed = sc_scratch(panels * PANEL * DEPTH);
+    const size_t deepest = sc_min(DEPTH, k);
+    float *packed = sc_take(call, sc_dense_scratch(w, part.n1 - part.n0, call->ldx));
     if (!packed) return -1;
     float tile[ROWS * PANEL] __attribute__((aligned(SC_ALIGN)));
     for (size_t n0 = part.n0; n0 < part.n1; n0 += PANELS * PANEL) {
@@ -63,20 +68,20 @@ int sc_dense_part(const sc_dense *w, const sc_call *call, sc_part part) {
         for (size_t k0 = 0; k0 == 0 || k0 < k; k0 += DEPTH) {
             const size_t depth = sc_min(DEPTH, k - k0);
             for (size_t n = n0; n < end; n += PANEL)
-                sc_pack(packed + (n - n0) * DEPTH, PANEL, call->x + k0 * call->ldx + n, call->ldx, depth,
+                sc_pack(packed + (n - n0) * deepest, PANEL, call->x + k0 * call->ldx + n, call->ldx, depth,
                         sc_min(PANEL, end - n));
             for (size_t g = part.r0; g < part.r1; g++) {
                 const size_t row = g * ROWS, rows = sc_min(ROWS, m - row);
                 for (size_t n = n0; n < end; n += PANEL) {
                     const size_t count = sc_min(PANEL, end - n);
                     begin_tile(w, call, tile, row, rows, n, count, k0 == 0);
-                    multiply(w->values + (g * k + k0) * ROWS, packed + (n - n0) * DEPTH, depth, (sc_vec *)(void *)tile);
+                    multiply(w->values + (g * k + k0) * ROWS, packed + (n - n0) * deepest, depth, (sc_vec *)(void *)tile);
                     end_tile(w, call, tile, row, rows, n, count, k0 + depth >= k);
                 }
             }
         }
     }
-    free(packed);
+    sc_give(call, packed);
     return 0;
 }
 

@@ -44,6 +44,16 @@ static inline float *sc_scratch(size_t floats) {
     return aligned_alloc(SC_ALIGN, bytes ? bytes : SC_ALIGN);
 }
 
+/* Scratch panels of a part of a call: its own, or allocated, which sc_give then frees. */
+static inline float *sc_take(const sc_call *call, size_t floats) {
+    if (!call->scratch) return sc_scratch(floats);
+    return floats <= call->each ? call->scratch : NULL;
+}
+
+static inline void sc_give(const sc_call *call, float *floats) {
+    if (!call->scratch) free(floats);
+}
+
 /* After assembly, which leaves the upper halves of registers in use: code without AVX would be slow until then. */
 static inline void sc_leave_vectors(void) {
 #if defined(__AVX__)

@@ -63,7 +63,7 @@ static int run_panels(const sc_line *w, const sc_call *c, sc_part part, size_t x
     const size_t most = sc_min(all, (size_t)w->panels), step = width * lanes + GAP;
     const int far = code_of(w, (size_t)(w->blocks * w->groups) - 1) - code_of(w, 0) > FAR;
     float *packed = NULL;
-    if (w->pack && !x_panel && !(packed = sc_scratch(most * step))) return -1;
+    if (w->pack && !x_panel && !(packed = sc_take(c, most * step))) return -1;
     for (size_t p0 = 0; p0 < all; p0 += most) {
         const size_t panels = sc_min(most, all - p0), n0 = part.n0 + p0 * lanes;
         for (int64_t block = 0; block < w->blocks; block++) {
@@ -84,15 +84,16 @@ static int run_panels(const sc_line *w, const sc_call *c, sc_part part, size_t x
             }
         }
     }
-    free(packed);
+    sc_give(c, packed);
     return 0;
 }
 
 /* Positions n0 to n1, fewer than the lanes: on copies filled up with zeros. */
 static int run_rest(const sc_line *w, const sc_call *c, sc_part part) {
     const size_t lanes = (size_t)w->lanes, count = part.n1 - part.n0, k = (size_t)w->k, m = (size_t)w->m;
-    float *x = sc_scratch((k + m) * lanes), *y = x + k * lanes;
+    float *const x = sc_take(c, (k + m) * lanes);
     if (!x) return -1;
+    float *const y = x + k * lanes;
     sc_pack(x, lanes, c->x + part.n0, c->ldx, k, count);
     const size_t first = part.r0 * (size_t)w->height, last = sc_min(part.r1 * (size_t)w->height, m);
     if (c->residual)
@@ -106,8 +107,16 @@ static int run_rest(const sc_line *w, const sc_call *c, sc_part part) {
         const size_t row = (size_t)w->rows[i];
         memcpy(c->y + row * c->ldy + part.n0, y + row * lanes, count * sizeof *y);
     }
-    free(x);
+    sc_give(c, x);
     return 0;
+}
+
+size_t sc_line_scratch(const sc_line *w, size_t n, size_t ldx) {
+    const size_t lanes = (size_t)w->lanes, full = n / lanes;
+    const size_t packed = w->pack ? sc_min(full, (size_t)w->panels) * ((size_t)w->width * lanes + GAP) : 0;
+    const size_t rest = n % lanes ? (size_t)(w->k + w->m) * lanes : 0;
+    (void)ldx;
+    return packed > rest ? packed : rest;
 }
 
 int sc_line_part(const sc_line *w, const sc_call *call, sc_part part) {
@@ -119,7 +128,7 @@ int sc_line_part(const sc_line *w, const sc_call *call, sc_part part) {
 }
 
 int sc_line_panels_part(const sc_line *w, const sc_panels *call, sc_part part) {
-    const sc_call rows = {call->x, SC_PANEL, call->y, SC_PANEL, part.n1, call->residual, SC_PANEL};
+    const sc_call rows = {call->x, SC_PANEL, call->y, SC_PANEL, part.n1, call->residual, SC_PANEL, NULL, 0};
     const int status = run_panels(w, &rows, part, (size_t)w->k * SC_PANEL, (size_t)w->m * SC_PANEL);
     sc_leave_vectors();
     return status;

@@ -100,6 +100,14 @@ int sc_parallel(sc_task *task, const void *context, int count) {
     return failed ? -1 : 0;
 }
 
+void sc_start(int threads) {
+    if (threads <= 1 || pthread_mutex_trylock(&busy) != 0) return;
+    pthread_mutex_lock(&lock);
+    grow((int)sc_min((size_t)threads - 1, MOST));
+    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&busy);
+}
+
 /* A call in equal parts: of positions while there are panels for all threads, else of rows. */
 typedef struct split {
     const void *w;
@@ -121,7 +129,9 @@ static int run_split(const void *context, int index) {
         part.n0 = panels * i / parts * s->panel;
         part.n1 = sc_min(panels * (i + 1) / parts * s->panel, s->call->n);
     }
-    return s->run(s->w, s->call, part);
+    sc_call call = *s->call;
+    if (call.scratch) call.scratch += i * call.each;
+    return s->run(s->w, &call, part);
 }
 
 static int run_parts(split s, int threads) {
@@ -142,11 +152,22 @@ static int run_parts(split s, int threads) {
     }                                                                                      \
     int kernel##_at(const kernel *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual, \
                     size_t ldr, int threads) {                                             \
-        const sc_call call = {x, ldx, y, ldy, n, residual, ldr};                           \
+        const sc_call call = {x, ldx, y, ldy, n, residual, ldr, NULL, 0};                  \
         return kernel##_run(w, &call, threads);                                            \
     }
 RUN(sc_line, w->groups, (size_t)w->lanes, w->same_rows)
 RUN(sc_csr, (w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, 4 * SC_LANES, 1)
 RUN(sc_dense, (w->m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS, SC_DENSE_VECTORS *SC_LANES, 1)
 RUN(sc_vector, (w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB, 1, 1)
+/* Calls of networks, whose memory is planned. */
+#define RUN_IN(kernel)                                                                                              \
+    int kernel##_in(const kernel *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual, \
+                    size_t ldr, int threads, float *scratch, size_t each) {                \
+        const sc_call call = {x, ldx, y, ldy, n, residual, ldr, scratch, each};            \
+        return kernel##_run(w, &call, threads);                                            \
+    }
+RUN_IN(sc_line)
+RUN_IN(sc_csr)
+RUN_IN(sc_dense)
+RUN_IN(sc_vector)
 RUN(sc_words, sc_words_rows(w), sc_words_panel(w), w->kernel != SC_WORDS_LINE || ((const sc_line *)w->inner)->same_rows)

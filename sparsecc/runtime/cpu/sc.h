@@ -2,7 +2,7 @@
  *
  * X and Y are row-major; strides count elements and rows need not be aligned. Kernels differ in how they hold W. All
  * of them take any N, keep no state between calls, may run in several threads at once, and return 0, or -1 when
- * memory for their scratch panels cannot be had. Stored nonzeros see NaN and infinities of X as IEEE 754 says; a
+ * memory for their scratch panels cannot be had, or what a call brings is too small. Stored nonzeros see NaN and infinities of X as IEEE 754 says; a
  * zero of W that is not stored is not multiplied. Dense kernels multiply every zero.
  */
 #ifndef SC_H
@@ -29,6 +29,10 @@ typedef struct sc_call {
     size_t n;
     const float *residual; /* [M, N] that is added, or NULL */
     size_t ldr;
+    /* For scratch panels: of each thread `each` floats, a multiple of 16, from an address that is one of 64 on; NULL:
+     * they are allocated. sc_words_* allocate always. */
+    float *scratch;
+    size_t each;
 } sc_call;
 
 /* What is fused to the product. */
@@ -185,6 +189,12 @@ int sc_csr_part(const sc_csr *w, const sc_call *call, sc_part part);
 int sc_dense_part(const sc_dense *w, const sc_call *call, sc_part part);
 int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part);
 
+/* Floats of scratch panels that a thread needs at most in a call of n positions; ldx is 1 or not. */
+size_t sc_line_scratch(const sc_line *w, size_t n, size_t ldx);
+size_t sc_csr_scratch(const sc_csr *w, size_t n, size_t ldx);
+size_t sc_dense_scratch(const sc_dense *w, size_t n, size_t ldx);
+size_t sc_vector_scratch(const sc_vector *w, size_t n, size_t ldx);
+
 /* Whole calls, cut to parts for so many threads (at least 1). sc_vector_run wants n = 1. */
 int sc_line_run(const sc_line *w, const sc_call *call, int threads);
 int sc_csr_run(const sc_csr *w, const sc_call *call, int threads);
@@ -200,6 +210,15 @@ SC_AT(csr)
 SC_AT(dense)
 SC_AT(vector)
 SC_AT(words)
+
+/* The same with scratch panels that the caller has, as of sc_call, for all threads. */
+#define SC_IN(kind)                                                                                                \
+    int sc_##kind##_in(const sc_##kind *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n,             \
+                       const float *residual, size_t ldr, int threads, float *scratch, size_t each);
+SC_IN(line)
+SC_IN(csr)
+SC_IN(dense)
+SC_IN(vector)
 
 #define SC_CALL(kind)                                                                                                \
     static inline int sc_##kind##_call(const sc_##kind *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, \
@@ -229,6 +248,8 @@ int sc_supported(void);
 /* Runs task(context, index) for each index below count, on that many threads if it can. */
 typedef int sc_task(const void *context, int index);
 int sc_parallel(sc_task *task, const void *context, int count);
+/* Starts the threads that calls for so many will want, which those do otherwise. */
+void sc_start(int threads);
 
 /* Seconds of the fastest of at least three runs of a kernel, for some `budget` seconds; below 0 when one failed. */
 typedef int sc_run(const void *w, const sc_call *call, int threads);

@@ -103,6 +103,12 @@ static void put_rows(const sc_vector *w, const sc_call *call, const int32_t *row
     }
 }
 
+size_t sc_vector_scratch(const sc_vector *w, size_t n, size_t ldx) {
+    const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
+    (void)n;
+    return ldx != 1 || padded != (size_t)w->k ? padded : 0;
+}
+
 /* part.r0 and part.r1 count slabs; only position part.n0 is computed. */
 int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
     const size_t k = (size_t)w->k, n = part.n0;
@@ -110,7 +116,7 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
     const float *x = call->x + n;
     float *copy = NULL;
     if (call->ldx != 1 || padded != k) {
-        if (!(copy = sc_scratch(padded))) return -1;
+        if (!(copy = sc_take(call, padded))) return -1;
         for (size_t i = 0; i < k; i++) copy[i] = x[i * call->ldx];
         memset(copy + k, 0, (padded - k) * sizeof *copy);
         x = copy;
@@ -134,6 +140,6 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
             if (!cleared || !is_zero(sums[g - slab->group]))
                 put_rows(w, call, w->rows + g * SC_VECTOR_ROWS, sums[g - slab->group], n);
     }
-    free(copy);
+    sc_give(call, copy);
     return 0;
 }

@@ -12,7 +12,8 @@ const char *model_error(const model *m) {
     return m->error;
 }
 
-/* For the inferences that follow: at least 1. */
+/* For the inferences that follow: at least 1. More than MODEL_THREADS are not started. */
 void model_threads(model *m, int threads) {
-    m->threads = threads;
+    m->threads = threads < MODEL_THREADS ? threads : MODEL_THREADS;
+    sc_start(m->threads);
 }

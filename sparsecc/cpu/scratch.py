@@ -1,0 +1,33 @@
+"""Scratch panels of kernels, in numbers that are known when a network is compiled: sc_*_scratch of sc.h."""
+
+from __future__ import annotations
+
+from sparsecc.cpu.arrays import CSR_COLUMNS, VECTOR_COLUMNS
+from sparsecc.cpu.plan import block_width
+from sparsecc.cpu.variant import Variant
+from sparsecc.target.cpu import CpuTarget
+
+# SC_LANES and SC_DENSE_VECTORS of sc.h, and what line.c and dense.c call GAP, 512 and DEPTH.
+LANES = {"avx512": 16, "avx2": 8, "neon": 4}
+DENSE_VECTORS = {"avx512": 2, "avx2": 2, "neon": 3}
+GAP, DENSE_WIDTH, DENSE_DEPTH = 16, 512, 256
+CSR_VECTORS = 4
+
+
+def scratch_floats(shape: tuple[int, int], variant: Variant, target: CpuTarget, n: int, ldx: int) -> int:
+    """Floats that each thread of a call needs at most. shape: of W; ldx: elements from row to row of X."""
+    (m, k), lanes = shape, LANES[target.simd.isa]
+    match variant.kind:
+        case "line":
+            full, rest = divmod(n, variant.lanes)
+            step = block_width(k, variant.columns) * variant.lanes + GAP
+            packed = min(full, variant.panels) * step if variant.pack else 0
+            return max(packed, (k + m) * variant.lanes if rest else 0)
+        case "csr":
+            return CSR_COLUMNS * CSR_VECTORS * lanes
+        case "dense":
+            panel = DENSE_VECTORS[target.simd.isa] * lanes
+            return min(DENSE_WIDTH // panel, -(-n // panel)) * panel * min(DENSE_DEPTH, k)
+        case "vector":
+            padded = -(-k // VECTOR_COLUMNS) * VECTOR_COLUMNS
+            return padded if ldx != 1 or padded != k else 0
