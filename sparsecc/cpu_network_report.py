@@ -14,6 +14,7 @@ from sparsecc.cpu.machine import machine
 from sparsecc.dialects.host import CallOp
 from sparsecc.network.cpu import CpuEngine, CpuLayer
 from sparsecc.network.propagation import LayerGain, table
+from sparsecc.network.told import checks, host_work, totals_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -163,15 +164,10 @@ class CpuNetworkReport:
         for heading in ("node", "operators", "us", "share"):
             host.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
         for row in sorted(self.host, key=lambda row: -(row.us or 0.0)):
-            what = ", ".join(dict.fromkeys(o.removeprefix("host_") for o in row.operators))
-            if row.reorders:
-                what += f" (reorders: {'; '.join(row.reorders)})"
+            what = host_work(row.operators, row.reorders)
             host.add_row(row.name, what, _text(row.us, ".1f"), _text(row.share, ".1%"))
-        totals = Table(show_header=False, box=None)
-        for key, value in self._totals():
-            totals.add_row(key, value)
         gains = [table(self.propagated, self.propagated_away)] if self.propagated else []
-        return [products, *gains, host, totals]
+        return [products, *gains, host, totals_table(self._totals())]
 
     def _totals(self) -> list[tuple[str, str]]:
         rows: list[tuple[str, str]] = []
@@ -186,18 +182,7 @@ class CpuNetworkReport:
             rows.append(("time, dense products", f"{self.dense_ms:.4g} ms"))
             rows.append(("speed-up over dense", f"{self.speedup:.2f} x"))
         rows.append(("activations", f"{self.arena_bytes} bytes ({self.unshared_bytes} without reuse)"))
-        if self.values_checked is not None:
-            rows.append(
-                (
-                    "check",
-                    f"{self.values_checked} values of all layers within their bounds, at most "
-                    f"{self.worst_share:.1%} of them",
-                )
-            )
-        if self.unbounded_outputs:
-            what = ", ".join(self.unbounded_outputs)
-            rows.append(("no bound", f"{what}: its layers are checked one by one, not all together"))
-        return rows
+        return [*rows, *checks(self.values_checked, self.worst_share, self.unbounded_outputs)]
 
 
 _COLUMNS = (

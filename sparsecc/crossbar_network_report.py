@@ -13,6 +13,7 @@ from sparsecc.network.crossbar import CrossbarEngine, CrossbarLayer
 from sparsecc.network.engine import Layer
 from sparsecc.network.host_cost import RATES
 from sparsecc.network.propagation import LayerGain, table
+from sparsecc.network.told import checks, totals_table
 from sparsecc.network_report import HostRow, host_rows, host_table
 from sparsecc.report import si
 
@@ -149,12 +150,9 @@ class CrossbarNetworkReport:
                 f"{p.arrays}/{_known(p.arrays_dense)}", str(p.cycles), _known(p.dense_cycles),
                 _joule(p.energy_pj), _joule(p.dense_energy_pj),
             )  # fmt: skip
-        totals = Table(show_header=False, box=None)
-        for key, value in self._totals():
-            totals.add_row(key, value)
         gains = [table(self.propagated, self.propagated_away)] if self.propagated else []
         host = host_table(self.host, self.host_rates, self.host_seconds + self.accelerator_seconds)
-        return [products, *gains, host, totals]
+        return [products, *gains, host, totals_table(self._totals())]
 
     def _totals(self) -> list[tuple[str, str]]:
         rows = [
@@ -173,15 +171,7 @@ class CrossbarNetworkReport:
         rows.append(("host", f"{self.host_seconds * 1e6:.1f} us, estimated"))
         if self.accuracy is not None:
             rows += self.accuracy.rows()
-        if self.values_checked is not None:
-            rows.append(
-                (
-                    "check",
-                    f"{self.values_checked} values of all layers within their bounds, at most "
-                    f"{self.worst_share:.1%} of them",
-                )
-            )
-        return rows
+        return [*rows, *checks(self.values_checked, self.worst_share, ())]
 
 
 def _row(

@@ -15,6 +15,7 @@ from sparsecc.network.engine import Layer
 from sparsecc.network.host_cost import RATES, HostWork, work_of
 from sparsecc.network.propagation import LayerGain, table
 from sparsecc.network.tensor_unit import TensorUnitEngine, TensorUnitLayer
+from sparsecc.network.told import checks, host_work, totals_table
 from sparsecc.operator import Operator, Spmm
 
 if TYPE_CHECKING:
@@ -185,11 +186,8 @@ class SimulatedReport:
                 str(p.dense_cycles), f"{p.speedup:.2f} x", p.reason,
             )  # fmt: skip
         host = host_table(self.host, self.host_rates, self.host_seconds + self.accelerator_seconds)
-        totals = Table(show_header=False, box=None)
-        for key, value in self._totals():
-            totals.add_row(key, value)
         gains = [table(self.propagated, self.propagated_away)] if self.propagated else []
-        return [products, *gains, host, totals]
+        return [products, *gains, host, totals_table(self._totals())]
 
     def _totals(self) -> list[tuple[str, str]]:
         rows = [
@@ -203,18 +201,7 @@ class SimulatedReport:
             rows += self.accuracy.rows()
         if self.energy_pj is not None:
             rows.append(("energy", f"{self.energy_pj / 1e6:.3f} uJ"))
-        if self.values_checked is not None:
-            rows.append(
-                (
-                    "check",
-                    f"{self.values_checked} values of all layers within their bounds, at most "
-                    f"{self.worst_share:.1%} of them",
-                )
-            )
-        if self.unbounded_outputs:
-            what = ", ".join(self.unbounded_outputs)
-            rows.append(("no bound", f"{what}: its layers are checked one by one, not all together"))
-        return rows
+        return [*rows, *checks(self.values_checked, self.worst_share, self.unbounded_outputs)]
 
 
 _NUMBERS = {"nonzeros", "cycles", "dense", "speed-up", "bytes", "estimated us", "share of the time"}
@@ -228,9 +215,7 @@ def host_table(rows: Sequence[HostRow], rates: str, whole: float) -> Table:
     for heading in ("node", "operators", "bytes", "estimated us", "share of the time"):
         host.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
     for row in sorted(rows, key=lambda row: -row.seconds):
-        what = ", ".join(dict.fromkeys(o.removeprefix("host_") for o in row.operators))
-        if row.reorders:
-            what += f" (reorders: {'; '.join(row.reorders)})"
+        what = host_work(row.operators, row.reorders)
         share = row.seconds / max(whole, 1e-30)
         host.add_row(row.name, what, str(row.bytes), f"{row.seconds * 1e6:.1f}", f"{share:.1%}")
     return host
