@@ -208,7 +208,8 @@ def build_network(folder: Path) -> Path:
     """Compile the emitted folder of a network against the built libraries; returns the program."""
     libraries = [str(simulator_library()), str(host_library())]
     options = ["-std=gnu11", "-O1", "-ffp-contract=off", "-I.", "-Iaxsim", "-Ihost"]
-    sources = ["model.c", "data.c", "main.c"]
+    # Networks for any batch have a source for each variant.
+    sources = ["model.c", "data.c", "main.c", *sorted(path.name for path in folder.glob("batch*.c"))]
     call(
         [*find_compiler(), *options, *sources, *libraries, "-lm", "-o", "model"],
         folder,

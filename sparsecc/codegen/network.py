@@ -107,7 +107,9 @@ def comment(text: str) -> str:
     )
 
 
-class _Printer:
+class Printer:
+    """The steps of a network as statements of C; `m` is the model."""
+
     def __init__(self, program: NetworkProgram):
         self.program, self.storage = program, program.storage
         self.read = self._read() if program.engine.reads_inputs else {}
@@ -146,6 +148,16 @@ class _Printer:
         message = json.dumps(f"node {name_of(op)}: an index is outside its axis")
         return f"if ({call} != 0) {{\n        m->error = {message};\n        return -1;\n    }}"
 
+    def load(self, i: int, argument: SSAValue) -> str:
+        """Copies input i to the arena."""
+        size = f"{elements_in(argument)} * sizeof({C_TYPES[kind_of(argument)]})"
+        return f"memcpy({self.array(argument)}, inputs[{i}], {size});"
+
+    def store(self, i: int, value: SSAValue) -> str:
+        """Copies output i to the caller."""
+        size = f"{elements_in(value)} * sizeof({C_TYPES[kind_of(value)]})"
+        return f"memcpy(outputs[{i}], {self.array(value)}, {size});"
+
     def infer(self, calls: Sequence[str]) -> str:
         """The body of model_infer; calls: of the products."""
         lines: list[str] = []
@@ -154,10 +166,7 @@ class _Printer:
         for i, argument in enumerate(block.args):
             if argument in self.read:
                 continue
-            size = elements_in(argument)
-            lines.append(
-                f"memcpy({self.array(argument)}, inputs[{i}], {size} * sizeof({C_TYPES[kind_of(argument)]}));"
-            )
+            lines.append(self.load(i, argument))
         for op in block.ops:
             match op:
                 case CallOp():
@@ -172,8 +181,7 @@ class _Printer:
                     number, product = number + 1, product + 1
                 case func.ReturnOp():
                     for i, value in enumerate(op.operands):
-                        size = f"{elements_in(value)} * sizeof({C_TYPES[kind_of(value)]})"
-                        lines.append(f"memcpy(outputs[{i}], {self.array(value)}, {size});")
+                        lines.append(self.store(i, value))
                 case _:
                     assert isinstance(op, ConstantOp | ViewOp | tensor.EmptyOp), op.name
         return "\n".join(f"    {line}" for line in lines)
@@ -200,9 +208,12 @@ class _Printer:
         ]  # fmt: skip
 
 
-_MODEL_C = """
+ARENA = """
 /* The network: activations lie in the arena, at offsets that the compiler planned. */
 #define AT(type, offset) ((type *)(void *)(m->arena + (offset)))
+"""
+
+_MODEL_C = """\
 #define DONE(step, values) \\
     do { \\
         if (m->watch) m->watch(m->context, step, values); \\
@@ -221,19 +232,25 @@ int model_infer(model *m, const void *const *inputs, void *const *outputs) {
 """
 
 
-def model_c(program: NetworkProgram) -> tuple[str, EngineCode, list[Part]]:
-    """The text of model.c, what the engine gives, and all constants."""
-    printer = _Printer(program)
-    code = program.engine.code(program.title, program.layers, printer.calls())
-    parts = list(code.parts)
-    for value, name in program.storage.constants.items():
+def host_constants(storage: Storage) -> list[Part]:
+    """The constants that the host reads."""
+    parts: list[Part] = []
+    for value, name in storage.constants.items():
         if isinstance(value.owner, ConstantOp):
             kind = kind_of(value)
             array = stored(value.owner.value.array, "bf16" if kind == "bf16" else kind)
             parts.append(Part(name, C_TYPES[kind], array, "weights.bin"))
+    return parts
+
+
+def model_c(program: NetworkProgram) -> tuple[str, EngineCode, list[Part]]:
+    """The text of model.c, what the engine gives, and all constants."""
+    printer = Printer(program)
+    code = program.engine.code(program.title, program.layers, printer.calls())
+    parts = [*code.parts, *host_constants(program.storage)]
     init = "\n".join(f"    {line}" for line in code.init.splitlines())
     body = _MODEL_C.replace("{parameter}", code.parameter).replace("{init}", init)
-    return code.source + body.replace("{infer}", printer.infer(code.calls)), code, parts
+    return code.source + ARENA + body.replace("{infer}", printer.infer(code.calls)), code, parts
 
 
 def _model_h(program: NetworkProgram, code: EngineCode, parts: Sequence[Part]) -> str:

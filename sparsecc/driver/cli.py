@@ -11,7 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sparsecc.driver import any_n_cli, convert, explain_cli, native_cli, network_cli, noise_cli, pictures_cli
+from sparsecc.driver import (
+    any_batch_cli,
+    any_n_cli,
+    convert,
+    explain_cli,
+    native_cli,
+    network_cli,
+    noise_cli,
+    pictures_cli,
+)
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,6 +115,7 @@ def _add_operator(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument("--n", type=int, default=64, metavar="N", help="columns of X (default: 64)")
     any_n_cli.add_option(command)
+    any_batch_cli.add_option(command)
     command.add_argument(
         "--k", type=int, default=64, metavar="K", help="columns of A and rows of B, for sddmm (default: 64)"
     )
@@ -229,6 +239,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     for path in filter(None, (arguments.output, arguments.trace, arguments.plot, arguments.html)):
         _check_writable(Path(path))
+    if arguments.max_batch is not None:
+        with _progress(arguments) as progress:
+            batches = any_batch_cli.run(arguments, progress)
+        any_batch_cli.show(batches, arguments, _console())
+        return 0
     if network_cli.is_network(arguments.file):
         with _progress(arguments) as progress:
             network = network_cli.run(arguments, progress)
@@ -310,6 +325,14 @@ def _compile(arguments: argparse.Namespace) -> int:
         raise UserError(f"--emit: {', '.join(sorted(unknown))} is neither c nor mlir", exit_code=2)
     if arguments.plot:
         _check_writable(Path(arguments.plot))
+    if arguments.max_batch is not None:
+        with _progress(arguments) as progress:
+            batches = any_batch_cli.compiled(arguments, progress)
+            batches.save(arguments.output)
+        any_batch_cli.show(batches, arguments, _console())
+        if not arguments.quiet:
+            print(f"written to {arguments.output}; build and check it with: make -C {arguments.output} check")
+        return 0
     if network_cli.is_network(arguments.file):
         with _progress(arguments) as progress:
             network = network_cli.compiled(arguments, progress, arguments.file)

@@ -68,6 +68,16 @@ def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], pat
     from sparsecc.compiler import save_stages
     from sparsecc.network_compiler import compile_network
 
+    given = options(arguments, path)
+    inputs = inputs_of(getattr(arguments, "input", None))
+    artifact = compile_network(path, batch=arguments.batch, inputs=inputs, progress=progress, **given)
+    if getattr(arguments, "dump_ir", None):
+        save_stages(artifact.stages, Path(arguments.dump_ir))
+    return artifact
+
+
+def options(arguments: argparse.Namespace, path: str) -> dict[str, Any]:
+    """What networks are compiled with, whatever their batch. Raises UserError."""
     for name, default in _NOT_FOR_NETWORKS.items():
         if getattr(arguments, name, default) != default:
             raise UserError(
@@ -75,26 +85,19 @@ def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], pat
                 f"or name a weight as {path}:NAME",
                 exit_code=2,
             )
-    artifact = compile_network(
-        path,
-        target=arguments.target,
-        batch=arguments.batch,
-        dims=dims_of(arguments.dim or []),
-        inputs=_inputs(getattr(arguments, "input", None)),
-        dtype=arguments.dtype,
-        seed=arguments.seed,
-        effort=arguments.effort,
-        plan=getattr(arguments, "plan", "auto"),
-        masks=_masks(arguments.mask or []),
-        propagate=not arguments.no_propagate,
-        calibrate=_samples(arguments.calibrate),
-        labelled=_samples(arguments.labels),
-        scales=arguments.scales,
-        progress=progress,
-    )
-    if getattr(arguments, "dump_ir", None):
-        save_stages(artifact.stages, Path(arguments.dump_ir))
-    return artifact
+    return {
+        "target": arguments.target,
+        "dims": dims_of(arguments.dim or []),
+        "dtype": arguments.dtype,
+        "seed": arguments.seed,
+        "effort": arguments.effort,
+        "plan": getattr(arguments, "plan", "auto"),
+        "masks": _masks(arguments.mask or []),
+        "propagate": not arguments.no_propagate,
+        "calibrate": _samples(arguments.calibrate),
+        "labelled": _samples(arguments.labels),
+        "scales": arguments.scales,
+    }
 
 
 def dims_of(given: list[str]) -> dict[str, int]:
@@ -139,7 +142,7 @@ def _masks(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _inputs(paths: list[str] | None) -> Any:
+def inputs_of(paths: list[str] | None) -> Any:
     """Arrays by name from one .npz file, or in order from .npy files."""
     if not paths:
         return None
