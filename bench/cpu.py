@@ -118,15 +118,21 @@ def prepared(
 
 def read_seconds(w: Any) -> float:
     """Seconds in which a core reads what the kernel for one position reads of W: its limit."""
-    from sparsecc.cpu.arrays import vector_arrays
+    from sparsecc.cpu.arrays import sliced_arrays, vector_arrays
     from sparsecc.cpu.native import address
-    from sparsecc.cpu.tune import runtime
+    from sparsecc.cpu.tune import choose, runtime
     from sparsecc.importers.matrix import make_csr
     from sparsecc.target.load import native_target
 
-    arrays = vector_arrays(make_csr(w.data, w.indices, w.indptr, w.shape))
-    rate = runtime(native_target()).sc_read(address(arrays.values), arrays.values.size, 0.05)
-    return sum(a.nbytes for a in (arrays.values, arrays.columns, arrays.masks, arrays.places)) / rate
+    csr, target = make_csr(w.data, w.indices, w.indptr, w.shape), native_target()
+    if choose(csr, target, 1).variant.sliced:
+        arrays = sliced_arrays(csr)
+        read = arrays.values, arrays.columns, arrays.masks
+    else:
+        arrays = vector_arrays(csr)
+        read = arrays.values, arrays.columns, arrays.masks, arrays.places
+    rate = runtime(target).sc_read(address(arrays.values), arrays.values.size, 0.05)
+    return sum(a.nbytes for a in read) / rate
 
 
 def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str) -> dict[str, Any]:

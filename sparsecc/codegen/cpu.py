@@ -19,7 +19,15 @@ from xdsl.dialects.builtin import ModuleOp, f32
 
 from sparsecc.codegen.c_printer import CPrinter
 from sparsecc.codegen.folder import Check
-from sparsecc.cpu.arrays import CSR_COLUMNS, Floats, csr_arrays, dense_array, line_arrays, vector_arrays
+from sparsecc.cpu.arrays import (
+    CSR_COLUMNS,
+    Floats,
+    csr_arrays,
+    dense_array,
+    line_arrays,
+    sliced_arrays,
+    vector_arrays,
+)
 from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
 from sparsecc.cpu.line import make_plan, registers_for
 from sparsecc.cpu.plan import Indices
@@ -130,11 +138,26 @@ def matrix_parts(
                 }
                 | fused,
             )
+        case "vector" if variant.sliced:
+            a = sliced_arrays(w)
+            return Parts(
+                f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, 0, {name}_values, 0, {name}_masks, "
+                f"{name}_rows, {plain}, {name}_columns",
+                {
+                    f"{name}_slabs": ("sc_slab", a.slabs),
+                    f"{name}_stretches": ("sc_stretch", a.stretches),
+                    f"{name}_values": ("float", a.values),
+                    f"{name}_columns": ("uint16_t", a.columns),
+                    f"{name}_masks": ("uint16_t", a.masks),
+                    f"{name}_rows": ("int32_t", a.rows),
+                }
+                | fused,
+            )
         case "vector":
             a = vector_arrays(w)
             return Parts(
                 f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, {name}_places, {name}_values, "
-                f"{name}_columns, {name}_masks, {name}_rows, {plain}",
+                f"{name}_columns, {name}_masks, {name}_rows, {plain}, 0",
                 {
                     f"{name}_slabs": ("sc_slab", a.slabs),
                     f"{name}_stretches": ("sc_stretch", a.stretches),

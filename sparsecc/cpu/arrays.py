@@ -18,6 +18,8 @@ CSR_COLUMNS = 128  # of a block; four vectors of so many rows of X fit the first
 VECTOR_ROWS = 16  # SC_VECTOR_ROWS
 VECTOR_COLUMNS = 32  # SC_VECTOR_COLUMNS
 VECTOR_GROUPS = 16  # SC_VECTOR_GROUPS
+SLICE_ROWS = 8  # SC_SLICE_ROWS
+SLICED_COLUMNS = 1 << 16  # of W, at most: a column of a slice has 16 bits
 ALIGNMENT = 64
 
 ENTRY = np.dtype([("value", np.float32), ("column", np.uint32)])
@@ -194,6 +196,68 @@ def vector_arrays(w: Csr) -> VectorArrays:
     begin["tile"] = np.searchsorted(slab, np.arange(slabs + 1))
     begin["step"] = ends[begin["tile"]]
     return VectorArrays(tiles, begin, stretches, places, values, columns, masks, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class SlicedArrays:
+    """Slices of 8 rows with any columns: of sc_vector in sc.h, array by array."""
+
+    tiles: int
+    """Of columns, for scratch."""
+    slabs: NDArray[Any]
+    """[slabs + 1] of SLAB: of each its first slice (`group`), stretch and step; no tile."""
+    stretches: NDArray[Any]
+    """Slices (`tiles`) of equally many steps."""
+    values: Floats
+    """[steps, 8]"""
+    columns: NDArray[np.uint16]
+    """[steps, 8]"""
+    masks: NDArray[np.uint16]
+    rows: NDArray[np.int32]
+    """[slices * 8]; -1: none."""
+
+
+def sliced_arrays(w: Csr) -> SlicedArrays:
+    """Sliced ELLPACK with rows sorted by count (SELL-C-sigma, Kreutzer et al., 2014), dealt to slabs.
+
+    Rows of a slice are of like counts, so that few places are empty whichever columns they have.
+    """
+    m, k = w.shape
+    assert k <= SLICED_COLUMNS, "columns of a slice are counted in 16 bits"
+    counts = np.diff(w.indptr).astype(np.int64)
+    slices, slabs = -(-m // SLICE_ROWS), -(-m // (VECTOR_ROWS * VECTOR_GROUPS))
+    # Long and short rows are dealt to all slabs, which threads share out; in each, long ones are first.
+    dealt = np.arange(slices) % slabs
+    start = np.concatenate([[0], np.cumsum(np.bincount(dealt, minlength=slabs))])
+    slice_at = start[dealt] + np.arange(slices) // slabs
+    by_count = np.argsort(-counts, kind="stable")
+    at = slice_at[np.arange(m) // SLICE_ROWS] * SLICE_ROWS + np.arange(m) % SLICE_ROWS
+    rows = np.full(slices * SLICE_ROWS, -1, np.int32)
+    rows[at] = by_count
+    place = np.empty(m, np.int64)
+    place[by_count] = at
+    steps = np.zeros(slices, np.int64)
+    np.maximum.at(steps, place // SLICE_ROWS, counts)
+    first = np.concatenate([[0], np.cumsum(steps)])
+    row = np.repeat(np.arange(m), counts)
+    ordinal = np.arange(w.nnz) - np.repeat(w.indptr[:-1].astype(np.int64), counts)
+    step, lane = first[place[row] // SLICE_ROWS] + ordinal, place[row] % SLICE_ROWS
+    values = aligned((int(first[-1]), SLICE_ROWS))
+    columns = aligned(values.shape, np.uint16)
+    masks = np.zeros(len(values), np.uint16)
+    values[step, lane] = w.data
+    columns[step, lane] = w.indices
+    np.bitwise_or.at(masks, step, (1 << lane).astype(np.uint16))
+    slab = np.repeat(np.arange(slabs), np.diff(start))
+    changes = (steps[1:] != steps[:-1]) | (slab[1:] != slab[:-1])
+    new = np.flatnonzero(np.concatenate([[True], changes])) if slices else np.zeros(0, int)
+    stretches = np.zeros(len(new), STRETCH)
+    stretches["steps"], stretches["tiles"] = steps[new], np.diff(np.append(new, slices))
+    begin = np.zeros(slabs + 1, SLAB)
+    begin["group"] = start
+    begin["stretch"] = np.searchsorted(slab[new], np.arange(slabs + 1))
+    begin["step"] = first[start]
+    return SlicedArrays(-(-k // VECTOR_COLUMNS), begin, stretches, values, columns, masks, rows)
 
 
 def dense_array(w: Csr, height: int) -> Floats:

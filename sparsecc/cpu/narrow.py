@@ -198,7 +198,7 @@ def _inner(library: ctypes.CDLL, csr: Csr, variant: Variant, kept: list[Any]) ->
         case "vector":
             v = vector_arrays(csr)
             kept.append(v)
-            return VectorStruct(*csr.shape, v.tiles, *vector_pointers(v), none)
+            return VectorStruct(*csr.shape, v.tiles, *vector_pointers(v), none, None)
         case _:
             values = dense_array(csr, library.sc_dense_rows())
             kept.append(values)

@@ -26,6 +26,7 @@ from sparsecc.cpu.arrays import (
     VectorArrays,
     csr_arrays,
     dense_array,
+    sliced_arrays,
     vector_arrays,
 )
 from sparsecc.importers.matrix import Csr
@@ -62,7 +63,7 @@ class VectorStruct(Structure):
     _fields_ = [
         ("m", c_int64), ("k", c_int64), ("tiles", c_int64), ("slabs", c_void_p),
         ("stretches", c_void_p), ("places", c_void_p), ("values", c_void_p), ("columns", c_void_p),
-        ("masks", c_void_p), ("rows", c_void_p), ("epilogue", EpilogueStruct),
+        ("masks", c_void_p), ("rows", c_void_p), ("epilogue", EpilogueStruct), ("wide", c_void_p),
     ]  # fmt: skip
 
 
@@ -196,9 +197,18 @@ def vector_pointers(a: VectorArrays) -> list[int]:
     return [address(each) for each in arrays]
 
 
-def vector_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) -> Kernel:
+def vector_kernel(
+    library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool, sliced: bool = False
+) -> Kernel:
+    if sliced:
+        s = sliced_arrays(w)
+        struct = VectorStruct(
+            *w.shape, s.tiles, address(s.slabs), address(s.stretches), None, address(s.values), None,
+            address(s.masks), address(s.rows), _epilogue(bias, relu), address(s.columns),
+        )  # fmt: skip
+        return _kernel(library, "vector", struct, [s, bias])
     a = vector_arrays(w)
-    struct = VectorStruct(*w.shape, a.tiles, *vector_pointers(a), _epilogue(bias, relu))
+    struct = VectorStruct(*w.shape, a.tiles, *vector_pointers(a), _epilogue(bias, relu), None)
     return _kernel(library, "vector", struct, [a, bias])
 
 

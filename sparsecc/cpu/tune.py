@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.cpu.arrays import Floats, aligned
+from sparsecc.cpu.arrays import SLICED_COLUMNS, Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.build import digest, keep_measured, own_version, read_measured, runtime_object
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, with_schedule
@@ -43,6 +43,9 @@ DENSE_ELEMENTS = 1 << 27
 CLUSTERED_NNZ, CLUSTERED_DENSITY = 1_000_000, 0.2
 # An order of rows must save this share of loads, or the natural one is better: its rows are neighbours.
 WORTH = 0.97
+
+# With more nonzeros than this share, tiles are full enough to be faster than slices.
+SLICED_DENSITY = 0.15
 
 Library = Literal["own", "blas"]
 
@@ -123,7 +126,7 @@ def build(w: Csr, target: CpuTarget, variant: Variant, epilogue: Epilogue, bias:
         case "csr":
             return csr_kernel(library, w, bias, epilogue.relu)
         case "vector":
-            return vector_kernel(library, w, bias, epilogue.relu)
+            return vector_kernel(library, w, bias, epilogue.relu, variant.sliced)
         case "dense":
             return dense_kernel(library, w, bias, epilogue.relu)
         case "line":
@@ -132,6 +135,12 @@ def build(w: Csr, target: CpuTarget, variant: Variant, epilogue: Epilogue, bias:
             plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
             kernel = line_kernel(library, w, plan, registers, epilogue, bias)
             return with_schedule(kernel, variant.panels, variant.batch, variant.pack)
+
+
+def can_slice(w: Csr, target: CpuTarget) -> bool:
+    """Whether slices of rows may be the faster layout for one position."""
+    dense = w.nnz > SLICED_DENSITY * w.shape[0] * w.shape[1]
+    return target.simd.isa == "avx512" and w.shape[1] <= SLICED_COLUMNS and not dense
 
 
 def _candidates(w: Csr, target: CpuTarget, n: int, plan: str) -> list[Variant]:
@@ -143,6 +152,8 @@ def _candidates(w: Csr, target: CpuTarget, n: int, plan: str) -> list[Variant]:
         found.append(Variant("csr"))
     if plan == "vector" or (plan == "auto" and n == 1):
         found.append(Variant("vector"))
+        if n == 1 and can_slice(w, target):
+            found.append(Variant("vector", sliced=True))
     if dense or plan == "dense":
         found.append(Variant("dense"))
     return found

@@ -43,12 +43,14 @@ class Variant:
     """line: groups of rows that run over those panels, one after another."""
     pack: bool = False
     """line: X is always copied to panels; else only where its rows are not aligned."""
+    sliced: bool = False
+    """vector: slices of rows with any columns, f32; else tiles."""
 
     @property
     def name(self) -> str:
         """What reports call it."""
         if self.kind != "line":
-            return self.kind
+            return f"{self.kind} sliced" if self.sliced else self.kind
         order = "" if self.rows == "natural" else f" {self.rows}"
         how = "packed" if self.pack else "direct"
         return f"line {self.height}x{self.lanes}{order}, {self.panels} panels x {self.batch} groups, {how}"
@@ -56,15 +58,18 @@ class Variant:
     def parameters(self) -> dict[str, int | str | bool]:
         """What differs from kernel to kernel; empty where there is nothing to choose."""
         if self.kind != "line":
-            return {}
-        return {k: v for k, v in dataclasses.asdict(self).items() if k != "kind"}
+            return {"sliced": True} if self.sliced else {}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("kind", "sliced")}
 
     @staticmethod
     def of(kind: str, parameters: Mapping[str, Any]) -> Variant:
         """The variant of these parameters. Raises ValueError, which says what is wrong."""
         if kind not in KINDS:
             raise ValueError(f"kernel '{kind}' is not one of {', '.join(KINDS)}")
-        known = {f.name: f for f in dataclasses.fields(Variant) if f.name != "kind"} if kind == "line" else {}
+        fields = [f.name for f in dataclasses.fields(Variant) if f.name not in ("kind", "sliced")]
+        known = fields if kind == "line" else []
+        if kind == "vector" and parameters:
+            known = ["sliced"]
         if set(parameters) != set(known):
             raise ValueError(
                 f"kernel '{kind}' has parameters {', '.join(known) or 'none'}, found "

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.cpu.arrays import (
+    SLICE_ROWS,
     VECTOR_COLUMNS,
     VECTOR_ROWS,
     csr_arrays,
     dense_array,
     line_arrays,
+    sliced_arrays,
     vector_arrays,
 )
 from sparsecc.cpu.line import make_plan
@@ -76,7 +78,7 @@ def spmm(w: Csr, variant: Variant, x: Array) -> Array:
         case "csr":
             return _csr(w) @ x
         case "vector":
-            return _vector(w) @ x
+            return (_sliced(w) if variant.sliced else _vector(w)) @ x
         case "dense":
             panels = dense_array(w, DENSE_ROWS)
             rows = panels.transpose(0, 2, 1).reshape(-1, w.shape[1])
@@ -117,3 +119,12 @@ def _vector(w: Csr) -> Csr:
     rows = a.rows[group[tile[step]] * VECTOR_ROWS + lane]
     columns = a.places["tile"][tile[step]].astype(np.int64) * VECTOR_COLUMNS + a.columns[step, lane]
     return _matrix(w, rows, columns, a.values[step, lane])
+
+
+def _sliced(w: Csr) -> Csr:
+    a = sliced_arrays(w)
+    slices = np.repeat(a.stretches["steps"], a.stretches["tiles"])
+    at = np.repeat(np.arange(len(slices)), slices)
+    step, lane = np.nonzero(a.masks[:, None] >> np.arange(SLICE_ROWS) & 1)
+    rows = a.rows[at[step] * SLICE_ROWS + lane]
+    return _matrix(w, rows, a.columns[step, lane].astype(np.int64), a.values[step, lane])

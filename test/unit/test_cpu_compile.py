@@ -367,7 +367,9 @@ def run_program(command: list[str]) -> str:
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_emitted_c_checks_itself_under_sanitizers(tmp_path: Path, compiler: str):
+def test_emitted_c_checks_itself_under_sanitizers(
+    tmp_path: Path, compiler: str, monkeypatch: pytest.MonkeyPatch
+):
     found = shutil.which(compiler) or (
         compiler == "clang" and (shutil.which("clang-19") or shutil.which("clang-14"))
     )
@@ -376,8 +378,13 @@ def test_emitted_c_checks_itself_under_sanitizers(tmp_path: Path, compiler: str)
     flags = "-O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all".split()
     command = [found, "-std=gnu11", *native().simd.flags.split(), *flags]
     kernels = [kernel for kernel in KERNELS if kernel != "line" or native().limits.line_nnz]
-    for kernel in kernels:
-        artifact = compiled(matrix(61, 150), n=2 if kernel == "vector" else 37, plan=kernel)
+    for kernel in (*kernels, "sliced"):
+        if kernel == "sliced":
+            sliced = Choice(Variant("vector", sliced=True), False)
+            monkeypatch.setattr("sparsecc.passes.convert_sparse_to_cpu.choose", lambda *_, **__: sliced)
+        plan = "vector" if kernel == "sliced" else kernel
+        artifact = compiled(matrix(61, 150), n=2 if plan == "vector" else 37, plan=plan)
+        assert artifact.native.variant.sliced == (kernel == "sliced")
         artifact.save(folder := tmp_path / kernel)
         if kernel == kernels[0]:
             # The same for all: compiled once.

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sparsecc.cpu.arrays import csr_arrays, vector_arrays
+from sparsecc.cpu.arrays import csr_arrays, sliced_arrays, vector_arrays
 from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, with_schedule
 from sparsecc.cpu.native import Kernel, call_struct, csr_kernel, dense_kernel, vector_kernel
@@ -73,7 +73,7 @@ def kernels(
     library = runtime(target)
     found = [csr_kernel(library, w, bias, epilogue.relu), dense_kernel(library, w, bias, epilogue.relu)]
     if n == 1:
-        found.append(vector_kernel(library, w, bias, epilogue.relu))
+        found += [vector_kernel(library, w, bias, epilogue.relu, sliced) for sliced in (False, True)]
     registers = registers_for(target, n)
     if registers is not None and w.nnz:
         # Every second time each block has an order of its own.
@@ -140,9 +140,12 @@ def test_rows_without_a_value_become_zeros_or_what_is_fused(name: str):
             exact = np.maximum(exact, 0) if relu else exact
             for threads in (1, 2):
                 for out in (np.full((300, 1), np.nan, np.float32), np.full((300, 2), np.nan, np.float32)):
-                    vector_kernel(runtime(target), w, added, relu)(call_struct(x, out[:, :1], None), threads)
-                    assert (out[:, :1] == exact).all()
-                    assert np.isnan(out[:, 1:]).all()
+                    for sliced in (False, True):
+                        out[:, :1] = np.nan
+                        kernel = vector_kernel(runtime(target), w, added, relu, sliced)
+                        kernel(call_struct(x, out[:, :1], None), threads)
+                        assert (out[:, :1] == exact).all()
+                        assert np.isnan(out[:, 1:]).all()
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -204,6 +207,7 @@ def test_the_interpreter_reads_the_layouts_of_the_kernels(m: int, k: int, densit
         if kind == "line":
             variant = Variant("line", 16, min(m, 28), 64, "clustered", 1, 1)
         assert (np.abs(interpreter.spmm(w, variant, x) - exact) <= bound).all(), kind
+    assert (np.abs(interpreter.spmm(w, Variant("vector", sliced=True), x) - exact) <= bound).all()
 
 
 def test_rows_with_common_columns_are_grouped():
@@ -247,6 +251,14 @@ def test_layouts_hold_each_value_once():
     for first, end in zip(large.slabs["stretch"][:-1], large.slabs["stretch"][1:], strict=True):
         assert (np.diff(large.stretches["steps"][first:end]) > 0).all()
     assert int((large.stretches["steps"] * large.stretches["tiles"]).sum()) == len(large.values)
+    # Slices of rows sorted by count have few places without a value, and none where all rows are alike.
+    uneven = random_matrix(2, 900, 300, 0.02)
+    sliced = sliced_arrays(uneven)
+    assert sorted(row for row in sliced.rows.tolist() if row >= 0) == list(range(900))
+    assert np.unpackbits(sliced.masks.view(np.uint8)).sum() == uneven.nnz
+    assert np.ptp(np.diff(sliced.slabs["group"])) <= 1
+    assert int((sliced.stretches["steps"] * sliced.stretches["tiles"]).sum()) == len(sliced.values)
+    assert uneven.nnz / sliced.values.size > 0.9 > 2 * vector_arrays(uneven).fill
     # Inside a block, rows of a segment come by falling count.
     counts = np.diff(csr.begin, axis=1)
     assert (np.diff(counts[:, :64], axis=1) <= 0).all()

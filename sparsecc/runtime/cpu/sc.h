@@ -97,6 +97,10 @@ typedef struct sc_csr {
 enum { SC_VECTOR_ROWS = 16, SC_VECTOR_COLUMNS = 32, SC_VECTOR_GROUPS = 16 };
 enum { SC_VECTOR_SLAB = SC_VECTOR_ROWS * SC_VECTOR_GROUPS }; /* rows */
 
+/* Or slices of SC_SLICE_ROWS rows whose steps may have any columns: with few values a slice has fewer places without
+ * one than tiles have. Then `group` of a slab counts slices, and a stretch is slices of equally many steps. */
+enum { SC_SLICE_ROWS = 8 };
+
 typedef struct sc_slab {
     int64_t group, stretch, tile, step; /* the first of each; the next slab's are the end */
 } sc_slab;
@@ -123,6 +127,7 @@ typedef struct sc_vector {
     const uint16_t *masks;
     const int32_t *rows;   /* [groups][SC_VECTOR_ROWS] row of the result, or -1 */
     sc_epilogue epilogue;
+    const uint16_t *wide; /* Of slices: columns of each step; `columns` and `places` are not there. Else NULL. */
 } sc_vector;
 
 /* Dense: panels of rows, column by column. */

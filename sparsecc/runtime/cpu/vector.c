@@ -1,5 +1,6 @@
 /* Matrix times vector: lanes are rows. The 32 values of X that a tile needs lie in registers, from which each lane
- * picks its own by one byte of index. Lanes whose row has nothing left are masked, not multiplied by zero. */
+ * picks its own by one byte of index. Lanes whose row has nothing left are masked, not multiplied by zero. Of slices,
+ * values of X are loaded one by one, which is quicker than a gather. */
 #include "internal.h"
 
 typedef float sums_of[SC_VECTOR_GROUPS][SC_VECTOR_ROWS];
@@ -64,6 +65,35 @@ static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, step p, c
     }
 }
 
+/* Four columns are one load and shifts, for loads are what limits this. */
+static inline __m128 pick(const float *x, const uint16_t *columns) {
+    uint64_t four;
+    memcpy(&four, columns, sizeof four);
+    /* Or compilers load each column after all. */
+    __asm__("" : "+r"(four));
+    __m128 v = _mm_load_ss(x + (uint16_t)four);
+    v = _mm_mask_broadcastss_ps(v, 2, _mm_load_ss(x + (uint16_t)(four >> 16)));
+    v = _mm_mask_broadcastss_ps(v, 4, _mm_load_ss(x + (uint16_t)(four >> 32)));
+    return _mm_mask_broadcastss_ps(v, 8, _mm_load_ss(x + (four >> 48)));
+}
+
+static inline __m256 add_slice_step(const float *x, const float *values, const uint16_t *columns, uint16_t mask,
+                                    __m256 sum) {
+    const __m256 picked = _mm256_insertf128_ps(_mm256_castps128_ps256(pick(x, columns)), pick(x, columns + 4), 1);
+    return _mm256_mask3_fmadd_ps(picked, _mm256_loadu_ps(values), sum, (__mmask8)mask);
+}
+
+static inline __attribute__((always_inline)) void run_slice(int64_t steps, const float *values, const uint16_t *columns,
+                                                            const uint16_t *masks, const float *x, float *sums) {
+    __m256 even = _mm256_setzero_ps(), odd = even;
+    for (; steps >= 2; steps -= 2, values += 2 * SC_SLICE_ROWS, columns += 2 * SC_SLICE_ROWS, masks += 2) {
+        even = add_slice_step(x, values, columns, masks[0], even);
+        odd = add_slice_step(x, values + SC_SLICE_ROWS, columns + SC_SLICE_ROWS, masks[1], odd);
+    }
+    if (steps) even = add_slice_step(x, values, columns, *masks, even);
+    _mm256_storeu_ps(sums, _mm256_add_ps(even, odd));
+}
+
 #else
 
 static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, step p, const float *x, sums_of sums) {
@@ -73,6 +103,13 @@ static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, step p, c
             for (int r = 0; r < SC_VECTOR_ROWS; r++)
                 sums[tile->group][r] += (*p.masks >> r & 1) ? p.values[r] * columns[p.columns[r]] : 0.0f;
     }
+}
+
+static inline __attribute__((always_inline)) void run_slice(int64_t steps, const float *values, const uint16_t *columns,
+                                                            const uint16_t *masks, const float *x, float *sums) {
+    memset(sums, 0, SC_SLICE_ROWS * sizeof *sums);
+    for (; steps > 0; steps--, values += SC_SLICE_ROWS, columns += SC_SLICE_ROWS, masks++)
+        for (int r = 0; r < SC_SLICE_ROWS; r++) sums[r] += (*masks >> r & 1) ? values[r] * x[columns[r]] : 0.0f;
 }
 
 #endif
@@ -85,12 +122,13 @@ static int is_zero(const float *sums) {
     return any == 0;
 }
 
-/* Sums of a group to its rows of Y. */
-static void put_rows(const sc_vector *w, const sc_call *call, const int32_t *rows, const float *sums, size_t n) {
+/* Sums of `count` rows to those of Y. */
+static inline __attribute__((always_inline)) void put_rows(const sc_vector *w, const sc_call *call, const int32_t *rows,
+                                                           int count, const float *sums, size_t n) {
     float *y = call->y + n;
     const float *bias = w->epilogue.bias;
     const int plain = !bias && !call->residual && !w->epilogue.relu;
-    for (int r = 0; r < SC_VECTOR_ROWS; r++) {
+    for (int r = 0; r < count; r++) {
         if (rows[r] < 0) continue;
         const size_t row = (size_t)rows[r];
         float sum = sums[r];
@@ -103,24 +141,7 @@ static void put_rows(const sc_vector *w, const sc_call *call, const int32_t *row
     }
 }
 
-size_t sc_vector_scratch(const sc_vector *w, size_t n, size_t ldx) {
-    const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
-    (void)n;
-    return ldx != 1 || padded != (size_t)w->k ? padded : 0;
-}
-
-/* part.r0 and part.r1 count slabs; only position part.n0 is computed. */
-int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
-    const size_t k = (size_t)w->k, n = part.n0;
-    const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
-    const float *x = call->x + n;
-    float *copy = NULL;
-    if (call->ldx != 1 || padded != k) {
-        if (!(copy = sc_take(call, padded))) return -1;
-        for (size_t i = 0; i < k; i++) copy[i] = x[i * call->ldx];
-        memset(copy + k, 0, (padded - k) * sizeof *copy);
-        x = copy;
-    }
+static void run_slabs(const sc_vector *w, const sc_call *call, sc_part part, const float *x) {
     /* Where some groups have no value, it is quicker to clear all of Y first than to write their rows one by one. */
     const size_t slabs = ((size_t)w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB;
     const int empty = w->slabs[slabs].tile < w->slabs[slabs].group, whole = part.r0 == 0 && part.r1 == slabs;
@@ -138,8 +159,56 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
         }
         for (int64_t g = slab->group; g < slab[1].group; g++)
             if (!cleared || !is_zero(sums[g - slab->group]))
-                put_rows(w, call, w->rows + g * SC_VECTOR_ROWS, sums[g - slab->group], n);
+                put_rows(w, call, w->rows + g * SC_VECTOR_ROWS, SC_VECTOR_ROWS, sums[g - slab->group], part.n0);
     }
+}
+
+static void run_slices(const sc_vector *w, const sc_call *call, sc_part part, const float *x) {
+    const sc_slab *first = w->slabs + part.r0, *end = w->slabs + part.r1;
+    const float *values = w->values + first->step * SC_SLICE_ROWS;
+    const uint16_t *columns = w->wide + first->step * SC_SLICE_ROWS, *masks = w->masks + first->step;
+    const int32_t *rows = w->rows + first->group * SC_SLICE_ROWS;
+    const int plain = !w->epilogue.bias && !call->residual && !w->epilogue.relu;
+    float *const y = call->y + part.n0;
+    const size_t ldy = call->ldy;
+    for (const sc_stretch *s = w->stretches + first->stretch; s < w->stretches + end->stretch; s++) {
+        const int64_t steps = s->steps;
+        for (int slice = 0; slice < s->tiles; slice++, rows += SC_SLICE_ROWS) {
+            float sums[SC_SLICE_ROWS];
+            run_slice(steps, values, columns, masks, x, sums);
+            values += steps * SC_SLICE_ROWS;
+            columns += steps * SC_SLICE_ROWS;
+            masks += steps;
+            if (!plain) {
+                put_rows(w, call, rows, SC_SLICE_ROWS, sums, part.n0);
+                continue;
+            }
+            for (int r = 0; r < SC_SLICE_ROWS; r++)
+                if (rows[r] >= 0) y[(size_t)rows[r] * ldy] = sums[r];
+        }
+    }
+}
+
+size_t sc_vector_scratch(const sc_vector *w, size_t n, size_t ldx) {
+    const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
+    (void)n;
+    return ldx != 1 || padded != (size_t)w->k ? padded : 0;
+}
+
+/* part.r0 and part.r1 count slabs; only position part.n0 is computed. */
+int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
+    const size_t k = (size_t)w->k, n = part.n0;
+    const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
+    const float *x = call->x + n;
+    float *copy = NULL;
+    if (call->ldx != 1 || (padded != k && !w->wide)) {
+        if (!(copy = sc_take(call, padded))) return -1;
+        for (size_t i = 0; i < k; i++) copy[i] = x[i * call->ldx];
+        memset(copy + k, 0, (padded - k) * sizeof *copy);
+        x = copy;
+    }
+    if (w->wide) run_slices(w, call, part, x);
+    else run_slabs(w, call, part, x);
     sc_give(call, copy);
     return 0;
 }

@@ -10,6 +10,14 @@ func.func @main(%x: tensor<6x8xf32>) -> tensor<4x8xf32> {
 
 // -----
 
+// CHECK: %y = cpu.spmm "vector" {sliced = true} for "x86-avx512" %x,
+func.func @main(%x: tensor<6x1xf32>) -> tensor<4x1xf32> {
+  %y = cpu.spmm "vector" {sliced = true} for "x86-avx512" %x, #sparse.weight<4x6xf32, [(0, 1, 0.5)]> : tensor<6x1xf32> -> tensor<4x1xf32>
+  func.return %y : tensor<4x1xf32>
+}
+
+// -----
+
 // CHECK: kernel 'lime' is not one of line, csr, vector, dense
 func.func @main(%x: tensor<6x8xf32>) -> tensor<4x8xf32> {
   %y = cpu.spmm "lime" {} for "x86-avx512" %x, #sparse.weight<4x6xf32, [(0, 1, 0.5)]> : tensor<6x8xf32> -> tensor<4x8xf32>
