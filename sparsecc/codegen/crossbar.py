@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -17,6 +18,18 @@ from sparsecc.epilogue import Epilogue
 from sparsecc.target.crossbar import CrossbarTarget
 
 SPAD, ACC = tu.Memory.SPAD, tu.Memory.ACC
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Of a panel: its first position, how many, its first row of ACC, whether it is the last of several."""
+
+    column: Index
+    columns: Index
+    base: Index
+    last: SSAValue | None
+    index: SSAValue | None
+    """Rows of Y, to store those of other panels than the last by."""
 
 
 class CrossbarWriter:
@@ -39,6 +52,7 @@ class CrossbarWriter:
         self.gather = (
             tu.ConstantOp(f"{self.prefix}gather", program.gather, i32) if len(program.gather) else None
         )
+        self.scatter = tu.ConstantOp(f"{self.prefix}scatter", program.scatter, i32)
         self.m, self.n, self.k = op.space
 
     @staticmethod
@@ -55,7 +69,13 @@ class CrossbarWriter:
                 used.add(op.table.string_value())
             elif isinstance(op, tu.BufferOp):
                 used.add(op.constant_name.string_value())
-        constants = [self.cells, self.lists, *([self.gather] if self.gather else []), *self.tables.values()]
+        constants = [
+            self.cells,
+            self.lists,
+            self.scatter,
+            *([self.gather] if self.gather else []),
+            *self.tables.values(),
+        ]
         kept = [c for c in constants if c.sym_name.data in used]
         module.body.block.insert_ops_before([*kept, *functions], self.function)
         self.function.detach()
@@ -112,19 +132,65 @@ class CrossbarWriter:
         found = None if self.epilogue is None else self.epilogue.scale
         return np.zeros(0, np.float32) if found is None else np.broadcast_to(found, self.m)
 
-    def _stores(self, code: Loops) -> list[tuple[int, int, Index]]:
-        """First row, rows and conversion of each store of Y: runs of rows of the same scale."""
-        scales = self._scales()
-        if not len(scales):
-            return [(0, self.m, 0)]
+    def _outputs(self, code: Loops) -> dict[float, Index]:
+        """The conversions of stores, by scale."""
         relu = self.epilogue is not None and self.epilogue.relu
-        handle: dict[float, SSAValue] = {}
-        for scale in dict.fromkeys(scales.tolist()):
-            handle[scale] = code.builder.insert(tu.OutputOp(i8, scale, relu)).handle
-            handle[scale].name_hint = "to_i8"
-        first = np.flatnonzero(np.concatenate([[True], scales[1:] != scales[:-1]]))
-        ends = np.append(first[1:], self.m)
-        return [(int(a), int(b - a), handle[float(scales[a])]) for a, b in zip(first, ends, strict=True)]
+        handle: dict[float, Index] = {}
+        for scale in dict.fromkeys(self._scales().tolist()):
+            op = tu.OutputOp(i8, scale, relu)
+            handle[scale] = code.builder.insert(op).handle
+            op.handle.name_hint = "to_i8"
+        return handle
+
+    def _runs(self) -> list[tuple[int, int, int, float]]:
+        """(first row in ACC, first row of Y, rows, scale) of each store: runs of rows of the same scale."""
+        scales = self._scales()
+        found: list[tuple[int, int, int, float]] = []
+        names = ("store_from", "store_to", "store_rows")
+        for at, to, rows in zip(*(self.program.tables[name].tolist() for name in names), strict=True):
+            cuts = np.flatnonzero(np.diff(scales[to : to + rows])) + 1
+            for first, end in zip([0, *cuts.tolist()], [*cuts.tolist(), rows], strict=True):
+                found.append((at + first, to + first, end - first, float(scales[to + first])))
+        return found
+
+    def _store(self, code: Loops, y: SSAValue, outputs: dict[float, Index], place: _Place) -> None:
+        """Store the sums of a panel, the rows of zeros first: they are there before arrays are done."""
+        p, t = self.program, self.tables
+        done = "store Y" if self.epilogue is None else "store rows of Y, scaled"
+
+        def store(at: Index, to: Index, rows: Index, output: Index) -> None:
+            code.instruction(
+                tu.StOp, y, code.add(place.column, code.mul(to, self.n)), self.n,
+                code.address(ACC, code.add(place.base, at)), p.y_rows, rows, place.columns, output,
+                comment=done,
+            )  # fmt: skip
+
+        if len(outputs) > 1:
+            for at, to, rows, scale in self._runs():
+                store(at, to, rows, outputs[scale])
+            return
+        output = next(iter(outputs.values()), 0)
+        runs = len(p.tables["store_from"])
+
+        def by_run() -> None:
+            def run(s: Index) -> None:
+                at, to, rows = (code.lookup(t[name], s) for name in ("store_from", "store_to", "store_rows"))
+                store(at, to, rows, output)
+
+            code.loop(0, runs, "s", run)
+
+        def by_index() -> None:
+            for at, first, rows in ((p.zeros_at, p.written, self.m - p.written), (0, 0, p.written)):
+                code.instruction(
+                    tu.StsOp, y, place.column, self.n, cast(SSAValue, place.index), first,
+                    code.address(ACC, code.add(place.base, at)), p.y_rows, rows, place.columns, output, 0,
+                    comment=done,
+                )  # fmt: skip
+
+        if place.last is None or place.index is None:
+            by_run()
+        else:
+            code.when(place.last, by_run, by_index)
 
     def _main(self) -> func.FuncOp:
         p, width = self.program, self.program.panel
@@ -137,8 +203,12 @@ class CrossbarWriter:
         code, t = Loops(block), self.tables
         cells = self._buffer(code, self.cells, "cells") if p.rounds > 1 else None
         gather = self._buffer(code, self.gather, "rows") if self.gather else None
-        stores = self._stores(code)
+        outputs = self._outputs(code)
         panels = -(-self.n // width)
+        # More stores than the queue takes keep what follows from being issued; nothing follows the last
+        # panel.
+        many = len(outputs) < 2 and len(p.tables["store_from"]) > self.target.queues.store // 2
+        index = self._buffer(code, self.scatter, "rows_of_y") if many and panels > 1 else None
         ahead = p.panels_ahead
 
         def panel(number: Index) -> None:
@@ -147,8 +217,8 @@ class CrossbarWriter:
                 self.n if panels == 1 else code.named("columns", code.min(width, code.sub(self.n, column)))
             )
             turn = code.rem(number, ahead)
-            x_base = code.named("x_base", code.mul(turn, p.x_rows * p.panel_blocks))
-            y_base = code.named("y_base", code.mul(turn, self.m * p.panel_blocks))
+            x_base = code.named("x_base", code.mul(turn, p.x_panel))
+            y_base = code.named("y_base", code.mul(turn, p.y_panel))
             src, dst = code.address(SPAD, x_base), code.address(ACC, y_base)
             if p.blocks and gather is None:
                 code.instruction(
@@ -162,7 +232,7 @@ class CrossbarWriter:
 
             def zeros(z: Index) -> None:
                 def fill(j: Index) -> None:
-                    row = code.add(code.add(y_base, code.mul(j, self.m)), code.lookup(t["zero_first"], z))
+                    row = code.add(code.add(y_base, code.mul(j, p.y_rows)), code.lookup(t["zero_first"], z))
                     code.instruction(
                         tu.FillOp, code.address(ACC, row), code.lookup(t["zero_rows"], z), 0,
                         comment="sums that begin at 0",
@@ -175,7 +245,7 @@ class CrossbarWriter:
             alone = p.bundles == p.blocks
 
             def multiply(b: Index) -> None:
-                operands = (src, p.x_rows, dst, self.m, columns, code.lookup(t["bundle_adds"], b))
+                operands = (src, p.x_rows, dst, p.y_rows, columns, code.lookup(t["bundle_adds"], b))
                 comment = "adds to the sums, or begins them"
                 if alone:
                     code.instruction(xbar.MvmOp, b, *operands, comment=comment)
@@ -193,18 +263,14 @@ class CrossbarWriter:
 
             if p.at_once:
                 code.instruction(
-                    xbar.MvmgOp, 0, p.blocks_at_once, src, p.x_rows, dst, self.m, columns, 0,
+                    xbar.MvmgOp, 0, p.blocks_at_once, src, p.x_rows, dst, p.y_rows, columns, 0,
                     comment="the first of each array at once",
                 )  # fmt: skip
                 code.loop(p.at_once, p.bundles, "b", multiply)
             else:
                 code.loop(0, p.rounds, "r", one_round)
-            for first, rows, output in stores:
-                src_row = code.address(ACC, code.add(y_base, first)) if first else dst
-                code.instruction(
-                    tu.StOp, y, code.add(column, first * self.n), self.n, src_row, self.m, rows, columns,
-                    output, comment="store Y" if self.epilogue is None else "store rows of Y, scaled",
-                )  # fmt: skip
+            last = code.less(panels - 2, number) if panels > 1 else None
+            self._store(code, y, outputs, _Place(column, columns, y_base, last, index))
 
         code.loop(0, panels, "p", panel)
         code.insert(func.ReturnOp())
@@ -212,7 +278,10 @@ class CrossbarWriter:
             self.function.sym_name.data, FunctionType.from_lists(block.arg_types, ()), Region(block)
         )
         entry.attributes["tu.target"] = StringAttr(self.target.name)
-        rows = p.x_rows * p.panel_blocks * ahead, self.m * p.panel_blocks * ahead
+        rows = (
+            p.x_panel * (ahead - 1) + p.x_rows * p.panel_blocks,
+            p.y_panel * (ahead - 1) + p.y_rows * p.panel_blocks,
+        )
         needs = (self.target.array.rows, self.target.array.cols, *rows)
         entry.attributes["tu.needs"] = ArrayAttr(IntegerAttr(v, i64) for v in needs)
         title = (

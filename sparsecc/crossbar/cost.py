@@ -44,11 +44,14 @@ class Cost:
 
 
 def gathers(used: int, k: int, n: int, target: CrossbarTarget) -> bool:
-    """Whether the used rows of X [k, n] are loaded by index: where all would take longer, or do not fit."""
+    """Whether the used rows of X [k, n] are loaded by index: where all would take longer, or do not fit.
+
+    What counts is the load of the first panel; others are loaded while arrays are busy.
+    """
     if k > target.spad_rows:
         return True
     dma = target.dma
-    row = ceil(n / dma.bytes_per_cycle)
+    row = ceil(min(n, target.row_elements) / dma.bytes_per_cycle)
     by_index = used * (row + dma.gather_overhead) + ceil(4 * used / dma.bytes_per_cycle)
     return by_index < k * (row + dma.row_overhead)
 
@@ -168,6 +171,10 @@ def cost(tiles: Sequence[Tile], target: CrossbarTarget, space: tuple[int, int, i
     loaded = used if gathered else k
     row = ceil(n / width) + (target.dma.gather_overhead if gathered else target.dma.row_overhead)
     transfer = loaded * row + m * (ceil(4 * n / width) + target.dma.row_overhead) + 2 * target.dma.latency
+    # Rows of zeros are stored while arrays are busy; in the panels before the last, all rows are.
+    zeros = m - (len(np.unique(np.concatenate([t.outputs for t in tiles]))) if tiles else 0)
+    last = (n - 1) % target.row_elements + 1
+    transfer -= min(zeros * ceil(4 * last / width), mvm)
     if gathered:
         transfer += ceil(4 * used / width)
     off_chip = loaded * n + 4 * m * n + (4 * loaded if gathered else 0)

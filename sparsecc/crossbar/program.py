@@ -4,9 +4,10 @@ Tiles are numbered anew, wave by wave; those of a bundle stay together. One XB.M
 every array; every other is an XB.MVM, or an XB.MVMG of its own, so that each array goes on as soon as it is
 free. It adds to the sums, or writes them where it is the first
 with these outputs. Inputs lie in
-SPAD: row i of X at row i, or, where few rows of X are used, the used ones one after another. Sums lie in ACC,
-row m of Y at row m. Where the chip has fewer arrays than the tiles need, the blocks of a round come after the
-writing of its arrays, in every inference.
+SPAD: row i of X at row i, or, where few rows of X are used, the used ones one after another. Sums lie in ACC:
+the rows of Y that a block writes, and, from the next line on, the others, which are 0. So zeros share no line
+with sums, and neither waits for the other; they are stored while arrays are busy. Where the chip has fewer
+arrays than the tiles need, the blocks of a round come after the writing of its arrays, in every inference.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ BLOCKS = (
     "block_shift", "block_adc", "block_offset", "block_inputs", "block_outputs", "block_doubled",
     "block_flipped",
 )  # fmt: skip
-# Of each bundle, its first block, blocks, and whether it adds to sums. Runs of rows of Y that count from 0
-# before any adds to them. First bundle and first write of each round, and how many there are in all.
+# Of each bundle, its first block, blocks, and whether it adds to sums. Runs of rows of ACC that are 0 before
+# any adds to them. Runs of rows of Y that lie together in ACC, where in both, those of zeros first. First
+# bundle and first write of each round, and how many there are in all.
 OTHERS = (
-    "bundle_block", "bundle_blocks", "bundle_adds", "zero_first", "zero_rows", "round_bundle", "round_write",
+    "bundle_block", "bundle_blocks", "bundle_adds", "zero_first", "zero_rows", "store_from", "store_to",
+    "store_rows", "round_bundle", "round_write",
 )  # fmt: skip
 
 
@@ -50,8 +53,14 @@ class CrossbarProgram:
     """Lists of rows of SPAD and ACC, and of flags."""
     gather: Int32
     """Rows of X that are loaded, in order; empty where all are."""
+    scatter: Int32
+    """The rows of Y in the order of ACC, those that are 0 last."""
+    written: int
+    """So many rows of Y, the first of `scatter`, are sums of blocks."""
     x_rows: int
     """Rows of X in SPAD."""
+    y_rows: int
+    """Rows of ACC that hold all of Y."""
     tables: Mapping[str, Int32]
     """By the names in WRITES, BLOCKS and OTHERS."""
     at_once: int
@@ -62,6 +71,23 @@ class CrossbarProgram:
     """Panels that the memories hold: 2 where one loads while the other is worked on."""
     panel_blocks: int
     """Rows of SPAD and ACC that the positions of a panel take in one row of X or Y."""
+    line_rows: int
+    """Rows of a line of the memories."""
+
+    @property
+    def zeros_at(self) -> int:
+        """The row of ACC where rows of Y begin that are 0."""
+        return self.y_rows - (len(self.scatter) - self.written)
+
+    @property
+    def x_panel(self) -> int:
+        """Rows of SPAD from one panel to the next. Panels share no line: one would wait for the other."""
+        return _lines(self.x_rows * self.panel_blocks, self.line_rows)
+
+    @property
+    def y_panel(self) -> int:
+        """Rows of ACC from one panel to the next."""
+        return _lines(self.y_rows * self.panel_blocks, self.line_rows)
 
     @property
     def rounds(self) -> int:
@@ -123,6 +149,12 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
     gather = used.astype(np.int32) if gathers(len(used), k, n, target) else np.zeros(0, np.int32)
     row_of = np.zeros(k, np.int32)
     row_of[gather if len(gather) else np.arange(k)] = np.arange(len(gather) or k)
+    scatter, written = _rows_of_y(tiles, m)
+    y_rows = m if written in (0, m) else _lines(written, target.line_rows) + m - written
+    if y_rows > target.acc_rows:
+        y_rows = m
+    acc_of = np.arange(m, dtype=np.int32)
+    acc_of[scatter] = np.arange(m) + np.where(np.arange(m) < written, 0, y_rows - m)
     lists = _Lists([], {})
     blocks: list[tuple[int, ...]] = []
     writes: list[tuple[int, ...]] = []
@@ -132,7 +164,7 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
     read = bundles(tiles[int(i)] for i in order)
     for tile in (tile for bundle in read for tile in bundle):
         in_row, inputs = lists.rows(row_of[tile.inputs])
-        out_row, outputs = lists.rows(tile.outputs)
+        out_row, outputs = lists.rows(acc_of[tile.outputs])
         place = tile.array % arrays, tile.row, tile.rows, tile.column, tile.columns
         blocks.append(
             (
@@ -155,13 +187,16 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
     at_once = int((when[tiles.leads] == 0).sum()) if int(rounds.max(initial=0)) == 0 else 0
     every = np.arange(int(rounds.max(initial=-1)) + 2)
     sizes = np.array([len(bundle) for bundle in read], np.int32)
-    panel, ahead = _panel(target, len(gather) or k, m, n, len(every) > 2)
+    panel, ahead = _panel(target, len(gather) or k, y_rows, n, len(every) > 2)
     adds, cleared = adding([outputs_of(bundle) for bundle in read], m, at_once)
+    zero = np.zeros(y_rows, bool)
+    zero[acc_of[cleared]] = True
     others = (
         (np.cumsum(sizes) - sizes).astype(np.int32),
         sizes,
         adds.astype(np.int32),
-        *_runs(cleared),
+        *_runs(zero),
+        *_stores(acc_of, written),
         np.searchsorted(rounds, every).astype(np.int32),
         np.searchsorted(write_round, every).astype(np.int32),
     )
@@ -170,13 +205,41 @@ def build(tiles: Tiles, space: tuple[int, int, int], target: CrossbarTarget, arr
         np.concatenate(cells) if cells else np.zeros(0, np.int8),
         np.concatenate(lists.pool) if lists.pool else np.zeros(0, np.int32),
         gather,
+        scatter,
+        written,
         len(gather) or k,
+        y_rows,
         dict(tables),
         at_once,
         panel,
         ahead,
         -(-min(panel, n) // target.row_elements),
+        target.line_rows,
     )
+
+
+def _lines(rows: int, line_rows: int) -> int:
+    """So many rows, and those up to the next line."""
+    return -(-rows // line_rows) * line_rows
+
+
+def _rows_of_y(tiles: Tiles, m: int) -> tuple[Int32, int]:
+    """(the m rows of Y, those first that a tile writes; how many these are)."""
+    written = np.zeros(m, bool)
+    for tile in tiles:
+        written[tile.outputs] = True
+    return np.argsort(~written, kind="stable").astype(np.int32), int(written.sum())
+
+
+def _stores(acc_of: Int32, written: int) -> tuple[Int32, Int32, Int32]:
+    """(first row in ACC, first row of Y, rows) of each run of both; those of zeros first.
+
+    acc_of: the row of ACC of each row of Y.
+    """
+    first = np.flatnonzero(np.diff(acc_of, prepend=-2) != 1)
+    rows = np.diff(first, append=len(acc_of))
+    late = np.argsort(acc_of[first] < written, kind="stable")
+    return acc_of[first][late], first[late].astype(np.int32), rows[late].astype(np.int32)
 
 
 def _offset(tile: Tile) -> int:
@@ -190,21 +253,25 @@ def _runs(rows: Bool) -> tuple[Int32, Int32]:
     return edges[::2].astype(np.int32), (edges[1::2] - edges[::2]).astype(np.int32)
 
 
-def _panel(target: CrossbarTarget, x_rows: int, m: int, n: int, multiplexed: bool) -> tuple[int, int]:
+def _panel(target: CrossbarTarget, x_rows: int, y_rows: int, n: int, multiplexed: bool) -> tuple[int, int]:
     """(positions of a panel, panels in the memories).
 
     One row block of positions while another loads; where arrays are written anew for every panel, as many
     positions as the memories hold.
     """
     width = target.row_elements
-    held = min(target.spad_rows // x_rows, target.acc_rows // m)
+    held = min(target.spad_rows // x_rows, target.acc_rows // y_rows)
     if held < 1:
         raise UserError(
-            f"{x_rows} inputs and {m} outputs need so many rows of the input and output buffers; target "
+            f"{x_rows} inputs and {y_rows} outputs need so many rows of the input and output buffers; target "
             f"{target.name} has {target.spad_rows} and {target.acc_rows}; split the operator, or enlarge "
             "memory.spad and memory.acc"
         )
     needed = -(-n // width)
     if multiplexed:
         return min(held, needed) * width, 1
-    return width, min(2, held, needed)
+    whole = min(
+        target.spad_rows // _lines(x_rows, target.line_rows),
+        target.acc_rows // _lines(y_rows, target.line_rows),
+    )
+    return width, max(1, min(2, whole, needed))
