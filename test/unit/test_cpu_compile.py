@@ -378,10 +378,13 @@ def test_emitted_c_checks_itself_under_sanitizers(
     flags = "-O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all".split()
     command = [found, "-std=gnu11", *native().simd.flags.split(), *flags]
     kernels = [kernel for kernel in KERNELS if kernel != "line" or native().limits.line_nnz]
+
+    def slices(*_: object, **__: object) -> Choice:
+        return Choice(Variant("vector", sliced=True), False)
+
     for kernel in (*kernels, "sliced"):
         if kernel == "sliced":
-            sliced = Choice(Variant("vector", sliced=True), False)
-            monkeypatch.setattr("sparsecc.passes.convert_sparse_to_cpu.choose", lambda *_, **__: sliced)
+            monkeypatch.setattr("sparsecc.passes.convert_sparse_to_cpu.choose", slices)
         plan = "vector" if kernel == "sliced" else kernel
         artifact = compiled(matrix(61, 150), n=2 if plan == "vector" else 37, plan=plan)
         assert artifact.native.variant.sliced == (kernel == "sliced")
