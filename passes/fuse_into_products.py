@@ -2,7 +2,8 @@
 
 After `convert-nn-to-host` a product is a call of a private function. A bias that is added to its result, a
 residual, and ReLU or limits become `sparse.epilogue` in that function; patches that only the product reads
-(`host_im2col`) are made in it, so that a target which finds them by address never writes them. Engines whose
+(`host_im2col`) are made in it, so that a target which finds them by address never writes them; so is a copy
+that only turns a matrix for the product, which a kernel does while it packs. Engines whose
 kernels do all this ask for the pass; the order of what is computed is kept, so values are the same but for
 roundings.
 
@@ -44,12 +45,14 @@ class FuseIntoProductsPass(SparsePass):
     option_help: ClassVar = {
         "patches": "whether patches of convolutions are moved, too",
         "limits": "whether limits other than those of ReLU are moved",
+        "turned": "whether a matrix that is turned for the product alone is turned in its function",
         "stores": "whether only what the stores of tensor units do is moved",
     }
 
     patches: bool = True
     limits: bool = True
     stores: bool = False
+    turned: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         calls = [o for o in op.walk() if isinstance(o, func.CallOp)]
@@ -59,6 +62,8 @@ class FuseIntoProductsPass(SparsePass):
             if alone and isinstance(function, func.FuncOp) and kind_of(call.results[0]) in ("f32", "i32"):
                 if self.patches:
                     _take_patches(call, function)
+                if self.turned:
+                    _take_turned(call, function)
                 _take_epilogue(call, function, self.limits, self.stores)
         for unused in [o for o in op.walk(reverse=True) if isinstance(o, ConstantOp | ViewOp)]:
             if not list(unused.res.uses):
@@ -68,8 +73,26 @@ class FuseIntoProductsPass(SparsePass):
 
 def _take_patches(call: func.CallOp, function: func.FuncOp) -> None:
     patches = call.arguments[0].owner
-    if not isinstance(patches, CallOp) or patches.operator.data != "host_im2col_4":
+    if isinstance(patches, CallOp) and patches.operator.data == "host_im2col_4":
+        _take_copy(patches, call, function)
+
+
+def _take_turned(call: func.CallOp, function: func.FuncOp) -> None:
+    """A copy of X [N, K] to X [K, N]."""
+    copy = call.arguments[0].owner
+    if not isinstance(copy, CallOp) or copy.operator.data != "host_copy_4":
         return
+    if any(isinstance(o, CallOp) for o in function.body.block.ops):
+        # What is copied is the image of patches.
+        return
+    k, n = cast(Tensor, copy.res.type).get_shape()
+    named = dict(zip((a.name for a in copy.declaration.arguments), copy.values(), strict=True))
+    walk = Walk.from_table(cast("Sequence[int]", named["walk"]))
+    if walk == Walk((k, n), ((n, 1), (1, k))):
+        _take_copy(copy, call, function)
+
+
+def _take_copy(patches: CallOp, call: func.CallOp, function: func.FuncOp) -> None:
     if patches.into is not None or patches.offsets is not None or len(list(patches.res.uses)) != 1:
         return
     block, image = function.body.block, patches.inputs[0]

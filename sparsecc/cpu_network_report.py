@@ -32,7 +32,7 @@ class CpuProductRow:
     density: float
     kernel: str
     fused: list[str]
-    """What its kernel does besides: patches, bias, residual, relu."""
+    """What its kernel does besides: patches, turned (X comes as [N, K]), bias, residual, relu."""
     us: float | None
     gflops: float | None
     """2 nnz N / time."""
@@ -198,6 +198,7 @@ def _text(value: float | None, form: str) -> str:
 def _row(layer: CpuLayer, seconds: float | None, whole: float | None, rival: float | None) -> CpuProductRow:
     (m, k), nnz = layer.weight.shape, layer.weight.nnz
     fused = [] if layer.unfolded is None else ["patches by address" if layer.by_address else "patches"]
+    fused += ["turned"] if layer.turned else []
     fused += [name for name in ("bias", "residual", "relu") if getattr(layer.epilogue, name)]
     return CpuProductRow(
         name=layer.name, formula=f"C[{m}, {layer.n}] = W[{m}, {k}] X[{k}, {layer.n}]", nnz=nnz,

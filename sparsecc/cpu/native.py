@@ -40,6 +40,7 @@ class CallStruct(Structure):
     _fields_ = [
         ("x", c_void_p), ("ldx", c_size_t), ("y", c_void_p), ("ldy", c_size_t), ("n", c_size_t),
         ("residual", c_void_p), ("ldr", c_size_t), ("scratch", c_void_p), ("each", c_size_t),
+        ("turned", c_int),
     ]  # fmt: skip
 
 

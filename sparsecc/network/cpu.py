@@ -119,6 +119,8 @@ class CpuLayer:
     bias: Floats | None
     unfolded: Unfolded | None
     """Patches that are made first, or found by address."""
+    turned: bool
+    """X comes as [N, K]."""
     by_address: Variant | None
     """The straight-line code that finds them, where it does."""
     seconds: float | None
@@ -126,7 +128,11 @@ class CpuLayer:
 
     @property
     def variant(self) -> Variant:
-        return self.by_address or self.product.variant
+        variant = self.product.variant
+        if self.turned and variant.kind == "line":
+            # It is turned while it is packed.
+            variant = replace(variant, pack=True)
+        return self.by_address or variant
 
     @property
     def reason(self) -> str:
@@ -153,7 +159,7 @@ class CpuEngine(Engine):
         return True
 
     def passes(self) -> list[ModulePass]:
-        return [FuseIntoProductsPass(limits=False)]
+        return [FuseIntoProductsPass(limits=False, turned=True)]
 
     def compile(self, product: Product, options: Options, progress: Progress) -> CpuLayer:
         if options.plan not in PLANS:
@@ -168,14 +174,27 @@ class CpuEngine(Engine):
             stages = run_passes(product.module, passes, lambda stage: stage.module.verify(), progress)
         ops = list(stages[-1].module.walk())
         spmm = next(op for op in ops if isinstance(op, cpu.SpmmOp))
-        unfolded = next((Unfolded.of(op) for op in ops if isinstance(op, CallOp)), None)
+        before = next((op for op in ops if isinstance(op, CallOp)), None)
+        turned = before is not None and before.operator.data == "host_copy_4"
+        unfolded = None if before is None or turned else Unfolded.of(before)
         fused, after = fused_epilogue(spmm), epilogue_of(spmm.res)
         w = weight_matrix(spmm.weight)
         w = make_csr(w.data.astype(np.float32), w.indices, w.indptr, w.shape)
         choice = choose(w, self.chip, product.n, options.plan, fused, options.seed, False)
         bias = None if after is None else after.epilogue.bias
         layer = CpuLayer(
-            product.name, stages, spmm, w, product.n, choice, fused, bias, unfolded, None, choice.seconds
+            product.name,
+            stages,
+            spmm,
+            w,
+            product.n,
+            choice,
+            fused,
+            bias,
+            unfolded,
+            turned,
+            None,
+            choice.seconds,
         )
         if unfolded is None:
             return layer
@@ -305,12 +324,11 @@ class CpuEngine(Engine):
     ) -> None:
         """Add a layer's tables and code."""
         op = layer.product
-        kernel = cpu.KernelOp(symbol, op, layer.name)
+        kernel = cpu.KernelOp(symbol, op, layer.name, layer.variant)
         places, patches = None, None
         if layer.by_address is not None:
             patches = layer.patches(layer.by_address.lanes)
             places = patches.places
-            kernel = cpu.KernelOp(symbol, op, layer.name, layer.by_address)
         made = kernel_parts(kernel, self.chip, layer.epilogue, layer.bias, places)
         source.append(f"\n/* {comment(layer.name)}: {layer.variant.name} */\n")
         for name, (kind, array) in made.tables.items():
@@ -331,7 +349,10 @@ class CpuEngine(Engine):
             patches = layer.patches(lanes)
             return patches.padded(lanes), patches.scratch(layer.weight.shape[0], lanes)
         each = scratch_floats(layer.weight.shape, layer.variant, self.chip, layer.n, layer.n)
-        return (0 if layer.unfolded is None else layer.unfolded.count * layer.n), each
+        written = layer.unfolded.count if layer.unfolded is not None else 0
+        if layer.turned and layer.variant.kind != "line":
+            written = layer.weight.shape[1]
+        return written * layer.n, each
 
     def build(self, folder: Path) -> Path:
         """The program, and beside it model.so, which it is linked to."""
@@ -426,8 +447,15 @@ def _statement(layer: CpuLayer, found: Call) -> str:
     if layer.unfolded is not None:
         before = f"host_im2col_4(m->patches, {x}, {layer.unfolded.c_arguments()});\n    "
         x = "m->patches"
-    kind = layer.variant.kind
+    kind, k = layer.variant.kind, layer.weight.shape[1]
     ldr = n if found.residual else 0
+    if layer.turned and kind == "line":
+        return (
+            f"RUN(sc_line_turned(&{found.symbol}, {x}, {k}, {y}, {n}, {n}, {residual}, {ldr}, {_SCRATCH}));"
+        )
+    if layer.turned:
+        walk = f"(const int64_t[]){{2, {k}, {n}, {n}, 1, 1, {k}}}"
+        before, x = f"host_copy_4(m->patches, {x}, {walk});\n    ", "m->patches"
     if kind == "vector" and n > 1:
         # Residuals, too, are read from position i on.
         added = f"{residual} + i" if found.residual else residual

@@ -441,3 +441,25 @@ def test_scratch_is_as_large_as_kernels_say():
             kernel = build(w, target, variant, PLAIN, None)
             needed = getattr(library, f"sc_{variant.kind}_scratch")(kernel.where, n, n)
             assert scratch_floats((m, k), variant, target, n, n) == needed, (variant, m, k, n)
+
+
+@pytest.mark.parametrize("plan", ["line", "csr", "dense", "vector"])
+@pytest.mark.parametrize(("n", "k"), [(1, 5), (7, 18), (33, 130), (64, 64)])
+def test_features_that_lie_innermost_are_turned_in_the_product(plan: str, n: int, k: int):
+    """X comes as [n, k]; straight-line code turns it while it packs, and no copy of it is made."""
+    constants = {"w": pruned(k, 30, seed=k), "b": pruned(30, seed=n, density=1)}
+    nodes = [
+        node("MatMul", ["x", "w"], ["p"], name="product"),
+        node("Add", ["p", "b"], ["s"], name="bias"),
+        node("Relu", ["s"], ["y"], name="relu"),
+    ]
+    proto = model(nodes, constants, [n, k], ["y"])
+    x = np.random.default_rng(n).standard_normal((n, k)).astype(np.float32)
+    artifact = compiled(proto, n, [x], plan=plan)
+    (layer,) = layers(artifact)
+    assert layer.turned == (n > 1)
+    for threads in (1, 2, 3):
+        found = artifact(x, threads=threads)
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found, wanted(proto, x=x)[0], rtol=1e-5, atol=1e-5)
+    assert artifact.report.to_json()["products"][0]["fused"][0] == ("turned" if n > 1 else "bias")

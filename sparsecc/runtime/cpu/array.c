@@ -44,7 +44,7 @@ int sc_array_run(const sc_array_call *f, const char *x, const char *y, int threa
         return 1;
     if (from.n != to.n || !(to.flags & WRITEABLE) || overlap(from.data, from.bytes, to.data, to.bytes)) return 1;
     const size_t n = from.n, ldx = from.ld;
-    const sc_call call = {(const float *)(const void *)from.data, ldx, (float *)(void *)to.data, to.ld, n, NULL, 0, NULL, 0};
+    const sc_call call = {(const float *)(const void *)from.data, ldx, (float *)(void *)to.data, to.ld, n, NULL, 0, NULL, 0, 0};
     const sc_array_kernel *kernel = &f->aligned;
     if (n == 1) kernel = &f->single;
     else if ((((uintptr_t)from.data) | (4 * ldx)) & (size_t)f->alignment) kernel = &f->unaligned;

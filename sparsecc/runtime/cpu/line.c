@@ -18,6 +18,39 @@ typedef float vec16 __attribute__((vector_size(64), aligned(4), may_alias));
 PACK_PANELS(pack8, vec8)
 PACK_PANELS(pack16, vec16)
 
+/* Older GCC has no __builtin_shufflevector. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLES 1
+typedef float vec4 __attribute__((vector_size(16), aligned(4), may_alias));
+#endif
+#endif
+
+/* `count` positions of `rows` elements, ldx from one to the next, to rows of `width` floats. */
+static void pack_turned(float *to, size_t width, const float *x, size_t ldx, size_t rows, size_t count) {
+    size_t n = 0;
+#ifdef SHUFFLES
+    for (; n + 4 <= count; n += 4, x += 4 * ldx) {
+        size_t k = 0;
+        for (; k + 4 <= rows; k += 4) {
+            const vec4 a = *(const vec4 *)(const void *)(x + k), b = *(const vec4 *)(const void *)(x + ldx + k);
+            const vec4 c = *(const vec4 *)(const void *)(x + 2 * ldx + k), d = *(const vec4 *)(const void *)(x + 3 * ldx + k);
+            const vec4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ba = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            const vec4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), dc = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            float *const place = to + k * width + n;
+            *(vec4 *)(void *)place = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+            *(vec4 *)(void *)(place + width) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+            *(vec4 *)(void *)(place + 2 * width) = __builtin_shufflevector(ba, dc, 0, 1, 4, 5);
+            *(vec4 *)(void *)(place + 3 * width) = __builtin_shufflevector(ba, dc, 2, 3, 6, 7);
+        }
+        for (; k < rows; k++)
+            for (size_t i = 0; i < 4; i++) to[k * width + n + i] = x[i * ldx + k];
+    }
+#endif
+    for (; n < count; n++, x += ldx)
+        for (size_t k = 0; k < rows; k++) to[k * width + n] = x[k];
+}
+
 /* A batch of groups on one panel: x the panel's rows of the block, y and source its positions. */
 static void run_groups(const sc_line *w, int64_t block, size_t g0, size_t g1, const float *x, size_t ldx, float *y,
                        size_t ldy, const float *source, size_t lds) {
@@ -68,8 +101,10 @@ static int run_panels(const sc_line *w, const sc_call *c, sc_part part, size_t x
         const size_t panels = sc_min(most, all - p0), n0 = part.n0 + p0 * lanes;
         for (int64_t block = 0; block < w->blocks; block++) {
             const size_t k0 = (size_t)block * width, rows = sc_min(width, (size_t)w->k - k0);
-            const float *x = c->x + k0 * c->ldx;
-            if (packed) (lanes == 16 ? pack16 : pack8)(packed, step, x + n0, c->ldx, rows, panels);
+            const float *x = c->x + k0 * (c->turned ? 1 : c->ldx);
+            for (size_t p = 0; c->turned && p < panels; p++)
+                pack_turned(packed + p * step, lanes, x + (n0 + p * lanes) * c->ldx, c->ldx, rows, lanes);
+            if (packed && !c->turned) (lanes == 16 ? pack16 : pack8)(packed, step, x + n0, c->ldx, rows, panels);
             /* Later blocks add to what is in Y. */
             const float *source = block == 0 && c->residual ? c->residual : c->y;
             const size_t lds = block == 0 && c->residual ? c->ldr : c->ldy;
@@ -94,7 +129,12 @@ static int run_rest(const sc_line *w, const sc_call *c, sc_part part) {
     float *const x = sc_take(c, (k + m) * lanes);
     if (!x) return -1;
     float *const y = x + k * lanes;
-    sc_pack(x, lanes, c->x + part.n0, c->ldx, k, count);
+    if (c->turned) {
+        memset(x, 0, k * lanes * sizeof *x);
+        pack_turned(x, lanes, c->x + part.n0 * c->ldx, c->ldx, k, count);
+    } else {
+        sc_pack(x, lanes, c->x + part.n0, c->ldx, k, count);
+    }
     const size_t first = part.r0 * (size_t)w->height, last = sc_min(part.r1 * (size_t)w->height, m);
     if (c->residual)
         for (size_t i = first; i < last; i++) {
@@ -120,6 +160,7 @@ size_t sc_line_scratch(const sc_line *w, size_t n, size_t ldx) {
 }
 
 int sc_line_part(const sc_line *w, const sc_call *call, sc_part part) {
+    if (call->turned && !w->pack) return -1;
     const size_t full = part.n0 + (part.n1 - part.n0) / (size_t)w->lanes * (size_t)w->lanes;
     if (full > part.n0 && run_panels(w, call, (sc_part){part.n0, full, part.r0, part.r1}, 0, 0) != 0) return -1;
     if (full < part.n1 && run_rest(w, call, (sc_part){full, part.n1, part.r0, part.r1}) != 0) return -1;
@@ -128,7 +169,7 @@ int sc_line_part(const sc_line *w, const sc_call *call, sc_part part) {
 }
 
 int sc_line_panels_part(const sc_line *w, const sc_panels *call, sc_part part) {
-    const sc_call rows = {call->x, SC_PANEL, call->y, SC_PANEL, part.n1, call->residual, SC_PANEL, NULL, 0};
+    const sc_call rows = {call->x, SC_PANEL, call->y, SC_PANEL, part.n1, call->residual, SC_PANEL, NULL, 0, 0};
     const int status = run_panels(w, &rows, part, (size_t)w->k * SC_PANEL, (size_t)w->m * SC_PANEL);
     sc_leave_vectors();
     return status;

@@ -152,7 +152,7 @@ static int run_parts(split s, int threads) {
     }                                                                                      \
     int kernel##_at(const kernel *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual, \
                     size_t ldr, int threads) {                                             \
-        const sc_call call = {x, ldx, y, ldy, n, residual, ldr, NULL, 0};                  \
+        const sc_call call = {x, ldx, y, ldy, n, residual, ldr, NULL, 0, 0};               \
         return kernel##_run(w, &call, threads);                                            \
     }
 RUN(sc_line, w->groups, (size_t)w->lanes, w->same_rows)
@@ -163,11 +163,17 @@ RUN(sc_vector, (w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB, 1, 1)
 #define RUN_IN(kernel)                                                                                              \
     int kernel##_in(const kernel *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual, \
                     size_t ldr, int threads, float *scratch, size_t each) {                \
-        const sc_call call = {x, ldx, y, ldy, n, residual, ldr, scratch, each};            \
+        const sc_call call = {x, ldx, y, ldy, n, residual, ldr, scratch, each, 0};         \
         return kernel##_run(w, &call, threads);                                            \
     }
 RUN_IN(sc_line)
 RUN_IN(sc_csr)
 RUN_IN(sc_dense)
 RUN_IN(sc_vector)
+
+int sc_line_turned(const sc_line *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual,
+                   size_t ldr, int threads, float *scratch, size_t each) {
+    const sc_call call = {x, ldx, y, ldy, n, residual, ldr, scratch, each, 1};
+    return sc_line_run(w, &call, threads);
+}
 RUN(sc_words, sc_words_rows(w), sc_words_panel(w), w->kernel != SC_WORDS_LINE || ((const sc_line *)w->inner)->same_rows)

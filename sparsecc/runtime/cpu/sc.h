@@ -33,6 +33,7 @@ typedef struct sc_call {
      * they are allocated. sc_words_* allocate always. */
     float *scratch;
     size_t each;
+    int turned; /* X is [N, K], ldx elements from position to position: sc_line with `pack` alone */
 } sc_call;
 
 /* What is fused to the product. */
@@ -244,6 +245,10 @@ static inline int sc_vector_call(const sc_vector *w, const float *x, size_t ldx,
     }
     return 0;
 }
+
+/* sc_line_in on X [N, K], ldx elements from position to position, which is turned while it is packed. */
+int sc_line_turned(const sc_line *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual,
+                   size_t ldr, int threads, float *scratch, size_t each);
 
 /* Rows that sc_dense packs together, which depends on the instructions this was compiled for. */
 int sc_dense_rows(void);

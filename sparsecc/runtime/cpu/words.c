@@ -99,7 +99,7 @@ size_t sc_words_panel(const sc_words *w) {
 static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x, size_t ld) {
     const sc_line *line = w->inner;
     const size_t lanes = (size_t)line->lanes, count = part.n1 - part.n0, height = (size_t)line->height;
-    sc_call call = {(const float *)(const void *)x, ld, c->y + part.n0, c->ldy, count, NULL, 0, NULL, 0};
+    sc_call call = {(const float *)(const void *)x, ld, c->y + part.n0, c->ldy, count, NULL, 0, NULL, 0, 0};
     if (w->finish.plain && w->finish.bias_type == SC_BIAS_NONE && count % lanes == 0) {
         return sc_line_part(line, &call, (sc_part){0, count, part.r0, part.r1});
     }
