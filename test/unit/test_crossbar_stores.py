@@ -30,7 +30,7 @@ def with_empty_rows(m: int, k: int) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [5, 70])
 def test_rows_of_zeros_are_stored_while_arrays_are_busy(n: int):
-    """Of the last panel; the others' stores by index take two instructions, and keep nothing from being issued."""
+    """Of the last panel; those of others take two stores by index, which keep nothing from being issued."""
     m = 400
     artifact = compiled(with_empty_rows(m, 64), n)
     run = artifact.simulate()
@@ -54,7 +54,7 @@ def test_rows_of_zeros_are_stored_as_int8(scale: float | None):
 
 
 def test_panels_share_no_line():
-    """71 rows of X and 37 of Y are no whole lines; the second panel is loaded while arrays work on the first."""
+    """71 rows of X and 37 of Y are no whole lines; a panel is loaded while arrays work on the one before."""
     w = np.random.default_rng(2).integers(-99, 100, (37, 71)).astype(np.int8)
     w[:, ::3] = 0
     run = compiled(w, 64).simulate()
