@@ -25,7 +25,7 @@ class XbarPlacePass(XbarPass):
     summary: ClassVar = "the array, word line and bit line of each tile"
     refuses: ClassVar = "tiles that are not sliced, limits below one array"
     option_help: ClassVar = {
-        "arrays": "arrays to spread over; as many as the dense mapping takes if left out"
+        "arrays": "arrays to spread over; the cells that the dense mapping takes if left out"
     }
     dense: ClassVar = True
 

@@ -201,9 +201,16 @@ def spread(
     space: tuple[int, int, int],
     arrays: int | None = None,
 ) -> list[Tile]:
-    """The tiles in their places, over so many arrays, or as many as the dense mapping of (m, n, k) takes."""
-    least = min(arrays or dense_arrays(target, space), array_count(target, shape))
+    """The tiles in their places, over so many arrays, or the cells of the dense mapping of (m, n, k)."""
+    least = arrays or _arrays_of_dense(target, shape, space)
+    least = min(least, array_count(target, shape))
     return placed(tiles, shape, least, [bundle_cycles(b, target, space[1]) for b in bundles(tiles)])
+
+
+def _arrays_of_dense(target: CrossbarTarget, shape: Shape, space: tuple[int, int, int]) -> int:
+    """Arrays of this shape from the cells of those of the dense mapping."""
+    cells = dense_arrays(target, space) * target.array.rows * target.array.cols
+    return cells // (shape[0] * shape[1])
 
 
 def array_count(target: CrossbarTarget, shape: Shape) -> int:
@@ -254,7 +261,7 @@ def _reading_cycles(
     blocks: Sequence[Tile], target: CrossbarTarget, shape: Shape, space: tuple[int, int, int]
 ) -> float:
     """Cycles of the reads alone, where blocks are spread over the arrays of the dense mapping."""
-    arrays = min(max(1, dense_arrays(target, space)), array_count(target, shape))
+    arrays = min(max(1, _arrays_of_dense(target, shape, space)), array_count(target, shape))
     return -(-len(blocks) // arrays) * space[1] * target.steps() * target.array.read_cycles
 
 
