@@ -73,7 +73,7 @@ class FuseIntoProductsPass(SparsePass):
 
 def _take_patches(call: func.CallOp, function: func.FuncOp) -> None:
     patches = call.arguments[0].owner
-    if isinstance(patches, CallOp) and patches.operator.data == "host_im2col_4":
+    if isinstance(patches, CallOp) and patches.operator.data.startswith("host_im2col_"):
         _take_copy(patches, call, function)
 
 

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from xdsl.dialects import func
+
 from sparsecc.calibration import Accuracy
 from sparsecc.codegen.network import name_of, steps
-from sparsecc.compiler import Artifact, has_compiler
 from sparsecc.dialects.host import CallOp
 from sparsecc.network.engine import Layer
 from sparsecc.network.host_cost import RATES, HostWork, work_of
 from sparsecc.network.propagation import LayerGain, table
 from sparsecc.network.tensor_unit import TensorUnitEngine, TensorUnitLayer
 from sparsecc.network.told import checks, host_work, totals_table
-from sparsecc.operator import Operator, Spmm
+from sparsecc.operator import Spmm
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,6 +81,8 @@ class SimulatedReport:
     arena_lower_bound: int
     unshared_bytes: int
     """That the activations would take without reuse."""
+    patch_bytes: int
+    """Beside the activations: patches of one layer, or the image that they lie in."""
     energy_pj: float | None
     values_checked: int | None
     worst_share: float | None
@@ -101,14 +104,15 @@ class SimulatedReport:
         for i, layer in enumerate(artifact.layers):
             calls.setdefault(layer, []).append(i)
         for layer, places in calls.items():
-            one = cast(TensorUnitLayer, layer).artifact
+            compiled = cast(TensorUnitLayer, layer)
+            one = compiled.artifact
             m, _, k = one.operator.shape
-            each = [run["products"][i]["cycles"] if run else _cycles(one) for i in places]
+            each = [run["products"][i]["cycles"] if run else compiled.cycles for i in places]
             cycles = sum(each)
             # Dense is the network as it was read, however small its layers became.
-            whole = cast(TensorUnitLayer, artifact.before.get(layer.name, layer)).artifact
-            alike = one.is_dense and whole is one
-            dense = cycles if alike else len(places) * _cycles(whole.dense)
+            whole = cast(TensorUnitLayer, artifact.before.get(layer.name, layer))
+            alike = one.is_dense and whole is compiled
+            dense = cycles if alike else len(places) * whole.dense.cycles
             products.append(
                 ProductRow(
                     layer.name,
@@ -121,7 +125,7 @@ class SimulatedReport:
                     dense,
                     dense / cycles if cycles else 1.0,
                     one.reason,
-                    _fused(one.operator),
+                    _fused(compiled),
                 )
             )
         host = host_rows(artifact)
@@ -129,7 +133,7 @@ class SimulatedReport:
         cycles, dense = sum(p.cycles for p in products), sum(p.dense_cycles for p in products)
         names = {p.name for p in products}
         dense += sum(
-            _cycles(cast(TensorUnitLayer, layer).artifact.dense)
+            cast(TensorUnitLayer, layer).dense.cycles
             for name, layer in artifact.before.items()
             if name not in names
         )
@@ -150,6 +154,10 @@ class SimulatedReport:
             arena_bytes=artifact.storage.size,
             arena_lower_bound=artifact.storage.needed,
             unshared_bytes=artifact.storage.total,
+            patch_bytes=max(
+                (w.bytes for layer in artifact.layers if (w := cast(TensorUnitLayer, layer).written)),
+                default=0,
+            ),
             energy_pj=float(run["simulation"]["energy_pj"]["total"]) if run else None,
             values_checked=check["values"] if check else None,
             worst_share=max((c["worst_share"] for c in check["layers"]), default=0.0) if check else None,
@@ -197,6 +205,8 @@ class SimulatedReport:
             ("host", f"{self.host_seconds * 1e6:.1f} us, estimated"),
             ("activations", f"{self.arena_bytes} bytes ({self.unshared_bytes} without reuse)"),
         ]
+        if self.patch_bytes:
+            rows.append(("patches, images", f"{self.patch_bytes} bytes besides"))
         if self.accuracy is not None:
             rows += self.accuracy.rows()
         if self.energy_pj is not None:
@@ -221,28 +231,34 @@ def host_table(rows: Sequence[HostRow], rates: str, whole: float) -> Table:
     return host
 
 
-def _fused(operator: Operator) -> str:
-    """What the stores of a product do, in words."""
+def _fused(layer: TensorUnitLayer) -> str:
+    """Where a product finds its patches, and what its stores do, in words."""
+    operator = layer.artifact.operator
+    patches = ""
+    if layer.unfolding is not None:
+        patches = "patches written" if layer.by_address is None else "patches by address"
     epilogue = operator.epilogue if isinstance(operator, Spmm) else None
     if epilogue is None:
-        return ""
+        return patches
     parts = [
         "bias" if epilogue.bias is not None else "",
         "scale" if epilogue.scale is not None else "",
         "relu" if epilogue.relu else "",
     ]
-    return f"{', '.join(part for part in parts if part)} to {epilogue.element}"
-
-
-def _cycles(artifact: Artifact) -> int:
-    """On the simulator; without a C compiler by the cost model."""
-    return artifact.timing.cycles if has_compiler() else artifact.predicted().predicted_cycles
+    stores = f"{', '.join(part for part in parts if part)} to {epilogue.element}"
+    return f"{patches}, {stores}" if patches else stores
 
 
 def host_rows(artifact: NetworkArtifact) -> list[HostRow]:
     """One row for each node, in order."""
     rows: dict[str, tuple[list[str], HostWork, list[str]]] = {}
+    layers = iter(artifact.layers)
     for op in steps(artifact.function):
+        if isinstance(op, func.CallOp):
+            layer = next(layers)
+            if isinstance(layer, TensorUnitLayer) and (written := layer.written) is not None:
+                operators, work, why = rows.get(name_of(op), ([], HostWork(), []))
+                rows[name_of(op)] = [*operators, written.operator], work + written.work, why
         if not isinstance(op, CallOp):
             continue
         operators, work, why = rows.get(name_of(op), ([], HostWork(), []))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +24,7 @@ from sparsecc.codegen.network import (
     MAKEFILE,
     NetworkProgram,
     Printer,
+    arena,
     comment,
     host_constants,
 )  # fmt: skip
@@ -266,7 +267,7 @@ def _model_h(program: AnyBatchProgram, code: EngineCode) -> str:
 #define MODEL_OUTPUTS {len(outputs)}
 #define MODEL_PRODUCTS {max(len(p.layers) for p in program.variants.values())}
 #define MODEL_CHECKED {len(program.checked)}
-#define MODEL_ARENA {max(1, *(p.storage.size for p in program.variants.values()))}
+{arena(max(p.storage.size for p in program.variants.values()), code.scratch)}
 
 {INCBIN}
 /* A variant that is ready to run. */
@@ -360,11 +361,12 @@ class _Sources:
 
 
 def _sources(program: AnyBatchProgram) -> _Sources:
-    shared, texts, code = SharedParts(), dict[str, str](), None
+    shared, texts, code, scratch = SharedParts(), dict[str, str](), None, 0
     for size, one in program.variants.items():
         texts[f"batch{size}.c"], code = _variant_c(size, one, shared)
+        scratch = max(scratch, code.scratch)
     assert code is not None, "a program has a variant"
-    return _Sources(texts, shared, code)
+    return _Sources(texts, shared, replace(code, scratch=scratch))
 
 
 def sizes_of(program: AnyBatchProgram) -> Sizes:

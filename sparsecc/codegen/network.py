@@ -253,6 +253,14 @@ def model_c(program: NetworkProgram) -> tuple[str, EngineCode, list[Part]]:
     return code.source + ARENA + body.replace("{infer}", printer.infer(code.calls)), code, parts
 
 
+def arena(activations: int, scratch: int) -> str:
+    """Sizes in bytes: what products use as they like lies behind the activations."""
+    at = -(-activations // 64) * 64
+    return (
+        f"#define MODEL_SCRATCH {at}\n#define MODEL_ARENA {max(activations, at + scratch if scratch else 1)}"
+    )
+
+
 def _model_h(program: NetworkProgram, code: EngineCode, parts: Sequence[Part]) -> str:
     block = program.function.body.block
     outputs = cast(func.ReturnOp, block.last_op).operands
@@ -283,7 +291,7 @@ def _model_h(program: NetworkProgram, code: EngineCode, parts: Sequence[Part]) -
 #define MODEL_PRODUCTS {len(program.layers)}
 #define MODEL_STEPS {len(steps(program.function))}
 #define MODEL_CHECKS {len(program.checks)}
-#define MODEL_ARENA {max(program.storage.size, 1)}
+{arena(program.storage.size, code.scratch)}
 
 {code.definitions}{INCBIN}
 typedef struct model {{

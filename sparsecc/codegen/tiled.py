@@ -11,7 +11,8 @@ from sparsecc.codegen.program import SpmmWriter
 from sparsecc.dialects import tu
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.schedule.cost import tile_columns
-from sparsecc.schedule.tables import Program
+from sparsecc.schedule.strips import Strips
+from sparsecc.schedule.tables import Program, by_place
 from sparsecc.target import Target
 
 SPAD, ACC, L0A, L0B = tu.Memory.SPAD, tu.Memory.ACC, tu.Memory.L0A, tu.Memory.L0B
@@ -27,17 +28,33 @@ class TiledWriter(SpmmWriter):
     """Loops over panels, blocks of rows, steps, tiles of X and column tiles.
 
     any_n: the program takes the number of columns as its last argument, at most those of the operator.
+    strips: X lies in an image; the program is one of their columns, rounded up to whole tiles in each.
     """
 
     def __init__(
-        self, function: func.FuncOp, spmm: SpmmOp, target: Target, program: Program, any_n: bool = False
+        self,
+        function: func.FuncOp,
+        spmm: SpmmOp,
+        target: Target,
+        program: Program,
+        any_n: bool = False,
+        strips: Strips | None = None,
     ):
+        if strips is not None:
+            program = by_place(program, strips)
         super().__init__(function, spmm, target, program, program.weights, TABLES)
-        self.program, self.knobs, self.any_n = program, program.knobs, any_n
+        self.program, self.knobs, self.any_n, self.strips = program, program.knobs, any_n, strips
+        if strips is not None:
+            self.x_type = tu.BufferType((1, strips.elements), spmm.weight.element_type)
         self.gather = self.tables["gather"] if len(program.gather) else None
         self.scatter = self.tables["scatter"] if len(program.scatter) else None
         self.set_bias(program.scatter)
         self.listed = program.load_listed
+        # Whole strips in a panel, else panels in a strip.
+        tiles = strips.tiles(self.array.cols) if strips else 1
+        self.whole = max(1, program.knobs.panel_tiles // tiles) if strips else 1
+        self.parts = -(-tiles // program.knobs.panel_tiles) if strips else 1
+        self.width = strips.width if strips else self.n
         self.x_rows = tile_columns(target, program.knobs.kept)
         # Of tiles that are not compressed it is the height.
         self.tile_rows = self.tables["step_tile_rows" if program.knobs.kept else "step_rows"]
@@ -60,7 +77,7 @@ class TiledWriter(SpmmWriter):
         c = self.array.cols
         types: list[Attribute] = [self.x_type, self.weights.type]
         types += [self.gather.type] if self.gather else []
-        numbers = ("step", "column", "columns", *(["n"] if self.any_n else []))
+        numbers = ("step", "column", "columns", *(["live"] if self.strips else ["n"] if self.any_n else []))
         block = Block(arg_types=[*types, *(IndexType() for _ in numbers)])
         for value, name in zip(block.args, [*("x", "w", "g")[: len(types)], *numbers], strict=True):
             value.name_hint = name
@@ -78,8 +95,25 @@ class TiledWriter(SpmmWriter):
             code.mul(tiles, code.lookup(self.tile_rows, step)), c, comment="weights of this step",
         )  # fmt: skip
 
+        def of_strips(strips: Strips, i: Index, place: Index) -> None:
+            rows, at = code.lookup(t["load_rows"], i), code.lookup(t["load_row"], i)
+
+            def of_strip(u: Index) -> None:
+                dst = code.address(SPAD, code.add(place, code.mul(u, strips.tiles(c) * self.x_rows)))
+                begin = code.add(column, code.mul(u, strips.step))
+                code.instruction(
+                    tu.LdgOp, dst, self.x_rows, x, begin, 1, block.args[2], at, rows, columns,
+                    comment="rows of patches",
+                )  # fmt: skip
+
+            code.loop(0, block.args[-1], "u", of_strip)
+
         def load(i: Index) -> None:
-            dst = code.address(SPAD, code.lookup(t["load_x"], i))
+            place = code.lookup(t["load_x"], i)
+            if self.strips is not None:
+                of_strips(self.strips, i, place)
+                return
+            dst = code.address(SPAD, place)
             rows, at = code.lookup(t["load_rows"], i), code.lookup(t["load_row"], i)
             height = self.x_rows
 
@@ -113,43 +147,69 @@ class TiledWriter(SpmmWriter):
         for value, name in zip(block.args, ("x", "y", "n"), strict=False):
             value.name_hint = name
         x, y = block.args[:2]
-        n: Index = block.args[2] if self.any_n else p.n
+        n: Index = block.args[2] if self.any_n else self.n
         code, t = Loops(block), self.tables
         buffers = self._buffers(x, code) if p.steps else []
         scatter = code.builder.insert(tu.BufferOp(self.scatter)).buffer if self.scatter else None
         width = knobs.panel_tiles * c
         panels = code.div(code.add(n, width - 1), width)
+        if self.strips is not None:
+            panels = -(-self.strips.strips // self.whole) * self.parts
         slot = knobs.block_rows * knobs.panel_tiles
         zeros_base = knobs.acc_slots * slot
         output = self.conversion(code)
 
         def panel(number: Index) -> None:
-            column = code.named("column", code.mul(number, width))
             alone = isinstance(panels, int) and panels == 1
-            columns = n if alone else code.named("columns", code.min(width, code.sub(n, column)))
-            column_tiles = code.named("column_tiles", code.div(code.add(columns, c - 1), c))
+            live: Index = 1
+            if self.strips is None:
+                column = from_x = code.named("column", code.mul(number, width))
+                columns = n if alone else code.named("columns", code.min(width, code.sub(n, column)))
+            else:
+                strip = code.mul(code.div(number, self.parts), self.whole)
+                within = code.mul(code.rem(number, self.parts), width)
+                column = code.named("column", code.add(code.mul(strip, self.strips.width), within))
+                from_x = code.named("from", code.add(code.mul(strip, self.strips.step), within))
+                columns = self.strips.width
+                if self.parts > 1:
+                    columns = code.named("columns", code.min(width, code.sub(columns, within)))
+                if self.whole > 1:
+                    live = code.named("live", code.min(self.whole, code.sub(self.strips.strips, strip)))
+            each_tiles = code.div(code.add(columns, c - 1), c)
+            column_tiles = code.named("column_tiles", code.mul(live, each_tiles))
+            # Tiles that a strip does not fill end with zeros.
+            computed = columns if self.whole == 1 else code.mul(column_tiles, c)
 
             def fetch(step: Index) -> None:
-                numbers = (step, column, columns, *([n] if self.any_n else []))
+                last = [live] if self.strips else [n] if self.any_n else []
+                numbers = (step, from_x, columns, *last)
                 arguments = [*buffers, *(code.value(v) for v in numbers)]
                 code.insert(func.CallOp(self.fetch_name, arguments, ()))
 
-            def store(row: Index, src: SSAValue, apart: int, rows: Index, what: str) -> None:
-                if scatter is None:
-                    offset = code.add(code.mul(row, n), column)
-                    code.instruction(
-                        tu.StOp, y, offset, n, src, apart, rows, columns, output,
-                        comment=f"store the {what}",
-                    )  # fmt: skip
-                else:
-                    code.instruction(
-                        tu.StsOp, y, column, n, scatter, row, src, apart, rows, columns, output,
-                        int(p.added > 0), comment=f"{'add' if p.added else 'scatter'} the {what}",
-                    )  # fmt: skip
+            def store(row: Index, at: Index, apart: int, rows: Index, what: str) -> None:
+                def of_strip(u: Index) -> None:
+                    to, place = column, at
+                    if self.whole > 1:
+                        to = code.add(column, code.mul(u, self.width))
+                        place = code.add(at, code.mul(u, code.mul(each_tiles, apart)))
+                    src = code.address(ACC, place)
+                    if scatter is None:
+                        offset = code.add(code.mul(row, n), to)
+                        code.instruction(
+                            tu.StOp, y, offset, n, src, apart, rows, columns, output,
+                            comment=f"store the {what}",
+                        )  # fmt: skip
+                    else:
+                        code.instruction(
+                            tu.StsOp, y, to, n, scatter, row, src, apart, rows, columns, output,
+                            int(p.added > 0), comment=f"{'add' if p.added else 'scatter'} the {what}",
+                        )  # fmt: skip
+
+                code.loop(0, live, "u", of_strip)
 
             def idle(i: Index) -> None:
                 row, rows = code.lookup(t["idle_row"], i), code.lookup(t["idle_rows"], i)
-                store(row, code.address(ACC, zeros_base), knobs.zero_rows, rows, "zeros")
+                store(row, zeros_base, knobs.zero_rows, rows, "zeros")
 
             def idle_stores(before: Index) -> None:
                 if p.idle_first[-1]:
@@ -182,7 +242,7 @@ class TiledWriter(SpmmWriter):
                     elif knobs.ahead < p.steps:
                         ahead = code.named("ahead", code.add(s, knobs.ahead))
                         code.when(code.less(ahead, p.steps), lambda: fetch(ahead))
-                    self._compute(code, s, base, columns, column_tiles)
+                    self._compute(code, s, base, computed, column_tiles)
 
                 row, rows = code.lookup(t["block_row"], b), code.lookup(t["block_rows"], b)
                 if self.bias is not None:
@@ -201,7 +261,7 @@ class TiledWriter(SpmmWriter):
                         "s",
                         step,
                     )
-                store(row, code.address(ACC, base), knobs.block_rows, rows, "block")
+                store(row, base, knobs.block_rows, rows, "block")
 
             def zero_rows(z: Index) -> None:
                 row = code.mul(z, knobs.block_rows)
@@ -254,7 +314,7 @@ class TiledWriter(SpmmWriter):
             adds = accumulate(tile)
 
             def column_tile(j: Index) -> None:
-                cut = self.any_n or self.program.n % c
+                cut = self.any_n or (self.whole == 1 and self.width % c)
                 width = code.min(c, code.sub(columns, code.mul(j, c))) if cut else c
                 b = code.address(SPAD, code.add(x, code.mul(j, self.array.rows)))
                 code.instruction(tu.PreOp, b, x_rows, width, comment="a tile of X stays")

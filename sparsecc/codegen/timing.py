@@ -18,6 +18,7 @@ from sparsecc.replay import replay
 from sparsecc.schedule.cost import Plan
 from sparsecc.schedule.indexed import IndexedPlan, build_indexed
 from sparsecc.schedule.measure import Measure
+from sparsecc.schedule.strips import Strips
 from sparsecc.schedule.tables import build
 from sparsecc.target import Target
 
@@ -27,7 +28,7 @@ _known: OrderedDict[tuple[object, ...], int] = OrderedDict()
 MOST_KNOWN = 4096
 
 
-def _key(spmm: SpmmOp, plan: Plan | IndexedPlan, target: Target) -> tuple[object, ...]:
+def _key(spmm: SpmmOp, plan: Plan | IndexedPlan, target: Target, strips: Strips | None) -> tuple[object, ...]:
     """All that a schedule's time depends on."""
     metaops = plan.cells if isinstance(plan, IndexedPlan) else plan.metaops
     cover = blake2b(metaops.table.tobytes(), digest_size=16)
@@ -35,7 +36,10 @@ def _key(spmm: SpmmOp, plan: Plan | IndexedPlan, target: Target) -> tuple[object
     fused = epilogue_of(spmm.res)
     # The values of a bias take no time; that there is one does.
     store = (str(fused.res.type.element_type), fused.bias is None) if fused is not None else None
-    return spmm.weight.blob.digest, spmm.positions, target, plan.knobs, cover.digest(), store
+    if strips is not None:
+        cover.update(strips.places.tobytes())
+    image = (strips.strips, strips.width, strips.step, strips.elements) if strips is not None else None
+    return spmm.weight.blob.digest, spmm.positions, target, plan.knobs, cover.digest(), store, image
 
 
 def for_epilogue(plan: Plan, spmm: SpmmOp) -> Plan:
@@ -46,14 +50,17 @@ def for_epilogue(plan: Plan, spmm: SpmmOp) -> Plan:
     return replace(plan, knobs=replace(plan.knobs, zero_rows=0))
 
 
-def measure_of(spmm: SpmmOp, target: Target) -> Measure:
-    """Simulated cycles of schedules of an operator. Raises UserError where there is no C compiler."""
+def measure_of(spmm: SpmmOp, target: Target, strips: Strips | None = None) -> Measure:
+    """Simulated cycles of schedules of an operator. Raises UserError where there is no C compiler.
+
+    strips: where X lies in an image, if it does.
+    """
     pattern, n = spmm.weight.pattern, spmm.positions
     values = spmm.weight.data
     entry = func.FuncOp("main", FunctionType.from_lists((), ()))
 
     def measure(plan: Plan | IndexedPlan) -> int:
-        key = _key(spmm, plan, target)
+        key = _key(spmm, plan, target, strips)
         if key in _known:
             _known.move_to_end(key)
             return _known[key]
@@ -62,8 +69,9 @@ def measure_of(spmm: SpmmOp, target: Target) -> Measure:
             indexed = build_indexed(plan, pattern, values, n, target)
             writer: ProgramWriter = IndexedWriter(entry, spmm, target, indexed)
         else:
-            program = build(for_epilogue(plan, spmm), pattern, None, n, target)
-            writer = TiledWriter(entry, spmm, target, program)
+            width = n if strips is None else strips.columns(target.array.cols)
+            program = build(for_epilogue(plan, spmm), pattern, None, width, target)
+            writer = TiledWriter(entry, spmm, target, program, strips=strips)
         functions = writer.functions()
         _known[key] = int(replay(ModuleOp([*writer.constants, *functions]), target)["cycles"])
         if len(_known) > MOST_KNOWN:

@@ -118,6 +118,8 @@ class EngineCode:
     """Further declarations, after the arena, which begin as anything."""
     definitions: str = ""
     """Before the structure `model`."""
+    scratch: int = 0
+    """Bytes that the statement of a product may use, from `m->arena + MODEL_SCRATCH` on."""
     parts: Sequence[Part] = ()
     """Data; what model.c or another source declares is not declared again."""
     texts: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -11,6 +11,7 @@ from typing import Any
 from xdsl.ir import SSAValue
 
 from sparsecc.dialects.host import CallOp
+from sparsecc.host.operator import Cost
 
 # Assumed: a core that streams 8 GB/s and does 4e9 operations or 1e8 evaluations of exp and the like a second.
 BYTES_PER_SECOND = 8e9
@@ -44,5 +45,9 @@ class HostWork:
 def work_of(op: CallOp) -> HostWork:
     """What a call moves and computes."""
     values: list[Any] = [None if isinstance(v, SSAValue) else v for v in op.values()]
-    cost = op.declaration.cost(*values)
+    return work_from(op.declaration.cost(*values))
+
+
+def work_from(cost: Cost) -> HostWork:
+    """The same, from what an operator declares."""
     return HostWork(cost.bytes_read + cost.bytes_written, cost.flops, cost.functions)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr
 from xdsl.passes import ModulePass
 
+from sparsecc.codegen.by_address import ByAddress, fastest_by_address, program_of
 from sparsecc.codegen.c_printer import C_TYPES
 from sparsecc.codegen.c_target import CTarget, is_large
 from sparsecc.codegen.folder import INLINE_LIMIT, copies_of, stored
@@ -20,8 +22,11 @@ from sparsecc.codegen.network import comment
 from sparsecc.codegen.parts import Part
 from sparsecc.compiler import Artifact, Stage, compile, has_compiler
 from sparsecc.dialects import tu
+from sparsecc.dialects.host import CallOp
+from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
-from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Options, Product, Progress
+from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Operand, Options, Product, Progress
+from sparsecc.network.patches import Unfolding
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
 from sparsecc.passes.fuse_into_products import FuseIntoProductsPass
 from sparsecc.target import AnyTarget, Target
@@ -48,6 +53,9 @@ FIELDS = """\
     int64_t cycles[MODEL_PRODUCTS + 1];               /* that each product took in the last inference */
 """
 
+# Patches, or the images that they lie in.
+SCRATCH = "m->arena + MODEL_SCRATCH"
+
 
 @dataclass(frozen=True, eq=False)
 class TensorUnitLayer:
@@ -55,15 +63,67 @@ class TensorUnitLayer:
 
     name: str
     artifact: Artifact
+    unfolding: Unfolding | None = None
+    """The patches that it reads."""
+    by_address: ByAddress | None = None
+    """Its schedule where patches are found by address; None where they are written."""
+    effort: int = 1
 
     @property
     def stages(self) -> Sequence[Stage]:
-        return self.artifact.stages
+        if self.by_address is None:
+            return self.artifact.stages
+        return [*self.artifact.stages, Stage("patches-by-address", self.program)]
 
-    @property
+    @cached_property
     def program(self) -> ModuleOp:
         """Its instructions, before they become C."""
+        if self.by_address is not None:
+            return program_of(self.by_address, self.spmm, self.artifact.target)
         return next(s.module for s in reversed(self.artifact.stages) if s.name == "tu-unroll")
+
+    @property
+    def spmm(self) -> SpmmOp:
+        """The product as the last pass of the Sparse IR left it."""
+        spmm = self.artifact.spmm
+        assert isinstance(spmm, SpmmOp)
+        return spmm
+
+    @property
+    def written(self) -> Unfolding | None:
+        """What the host writes before the product: patches, the image that they lie in, or nothing."""
+        if self.unfolding is None or self.by_address is None:
+            return self.unfolding
+        return self.unfolding.of_image()
+
+    @property
+    def cycles(self) -> int:
+        """On the simulator; without a C compiler by the cost model."""
+        if self.by_address is not None:
+            return self.by_address.cycles
+        return self.artifact.timing.cycles if has_compiler() else self.artifact.predicted().predicted_cycles
+
+    @property
+    def seconds(self) -> float:
+        """Of the product, and of what the host is estimated to take for its patches."""
+        host = self.written.work.seconds if self.written else 0.0
+        return self.cycles / (self.artifact.target.clock_ghz * 1e9) + host
+
+    @cached_property
+    def dense(self) -> TensorUnitLayer:
+        """The same layer with a dense plan."""
+        if self.artifact.is_dense:
+            return self
+        return replace(self, artifact=self.artifact.dense, by_address=None).faster()
+
+    def faster(self) -> TensorUnitLayer:
+        """The layer with its patches found by address, where that takes less time."""
+        if self.unfolding is None or not has_compiler():
+            return self
+        strips = self.unfolding.image.strips
+        found = fastest_by_address(self.spmm, strips, self.artifact.target, self.effort)
+        other = replace(self, by_address=found)
+        return self if found is None or other.seconds >= self.seconds else other
 
 
 @dataclass(frozen=True)
@@ -78,7 +138,7 @@ class TensorUnitEngine(Engine):
         return self.chip
 
     def passes(self) -> list[ModulePass]:
-        return [FuseIntoProductsPass(patches=False, stores=True)]
+        return [FuseIntoProductsPass(stores=True)]
 
     def compile(self, product: Product, options: Options, progress: Progress) -> TensorUnitLayer:
         fused = next((op for op in product.module.walk() if isinstance(op, EpilogueOp)), None)
@@ -87,7 +147,10 @@ class TensorUnitEngine(Engine):
             effort=options.effort, plan=options.plan, name=product.name, confirm=options.confirm,
             epilogue=fused.epilogue if fused else None, progress=progress,
         )  # fmt: skip
-        return TensorUnitLayer(product.name, artifact)
+        unfold = next((op for op in product.module.walk() if isinstance(op, CallOp)), None)
+        unfolding = None if unfold is None else Unfolding.of(unfold)
+        layer = TensorUnitLayer(product.name, artifact, unfolding, None, options.effort)
+        return layer.faster() if options.confirm else layer
 
     def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:
         programs = {
@@ -96,8 +159,16 @@ class TensorUnitEngine(Engine):
         }
         source, parts = source_of(title, programs)
         init = ["m->machine = machine;"]
-        for i, call in enumerate(calls):
-            for name, operand in (("x", call.x), ("y", call.y)):
+        statements: list[str] = []
+        scratch = 0
+        for i, (call, layer) in enumerate(zip(calls, layers, strict=True)):
+            x, before = call.x, ""
+            if (written := cast(TensorUnitLayer, layer).written) is not None:
+                x = Operand(SCRATCH, written.elements, x.kind, False)
+                before = f"{written.statement(x.text, call.x.text)};\n    "
+                scratch = max(scratch, written.bytes)
+            statements.append(f"{before}PRODUCT({i}, {call.symbol});")
+            for name, operand in (("x", x), ("y", call.y)):
                 data = f"(void *)(uintptr_t){operand.text}" if operand.constant else operand.text
                 init.append(
                     f'm->{name}[{i}] = ax_buffer(machine, "{name}", {data}, {operand.elements}, '
@@ -107,9 +178,10 @@ class TensorUnitEngine(Engine):
             source=source + CALLS,
             headers=["target.h"],
             fields=FIELDS,
+            scratch=scratch,
             parameter="ax_machine *machine",
             init="\n".join([*init, "m->error = ax_error(machine);"]),
-            calls=[f"PRODUCT({i}, {call.symbol});" for i, call in enumerate(calls)],
+            calls=statements,
             parts=parts,
             texts={"target.h": target_header(self.chip)},
             copies=copies_of((RUNTIME / "network_tu").iterdir()),
@@ -118,8 +190,7 @@ class TensorUnitEngine(Engine):
         )
 
     def cycles(self, layer: Layer) -> int:
-        one = cast(TensorUnitLayer, layer).artifact
-        return one.timing.cycles if has_compiler() else one.predicted().predicted_cycles
+        return cast(TensorUnitLayer, layer).cycles
 
     def build(self, folder: Path) -> Path:
         return build_network(folder)

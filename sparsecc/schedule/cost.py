@@ -8,7 +8,7 @@ searched against it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -292,10 +292,10 @@ def _with_zeros(knobs: Knobs, target: Target) -> Knobs:
     return knobs
 
 
-def _choices(target: Target, block_rows: int, n: int, kept: Kept | None) -> list[Knobs]:
+def _choices(target: Target, block_rows: int, widths: Sequence[int], kept: Kept | None) -> list[Knobs]:
     """Knobs for each width of a panel that the memories hold, with as many slots for weights as possible."""
     choices: list[Knobs] = []
-    for panel_tiles in powers(1, -(-n // target.array.cols)):
+    for panel_tiles in widths:
         splits = _rings_and_steps(target, panel_tiles)
         shares = (_knobs(target, panel_tiles, block_rows, *split, kept) for split in splits)
         if (knobs := next((k for k in shares if k is not None), None)) is not None:
@@ -310,11 +310,14 @@ def schedules(
     target: Target,
     packing: Packing | None = None,
     order: RowOrder | None = None,
+    widths: Sequence[int] | None = None,
 ) -> Iterator[Plan]:
     """Every schedule of a cover that fits the memories. Raises UserError when none does.
 
     packing: of this cover, for schedules with compressed weights. order: of the rows, where it is known.
+    widths: of panels, in column tiles; by default any.
     """
+    widths = widths or powers(1, -(-n // target.array.cols))
     array, kept = target.array, packing.kept if packing else None
     order = order or row_order(metaops, m)
     m = len(order.rows)
@@ -322,7 +325,7 @@ def schedules(
     fits = False
     for block_rows in powers(unit_rows, -(-m // unit_rows) * unit_rows):
         # Cutting a large cover takes longer than all the rest: not for blocks that no memory holds.
-        if not (choices := _choices(target, block_rows, n, kept)):
+        if not (choices := _choices(target, block_rows, widths, kept)):
             continue
         fits = True
         bands = cut_to_bands(metaops, order, block_rows, columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from sparsecc.cover.metaops import Int32, Int64
 from sparsecc.schedule.cost import Knobs, Plan, live_blocks, panels, store_cycles, tile_columns, work_of
 from sparsecc.schedule.geometry import LISTED, pieces_of_metaops
 from sparsecc.schedule.residency import place_tiles
+from sparsecc.schedule.strips import Strips
 from sparsecc.target import Target
 
 
@@ -188,6 +189,14 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
         if plan.packing
         else _pack(plan, pattern, data, tile_weight, array.rows, array.cols),
     )
+
+
+def by_place(program: Program, strips: Strips) -> Program:
+    """The program with places in the image instead of rows of X: every load takes a list of them."""
+    listed = program.load_listed > 0
+    places = np.concatenate((strips.places, strips.places[program.gather]))
+    row = np.where(listed, program.load_row + program.k, program.load_row)
+    return replace(program, gather=places, load_row=_i32(row), load_listed=np.ones_like(program.load_listed))
 
 
 @dataclass(frozen=True, eq=False)
