@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from xdsl.dialects import func
 
+from sparsecc.calibration import Accuracy
 from sparsecc.codegen.network import name_of, steps
 from sparsecc.cpu.machine import machine
 from sparsecc.dialects.host import CallOp
 from sparsecc.network.cpu import CpuEngine, CpuLayer
+from sparsecc.network.cpu_narrow import NarrowLayer
 from sparsecc.network.propagation import LayerGain, table
 from sparsecc.network.told import checks, host_work, totals_table
 
@@ -32,7 +34,7 @@ class CpuProductRow:
     density: float
     kernel: str
     fused: list[str]
-    """What its kernel does besides: patches, turned (X comes as [N, K]), bias, residual, relu."""
+    """What its kernel does besides: patches, turned (X is [N, K]), bias, scales, residual, limits, type."""
     us: float | None
     gflops: float | None
     """2 nnz N / time."""
@@ -85,6 +87,8 @@ class CpuNetworkReport:
     """Layers that became smaller by what their neighbours do not need, or know."""
     propagated_away: list[str]
     """Layers of which nothing was left."""
+    accuracy: Accuracy | None
+    """Of products in integers, where samples were given."""
 
     @staticmethod
     def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> CpuNetworkReport:
@@ -105,7 +109,7 @@ class CpuNetworkReport:
                 host[name_of(op)] = [*operators, op.operator.data], sum_ + seconds, [*why, *more]
                 continue
             assert isinstance(op, func.CallOp)
-            layer = cast(CpuLayer, artifact.layers[number])
+            layer = cast("CpuLayer | NarrowLayer", artifact.layers[number])
             rival = float(dense["steps"][i]) if dense else None
             number += 1
             operations += 2.0 * layer.weight.nnz * layer.n
@@ -133,6 +137,7 @@ class CpuNetworkReport:
             unbounded_outputs=unknown,
             propagated=artifact.propagation.layers if artifact.propagation else [],
             propagated_away=artifact.propagation.gone if artifact.propagation else [],
+            accuracy=artifact.accuracy,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -182,7 +187,8 @@ class CpuNetworkReport:
             rows.append(("time, dense products", f"{self.dense_ms:.4g} ms"))
             rows.append(("speed-up over dense", f"{self.speedup:.2f} x"))
         rows.append(("activations", f"{self.arena_bytes} bytes ({self.unshared_bytes} without reuse)"))
-        return [*rows, *checks(self.values_checked, self.worst_share, self.unbounded_outputs)]
+        found = checks(self.values_checked, self.worst_share, self.unbounded_outputs)
+        return [*rows, *found, *([] if self.accuracy is None else self.accuracy.rows())]
 
 
 _COLUMNS = (
@@ -195,14 +201,20 @@ def _text(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _row(layer: CpuLayer, seconds: float | None, whole: float | None, rival: float | None) -> CpuProductRow:
-    (m, k), nnz = layer.weight.shape, layer.weight.nnz
+def _fused(layer: CpuLayer) -> list[str]:
     fused = [] if layer.unfolded is None else ["patches by address" if layer.by_address else "patches"]
     fused += ["turned"] if layer.turned else []
-    fused += [name for name in ("bias", "residual", "relu") if getattr(layer.epilogue, name)]
+    return [*fused, *(name for name in ("bias", "residual", "relu") if getattr(layer.epilogue, name))]
+
+
+def _row(
+    layer: CpuLayer | NarrowLayer, seconds: float | None, whole: float | None, rival: float | None
+) -> CpuProductRow:
+    (m, k), nnz = layer.weight.shape, layer.weight.nnz
     return CpuProductRow(
         name=layer.name, formula=f"C[{m}, {layer.n}] = W[{m}, {k}] X[{k}, {layer.n}]", nnz=nnz,
-        density=nnz / (m * k), kernel=layer.variant.name, fused=fused,
+        density=nnz / (m * k), kernel=layer.variant.name,
+        fused=layer.fused if isinstance(layer, NarrowLayer) else _fused(layer),
         us=None if seconds is None else 1e6 * seconds,
         gflops=2e-9 * nnz * layer.n / seconds if seconds else None,
         share=seconds / whole if seconds and whole else None,

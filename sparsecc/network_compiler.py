@@ -40,7 +40,7 @@ from sparsecc.network.quantised import integer_passes, product_type
 from sparsecc.network.storage import Storage, plan_storage
 from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass
 from sparsecc.passes.sparse_propagate import SparsePropagatePass
-from sparsecc.target import AnyTarget, CpuTarget
+from sparsecc.target import AnyTarget
 from sparsecc.target.load import load_target
 
 Array = NDArray[Any]
@@ -355,10 +355,9 @@ def compile_network(
     function = _main(module)
     _check_sizes(function)
     names = input_names = _names(function, "input_names", len(function.body.block.args))
-    if isinstance(found_target, CpuTarget):
-        dtype = dtype or "f32"
     kind = product_type(found_target, dtype, function, calibrate is not None)
     engine = engine_for(found_target.with_type(kind), target)
+    chosen_scales = engine.scales if scales == "auto" else scales
     read = module
     propagation: Propagation | None = None
     if propagate:
@@ -384,7 +383,7 @@ def compile_network(
 
     def chosen_operators(module: ModuleOp) -> list[Stage]:
         with named_target(target) as named:
-            passes = integer_passes(calibrate is not None, scales) if kind == "i8" else []
+            passes = integer_passes(calibrate is not None, chosen_scales) if kind == "i8" else []
             passes.append(ConvertNnToHostPass(target=named, dtype=kind))
             passes += engine.passes()
             return run_passes(module, passes, lambda stage: stage.module.verify(), progress)

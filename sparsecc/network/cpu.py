@@ -64,10 +64,18 @@ TURN, TURNS = 0.1, 3
 PLANS = ("auto", "line", "csr", "vector", "dense")
 
 
+def check_plan(plan: str) -> None:
+    """Raises UserError for a plan that CPUs do not have."""
+    if plan not in PLANS:
+        raise UserError(f"unknown plan {plan!r}; on a CPU it is one of {', '.join(PLANS)}", exit_code=2)
+
+
 @cache
 def host_object(target: CpuTarget) -> Path:
     """The operators of the host for the target, as a shared object; kernels are in `runtime_object`."""
-    flags = target.simd.flags.split()
+    # What is compared for equality is rounded after every operation.
+    contract = ["-ffp-contract=off"] if target.in_type == "i8" else []
+    flags = [*target.simd.flags.split(), *contract]
     state = [path.read_bytes() for path in [*host_sources(), *host_headers()]]
     key = f"host-{digest(own_version(), compiler_version(), flags, *state)}"
 
@@ -162,10 +170,7 @@ class CpuEngine(Engine):
         return [FuseIntoProductsPass(limits=False, turned=True)]
 
     def compile(self, product: Product, options: Options, progress: Progress) -> CpuLayer:
-        if options.plan not in PLANS:
-            raise UserError(
-                f"unknown plan {options.plan!r}; on a CPU it is one of {', '.join(PLANS)}", exit_code=2
-            )
+        check_plan(options.plan)
         with named_target(self.named) as path:
             passes = [
                 ConvertLinalgToSparsePass(target=path),
@@ -296,7 +301,7 @@ class CpuEngine(Engine):
                 self._layer(layer, symbol, source, parts, texts)
                 more, panels = self._memory(layer)
                 patches, each = max(patches, more), max(each, panels)
-            statements.append(_statement(layer, call_of))
+            statements.append(self._statement(layer, call_of))
         places = ", ".join(str(c.step) for c in calls) or "0"
         source.append(f"const int model_product_steps[] = {{{places}}};\n{_CHECKED}")
         needed = f"this CPU lacks instructions of {self.chip.name}: {self.chip.simd.features}"
@@ -353,6 +358,10 @@ class CpuEngine(Engine):
         if layer.turned and layer.variant.kind != "line":
             written = layer.weight.shape[1]
         return written * layer.n, each
+
+    def _statement(self, layer: CpuLayer, found: Call) -> str:
+        """The C that runs a layer."""
+        return _statement(layer, found)
 
     def build(self, folder: Path) -> Path:
         """The program, and beside it model.so, which it is linked to."""

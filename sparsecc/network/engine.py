@@ -176,6 +176,11 @@ class Engine(ABC):
         return []
 
     @property
+    def scales(self) -> str:
+        """Of weights that are quantised, where nothing else is asked for: as for `nn-quantize`."""
+        return "auto"
+
+    @property
     def reads_inputs(self) -> bool:
         """Whether products may read inputs where the caller has them, else they are copied first."""
         return False
@@ -222,13 +227,11 @@ def engine_for(target: AnyTarget, named: str | AnyTarget) -> Engine:
 
             return TensorUnitEngine(target, named)
         case CpuTarget():
-            from sparsecc.network.cpu import CpuEngine
-
             if target.in_type != "f32":
-                raise UserError(
-                    f"networks on CPUs are multiplied in f32; found the type {target.in_type}: leave it out, "
-                    "or compile its matrices one by one"
-                )
+                from sparsecc.network.cpu_narrow import NarrowCpuEngine
+
+                return NarrowCpuEngine(target, named)
+            from sparsecc.network.cpu import CpuEngine
 
             return CpuEngine(target, named)
         case CrossbarTarget():

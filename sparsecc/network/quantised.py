@@ -17,7 +17,7 @@ from sparsecc.network.lower import FLOATS, types_of
 from sparsecc.passes.nn_fold_bias import NnFoldBiasPass
 from sparsecc.passes.nn_fold_quantization import NnFoldQuantizationPass
 from sparsecc.passes.nn_quantize import SCALES, NnQuantizePass
-from sparsecc.target import AnyTarget
+from sparsecc.target import AnyTarget, CpuTarget
 
 Array = NDArray[Any]
 
@@ -31,6 +31,9 @@ def product_type(target: AnyTarget, dtype: str | None, function: func.FuncOp, ca
     of integers.
     """
     types = types_of(target)
+    if isinstance(target, CpuTarget) and not target.missing:
+        # A CPU of a kind need not have all types of the kind.
+        types = [t for t in types if t == dtype or not target.with_type(t).missing]
     floats = [t for t in FLOATS if t in types]
     quantised = any(isinstance(op, _QUANTISED) for op in function.walk())
     if dtype is not None:

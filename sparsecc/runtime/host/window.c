@@ -307,6 +307,48 @@ static void depthwise_by_planes(float *restrict y, const float *restrict x, cons
     }
 }
 
+/* The same for bytes, less their zero point; sums wrap. */
+#define PLANES_OF_BYTES(S, T)                                                                                      \
+    static void planes_of_##S(int32_t *restrict y, const T *restrict x, const int16_t *restrict weight,            \
+                              const int32_t *restrict bias, const host_window *w, int64_t channels,                \
+                              int64_t multiplier, int32_t x_zero)                                                  \
+    {                                                                                                              \
+        int32_t plane[PLANE];                                                                                      \
+        uint32_t sums[PLANE];                                                                                      \
+        const int64_t inner = w->inner, row = w->out_width * inner;                                                \
+        const int64_t columns = w->out_width + (w->kernel_w - 1) * w->dilation_w, pitch = columns * inner;         \
+        const int64_t rows = w->out_height + (w->kernel_h - 1) * w->dilation_h;                                    \
+        const int64_t run = (w->out_height - 1) * pitch + row;                                                     \
+        const int64_t width = host_least(w->width, columns - w->pad_left) * inner;                                 \
+        const int64_t height = host_least(w->height, rows - w->pad_top);                                           \
+        memset(plane, 0, (size_t)(rows * pitch) * sizeof *plane);                                                  \
+        for (int64_t o = 0; o < w->outer; o++) {                                                                   \
+            const T *from = x + o / multiplier * w->height * w->width * inner;                                     \
+            for (int64_t h = 0; h < height; h++) {                                                                 \
+                int32_t *restrict to = plane + (h + w->pad_top) * pitch + w->pad_left * inner;                     \
+                for (int64_t q = 0; q < width; q++)                                                                \
+                    to[q] = from[h * w->width * inner + q] - x_zero;                                               \
+            }                                                                                                      \
+            memset(sums, 0, (size_t)run * sizeof *sums);                                                           \
+            const int16_t *factors = weight + o % channels * w->kernel_h * w->kernel_w;                            \
+            for (int64_t i = 0; i < w->kernel_h; i++)                                                              \
+                for (int64_t j = 0; j < w->kernel_w; j++) {                                                        \
+                    const int32_t factor = factors[i * w->kernel_w + j];                                           \
+                    const int32_t *seen = plane + i * w->dilation_h * pitch + j * w->dilation_w * inner;           \
+                    for (int64_t q = 0; factor != 0 && q < run; q++)                                               \
+                        sums[q] += (uint32_t)(factor * seen[q]);                                                   \
+                }                                                                                                  \
+            const uint32_t more = bias == NULL ? 0 : (uint32_t)bias[o % channels];                                 \
+            int32_t *restrict to = y + o * w->out_height * row;                                                    \
+            for (int64_t p = 0; p < w->out_height; p++)                                                            \
+                for (int64_t q = 0; q < row; q++)                                                                  \
+                    to[p * row + q] = (int32_t)(sums[p * pitch + q] + more);                                       \
+        }                                                                                                          \
+    }
+
+PLANES_OF_BYTES(i8, int8_t)
+PLANES_OF_BYTES(u8, uint8_t)
+
 static bool has_short_rows(const host_window *w)
 {
     const int64_t pitch = (w->out_width + (w->kernel_w - 1) * w->dilation_w) * w->inner;
@@ -330,6 +372,10 @@ void host_depthwise_i8(int32_t *restrict y, const int8_t *restrict x, const int1
                        const int32_t *restrict bias, const host_window *w, int64_t channels, int64_t multiplier,
                        int32_t x_zero)
 {
+    if (has_short_rows(w)) {
+        planes_of_i8(y, x, weight, bias, w, channels, multiplier, x_zero);
+        return;
+    }
     DEPTHWISE(int32_t, int8_t, int16_t, TIMES_SHIFTED, ADD_WRAPPED)
 }
 
@@ -337,5 +383,9 @@ void host_depthwise_u8(int32_t *restrict y, const uint8_t *restrict x, const int
                        const int32_t *restrict bias, const host_window *w, int64_t channels, int64_t multiplier,
                        int32_t x_zero)
 {
+    if (has_short_rows(w)) {
+        planes_of_u8(y, x, weight, bias, w, channels, multiplier, x_zero);
+        return;
+    }
     DEPTHWISE(int32_t, uint8_t, int16_t, TIMES_SHIFTED, ADD_WRAPPED)
 }
