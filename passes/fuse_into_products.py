@@ -85,7 +85,7 @@ def _take_turned(call: func.CallOp, function: func.FuncOp) -> None:
     if any(isinstance(o, CallOp) for o in function.body.block.ops):
         # What is copied is the image of patches.
         return
-    k, n = cast(Tensor, copy.res.type).get_shape()
+    k, n = copy.res.type.get_shape()
     named = dict(zip((a.name for a in copy.declaration.arguments), copy.values(), strict=True))
     walk = Walk.from_table(cast("Sequence[int]", named["walk"]))
     if walk == Walk((k, n), ((n, 1), (1, k))):
