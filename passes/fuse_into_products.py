@@ -7,7 +7,8 @@ that only turns a matrix for the product, which a kernel does while it packs. En
 kernels do all this ask for the pass; the order of what is computed is kept, so values are the same but for
 roundings.
 
-Sums of bytes take their bias, too, and one scale: what rounds them to bytes, or makes them floats. For units
+Sums of bytes take their bias, too, and one scale, or one per row: what rounds them to bytes, or makes them
+floats. For units
 whose stores do this (`stores`), what stores do not do stays where it is.
 
 Leaves alone results with other uses, other element types than f32 and i32, functions that are called twice,
@@ -184,7 +185,7 @@ def _next(found: _Found, shape: Sequence[int], limits: bool) -> _Found | None:
     if not isinstance(op, CallOp) or op.into is not None or op.offsets is not None or epilogue.limited:
         return None
     named = dict(zip((a.name for a in op.declaration.arguments), op.values(), strict=True))
-    if (more := _of_integers(op, named, epilogue)) is not None:
+    if (more := _of_integers(op, named, epilogue, shape[0])) is not None:
         return _Found(more, None, ops, op.res)
     match op.operator.data:
         case "host_relu_f32":
@@ -224,7 +225,7 @@ def _next(found: _Found, shape: Sequence[int], limits: bool) -> _Found | None:
     return _Found(replace(epilogue, residual=True), other, ops, op.res)
 
 
-def _of_integers(op: CallOp, named: Mapping[str, object], epilogue: Epilogue) -> Epilogue | None:
+def _of_integers(op: CallOp, named: Mapping[str, object], epilogue: Epilogue, rows: int) -> Epilogue | None:
     """The epilogue with an operator that scales sums in i32, or a ReLU of the bytes they become."""
     operator = op.operator.data
     if operator == "host_relu_i8" and epilogue.element == "i8" and not epilogue.zero:
@@ -233,11 +234,15 @@ def _of_integers(op: CallOp, named: Mapping[str, object], epilogue: Epilogue) ->
     if epilogue.element != "i32" or not (requantized or operator == "host_dequantize_i32"):
         return None
     scale = _constant(cast(SSAValue, named["multiplier" if requantized else "scale"]))
-    if scale is None or named["axis"] != 1 or (not requantized and named["zero"] is not None):
+    if scale is None or (not requantized and named["zero"] is not None):
+        return None
+    # One scale in all, or one for each row.
+    array = np.ascontiguousarray(scale.value.array, np.float32).reshape(-1)
+    if array.size > 1 and (named["outer"], named["axis"], array.size) != (1, rows, rows):
         return None
     element = operator.removeprefix("host_requantize_").replace("u8", "ui8") if requantized else "f32"
     zero = cast(int, named["zero"]) if requantized else 0
-    return replace(epilogue, element=element, scale=scale.value.array.reshape(()), zero=zero)
+    return replace(epilogue, element=element, scale=array if array.size > 1 else array.reshape(()), zero=zero)
 
 
 def _constant(value: SSAValue) -> ConstantOp | None:
