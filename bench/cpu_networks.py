@@ -10,9 +10,9 @@ thread on its processor. onnxruntime multiplies the zeros, too; its time for eac
 profiler, ours is measured in the emitted program. Outputs are compared first.
 
 --dtype i8: networks of floats are quantised by their inputs, here by sparsecc, there to QDQ form by the
-quantiser of onnxruntime (int8), whose session makes QLinear operators of it; what comes in bytes is run as it is.
-Where onnxruntime cannot do that, it multiplies f32, and the line says so. Our outputs are then equal to the
-integer reference, which is checked first.
+quantiser of onnxruntime (int8), whose session makes QLinear operators of it; what comes in bytes is run as it
+is. Where onnxruntime cannot do that, it multiplies f32, and the line says so. Our outputs are then equal to
+the integer reference, which is checked first.
 """
 
 from __future__ import annotations
