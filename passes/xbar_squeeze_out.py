@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparsecc.crossbar.choose import judge
+from sparsecc.crossbar.choose import squeeze_judge
 from sparsecc.crossbar.encode import Encoding
 from sparsecc.crossbar.squeeze import squeezed
 from sparsecc.crossbar.tiles import Tile
@@ -37,7 +37,7 @@ class XbarSqueezeOutPass(XbarPass):
     always: bool = False
 
     def rewrite(self, op: SpmmOp, target: CrossbarTarget) -> SpmmOp | None:
-        better = _always if self.always else judge(target)
+        better = _always if self.always else squeeze_judge(target, op.shape)
         found = squeezed(list(op.tiles), Encoding.of(target), op.shape[0], better, self.lossy)
         return op.with_tiles(found.tiles, found.lost) if found.slices else None
 

@@ -268,6 +268,7 @@ def _model_h(program: NetworkProgram, code: EngineCode, parts: Sequence[Part]) -
         f"extern AX_DATA {p.declaration};\n" for p in parts if p.name.startswith(("host_c", "model_"))
     )
     includes = "".join(f'#include "{header}"\n' for header in code.headers)
+    allocates = "" if code.allocates else " Allocates nothing."
     inputs = "".join(
         f" *   {comment(n)}: {a.type}\n" for (n, _), a in zip(program.inputs, block.args, strict=True)
     )
@@ -304,7 +305,7 @@ typedef struct model {{
 
 /* Prepares a model; it must stay where it is. 0, or -1. */
 int model_init(model *m, {code.parameter});
-/* One inference: arrays of the shapes above, row-major. Allocates nothing. 0, or -1. */
+/* One inference: arrays of the shapes above, row-major.{allocates} 0, or -1. */
 int model_infer(model *m, const void *const *inputs, void *const *outputs);
 /* Reads the data where it is not part of the program; 0, or -1 after a message. `program` is argv[0]. */
 int model_load(const char *program);

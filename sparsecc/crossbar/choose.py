@@ -99,6 +99,24 @@ def judge(target: CrossbarTarget, fit: bool = True) -> Judge:
     return lambda before, after: energy(after) < energy(before)
 
 
+def squeeze_judge(target: CrossbarTarget, shape: Shape) -> Judge:
+    """Whether a block is better off squeezed out: both as they will be read, its slices side by side.
+
+    A doubled input is one more step of its whole bundle, which must not take the arrays longer than the slice
+    that is gone.
+    """
+    less = judge(target)
+
+    def time(tiles: Sequence[Tile]) -> int:
+        return sum(max(steps_of(t, target) for t in bundle) for bundle in bundles(tiles))
+
+    def better(before: Sequence[Tile], after: Sequence[Tile]) -> bool:
+        read = [bundled(tiles, target, shape, less) for tiles in (before, after)]
+        return time(read[1]) <= time(read[0]) and less(*read)
+
+    return better
+
+
 def _fitted_energy(bundle: Bundle, target: CrossbarTarget) -> float:
     """What a bundle takes once it is `fitted`; about, where it has to be cut."""
     array, e = target.array, target.energy
@@ -145,7 +163,7 @@ def lowered(blocks: Sequence[Tile], target: CrossbarTarget, shape: Shape) -> lis
     """Blocks as the passes leave them before they are placed."""
     encoding = Encoding.of(target)
     tiles = without_empty(sliced(blocks, encoding))
-    tiles = squeezed(tiles, encoding, shape[0], judge(target)).tiles
+    tiles = squeezed(tiles, encoding, shape[0], squeeze_judge(target, shape)).tiles
     return fitted(bundled(tiles, target, shape, judge(target)), target)
 
 

@@ -96,7 +96,8 @@ class NarrowCpuEngine(CpuEngine):
     def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:
         made = super().code(title, layers, calls)
         # Integers are compared for equality: what the host scales must be rounded as it is written.
-        return replace(made, flags=f"{' '.join(self.chip.flags)} -O3 -ffp-contract=off -Isc")
+        flags = f"{' '.join(self.chip.flags)} -O3 -ffp-contract=off -Isc"
+        return replace(made, flags=flags, allocates=True)
 
     def _layer(
         self, layer: Layer, symbol: str, source: list[str], parts: list[Part], texts: dict[str, str]

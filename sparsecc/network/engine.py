@@ -120,6 +120,8 @@ class EngineCode:
     """Before the structure `model`."""
     scratch: int = 0
     """Bytes that the statement of a product may use, from `m->arena + MODEL_SCRATCH` on."""
+    allocates: bool = False
+    """Whether the calls take memory while they run."""
     parts: Sequence[Part] = ()
     """Data; what model.c or another source declares is not declared again."""
     texts: Mapping[str, str] = field(default_factory=dict[str, str])
