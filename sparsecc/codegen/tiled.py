@@ -54,7 +54,7 @@ class TiledWriter(SpmmWriter):
         tiles = strips.tiles(self.array.cols) if strips else 1
         self.whole = max(1, program.knobs.panel_tiles // tiles) if strips else 1
         self.parts = -(-tiles // program.knobs.panel_tiles) if strips else 1
-        self.width = strips.width if strips else self.n
+        self.width = strips.width if strips else program.n
         self.x_rows = tile_columns(target, program.knobs.kept)
         # Of tiles that are not compressed it is the height.
         self.tile_rows = self.tables["step_tile_rows" if program.knobs.kept else "step_rows"]
@@ -147,7 +147,7 @@ class TiledWriter(SpmmWriter):
         for value, name in zip(block.args, ("x", "y", "n"), strict=False):
             value.name_hint = name
         x, y = block.args[:2]
-        n: Index = block.args[2] if self.any_n else self.n
+        n: Index = block.args[2] if self.any_n else self.n if self.strips else p.n
         code, t = Loops(block), self.tables
         buffers = self._buffers(x, code) if p.steps else []
         scatter = code.builder.insert(tu.BufferOp(self.scatter)).buffer if self.scatter else None

@@ -152,13 +152,19 @@ EPILOGUES = (
 )
 
 
-@pytest.mark.parametrize("element", ELEMENTS)
+# Sums of floats are no integers.
+CASES = [
+    (which, element)
+    for which, epilogue in enumerate(EPILOGUES)
+    for element in ELEMENTS
+    if element == "i8" or epilogue.element != "i32"
+]
+
+
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("which", range(len(EPILOGUES)))
+@pytest.mark.parametrize(("which", "element"), CASES)
 def test_what_follows_the_sums_is_what_the_epilogue_says(name: str, element: Element, which: int):
     target, epilogue = here(name, element), EPILOGUES[which]
-    if element != "i8" and epilogue.element == "i32":
-        pytest.skip("sums of floats are no integers")
     rng = np.random.default_rng(which)
     m, k, n = 70, 90, (33, 1, 64, 16, 21, 8)[which]
     # Whole numbers small enough that sums of floats are exact, too.
