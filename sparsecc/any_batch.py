@@ -13,7 +13,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +37,7 @@ from sparsecc.network_compiler import NetworkArtifact, compile_network
 from sparsecc.network_report import host_rows
 from sparsecc.target import AnyTarget, Target
 from sparsecc.target.load import load_target
-from sparsecc.toolchain import find_compiler
+from sparsecc.toolchain import find_compiler, run_program
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -256,13 +255,7 @@ class AnyBatch:
         return self.largest.engine.build(folder)
 
     def _execute(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [str(self._program), "--quiet", *arguments], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            message = done.stderr.strip() or f"it ended with status {done.returncode}"
-            code = 3 if done.returncode == 3 else 1
-            raise UserError(f"the program failed: {message}", exit_code=code)
+        run_program([str(self._program), "--quiet", *arguments])
 
     def check(self) -> list[dict[str, int]]:
         """Run batches on the stored inputs, all values and cycles compared; what the program told of each.

@@ -14,7 +14,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
@@ -41,7 +40,7 @@ from sparsecc.schedule.measure import TRIES
 from sparsecc.schedule.tables import Program, build
 from sparsecc.target import Target
 from sparsecc.target.load import load_target
-from sparsecc.toolchain import build_program, find_compiler
+from sparsecc.toolchain import build_program, find_compiler, run_program
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -217,13 +216,7 @@ class AnyN:
         return build_program(folder)
 
     def _execute(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [str(self._program), "--quiet", *arguments], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            message = done.stderr.strip() or f"it ended with status {done.returncode}"
-            code = 3 if done.returncode == 3 else 1
-            raise UserError(f"the program failed: {message}", exit_code=code)
+        run_program([str(self._program), "--quiet", *arguments])
 
     def check(self) -> None:
         """Run every number of columns of the table on the stored input. Raises UserError for wrong values."""

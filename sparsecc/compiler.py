@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable, Generator, Sequence
@@ -50,7 +49,7 @@ from sparsecc.scales import Scales
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
-from sparsecc.toolchain import build_program, find_compiler
+from sparsecc.toolchain import build_program, find_compiler, run_program
 
 Array = NDArray[Any]
 # Told what is being done, for progress.
@@ -278,7 +277,7 @@ class Artifact:
             for name, array in zip(self.operator.inputs, given, strict=True):
                 np.save(Path(work) / f"{name}.npy", array)
                 command += ["--input", str(Path(work) / f"{name}.npy")]
-            _execute(command)
+            run_program(command)
             return np.load(result)
 
     @cached_property
@@ -299,7 +298,7 @@ class Artifact:
             path = Path(work) / "report.json"
             command = [str(program), "--quiet", "--report", str(path)]
             command += [] if values else ["--timing-only"]
-            _execute(command)
+            run_program(command)
             found = cast("dict[str, Any]", json.loads(path.read_text()))
         return Simulation(found["simulation"], found.get("check"))
 
@@ -308,7 +307,7 @@ class Artifact:
         command = [str(self._program), "--quiet"]
         command += ["--output", output] if output else []
         command += ["--trace", trace] if trace else []
-        _execute(command)
+        run_program(command)
 
     def cells(self) -> tuple[int, int]:
         """(unit cells computed, unit cells of the whole computing space)."""
@@ -336,13 +335,6 @@ class Artifact:
         simulation = self.simulate()
         dense = simulation if self.is_dense else self.dense.timing
         return Report.of(self, simulation, dense)
-
-
-def _execute(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        message = done.stderr.strip() or f"it ended with status {done.returncode}"
-        raise UserError(f"the program failed: {message}", exit_code=3 if done.returncode == 3 else 1)
 
 
 def _verify_cover(stage: Stage) -> None:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +41,7 @@ from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass
 from sparsecc.passes.sparse_propagate import SparsePropagatePass
 from sparsecc.target import AnyTarget
 from sparsecc.target.load import load_target
+from sparsecc.toolchain import run_program
 
 Array = NDArray[Any]
 
@@ -188,7 +188,7 @@ class NetworkArtifact:
             results = [Path(work) / f"out{i}.npy" for i in range(len(self.outputs))]
             for path in results:
                 command += ["--output", str(path)]
-            _execute(command)
+            run_program(command)
             found = tuple(np.load(path) for path in results)
         return found[0] if len(found) == 1 else found
 
@@ -223,13 +223,13 @@ class NetworkArtifact:
         self.progress("running the network")
         with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
             path = Path(work) / "report.json"
-            _execute([str(program), "--quiet", "--report", str(path), *options])
+            run_program([str(program), "--quiet", "--report", str(path), *options])
             return cast("dict[str, Any]", json.loads(path.read_text()))
 
     def rerun(self, outputs: Sequence[str], trace: str | None) -> None:
         """Run on the stored inputs once more and write the outputs as .npy, and a Chrome trace."""
         command = [str(self._program), "--quiet", *(part for path in outputs for part in ("--output", path))]
-        _execute([*command, *(["--trace", trace] if trace else [])])
+        run_program([*command, *(["--trace", trace] if trace else [])])
 
     def predicted(self) -> NetworkReport:
         """The report as far as it is known without building the program."""
@@ -259,13 +259,6 @@ def checked_values(function: func.FuncOp) -> list[SSAValue]:
         if not (passing or patches or "reorders" in op.attributes or kind_of(value) in ("f16", "bf16")):
             found.append(value)
     return found
-
-
-def _execute(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        message = done.stderr.strip() or f"it ended with status {done.returncode}"
-        raise UserError(f"the program failed: {message}", exit_code=3 if done.returncode == 3 else 1)
 
 
 def _file_name(name: str) -> str:

@@ -184,6 +184,14 @@ def search_library() -> Path:
     return library
 
 
+def run_program(command: Sequence[str]) -> None:
+    """Run an emitted program. Raises UserError with what it says, and its status 3, of wrong values."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        message = done.stderr.strip() or f"it ended with status {done.returncode}"
+        raise UserError(f"the program failed: {message}", exit_code=3 if done.returncode == 3 else 1)
+
+
 def build_program(folder: Path) -> Path:
     """Compile an emitted folder against the built simulator; returns the program."""
     library = simulator_library()
