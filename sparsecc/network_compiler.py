@@ -27,7 +27,7 @@ from sparsecc.compiler import Stage, named_target, run_passes, save_stages
 from sparsecc.dialects.host import HOST_TYPES, CallOp, Tensor, kind_of
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import make_csr
-from sparsecc.importers.network import read_network
+from sparsecc.importers.network import check_batch, read_network
 from sparsecc.interpreters.host import DTYPES, Run, run, weight_of
 from sparsecc.interpreters.sparse import run_module
 from sparsecc.masks import masked
@@ -342,6 +342,8 @@ def compile_network(
     engine_for(found_target, target)
     progress("reading the network")
     module, read_name = read_network(source, batch=batch, dims=dims, inputs=inputs)
+    if batch is not None:
+        check_batch(module, batch, source if isinstance(source, str | os.PathLike) else read_name)
     if masks:
         module = masked(module, masks)
     name = name or read_name

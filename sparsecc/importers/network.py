@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ModuleOp, TensorType
+from xdsl.ir import Attribute
 
 from sparsecc.errors import UserError
 
@@ -53,3 +55,16 @@ def read_network(
             raise UserError(f"{name} needs example inputs to be exported; give inputs=[...], in their order")
         source = export_module(source, inputs)
     return import_torch(source, name=name, batch=batch, dims=dims), name
+
+
+def check_batch(module: ModuleOp, batch: int, where: Any) -> None:
+    """Raises UserError where no input has the batch that was asked for: it is fixed in the model, `where`."""
+    main = next(op for op in module.ops if isinstance(op, func.FuncOp) and op.sym_name.data == "main")
+    shapes = [cast("TensorType[Attribute]", argument.type).get_shape() for argument in main.body.block.args]
+    if shapes and not any(shape and shape[0] == batch for shape in shapes):
+        found = ", ".join(str(list(shape)) for shape in shapes)
+        raise UserError(
+            f"{where}: batch {batch} was asked for, but the model fixes its inputs to {found}; leave the batch "
+            "out, or give a model whose first axis is open",
+            exit_code=2,
+        )

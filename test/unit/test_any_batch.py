@@ -186,7 +186,7 @@ def test_rows_that_are_not_independent(nodes: list[Any], shape: list[Any], messa
     made = [helper.make_node(kind, ins, outs, **more) for kind, ins, outs, more in nodes]
     made.append(helper.make_node("Relu", ["y"], ["f"]))
     path = saved(tmp_path / "m.onnx", made, {}, shape)
-    compile_network(path, batch=2)
+    compile_network(path, batch=None if shape[0] == 4 else 2)
     with pytest.raises(UserError, match=message):
         compile_any_batch(path, max_batch=4)
 

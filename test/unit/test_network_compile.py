@@ -303,6 +303,20 @@ def test_inputs_are_checked(path: Path):
         compile_network(path, batch=1, inputs={"x": image(1) * np.float32(np.inf)})
 
 
+def test_a_batch_that_the_model_fixes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])
+    weight = numpy_helper.from_array(np.ones((4, 2), np.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "fixed", [x], [y], [weight])
+    path = tmp_path / "fixed.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    message = r"fixed.onnx: batch 8 was asked for, but the model fixes its inputs to \[1, 4\]; leave the batch out"
+    with pytest.raises(UserError, match=message):
+        compile_network(path, batch=8)
+    assert main(["run", str(path), "--batch", "8"]) == 2
+    assert "the model fixes its inputs to [1, 4]" in " ".join(capsys.readouterr().err.split())
+
+
 @needs_models
 @pytest.mark.parametrize("target", ["scalesim-ws16", "ascend910", "tpu128"])
 def test_lenet(target: str):
