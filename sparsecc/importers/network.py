@@ -64,7 +64,7 @@ def check_batch(module: ModuleOp, batch: int, where: Any) -> None:
     if shapes and not any(shape and shape[0] == batch for shape in shapes):
         found = ", ".join(str(list(shape)) for shape in shapes)
         raise UserError(
-            f"{where}: batch {batch} was asked for, but the model fixes its inputs to {found}; leave the batch "
-            "out, or give a model whose first axis is open",
+            f"{where}: batch {batch} was asked for, but the model fixes its inputs to {found}; leave the "
+            "batch out, or give a model whose first axis is open",
             exit_code=2,
         )
