@@ -310,7 +310,7 @@ def test_a_batch_that_the_model_fixes_is_refused(tmp_path: Path, capsys: pytest.
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "fixed", [x], [y], [weight])
     path = tmp_path / "fixed.onnx"
     path.write_bytes(helper.make_model(graph).SerializeToString())
-    message = r"fixed.onnx: batch 8 was asked for, but the model fixes its inputs to \[1, 4\]; leave the batch"
+    message = r"fixed.onnx: batch 8 was asked for, but the model fixes its inputs to \[1, 4\]; leave"
     with pytest.raises(UserError, match=message):
         compile_network(path, batch=8)
     assert main(["run", str(path), "--batch", "8"]) == 2
