@@ -26,6 +26,9 @@ import numpy as np
 
 Call = Callable[[], Any]
 
+# libxsmm's time to make its code grows with the square: 10 s at 78k nonzeros, 26 s at 131k, 400 s at 524k.
+XSMM_NONZEROS = 120_000
+
 
 def aligned(shape: tuple[int, int]) -> Any:
     """Zeros at a multiple of 64 bytes, as libraries allocate what they pass on."""
@@ -341,6 +344,8 @@ def _xsmm() -> ctypes.CDLL:
 
 def libxsmm(w: Any, x: Any) -> Call:
     """Its kernel for a fixed sparse W ("fsspmdm"), dense code where the nonzeros do not fit its registers."""
+    if w.nnz > XSMM_NONZEROS:
+        raise OSError(f"its code for more than {XSMM_NONZEROS} nonzeros takes minutes to make")
     xsmm = _xsmm()
     if x.shape[1] % 16:
         raise OSError("positions must be a multiple of 16")
