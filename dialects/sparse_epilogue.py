@@ -17,7 +17,15 @@ from collections.abc import Mapping
 from typing import Any, Self, cast
 
 import numpy as np
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, TensorType, f32, i32
+from xdsl.dialects.builtin import (
+    DenseArrayBase,
+    FloatAttr,
+    IntegerAttr,
+    StringAttr,
+    TensorType,
+    f32,
+    i32,
+)
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
@@ -33,7 +41,7 @@ from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
 from sparsecc.dialects.nn_base import ELEMENTS, TensorAttr
-from sparsecc.epilogue import Array, Epilogue
+from sparsecc.epilogue import Activation, Array, Epilogue
 
 _ACCUMULATORS = ("i32", "f32")
 
@@ -50,14 +58,19 @@ class EpilogueOp(IRDLOperation):
     low = opt_prop_def(FloatAttr)
     high = opt_prop_def(FloatAttr)
     zero = opt_prop_def(IntegerAttr)
+    # Its name, its numbers, and of each row a slope.
+    activation = opt_prop_def(StringAttr)
+    numbers = opt_prop_def(DenseArrayBase)
+    slopes = opt_prop_def(TensorAttr)
     res = result_def(TensorType)
 
     irdl_options = (ParsePropInAttrDict(),)
     traits = traits_def(Pure())
     assembly_format = (
         "$sums (`bias` qualified($bias)^)? (`scale` qualified($scale)^)? "
-        "(`residual` $residual^ `:` type($residual))? (`low` $low^)? (`high` $high^)? (`zero` $zero^)? "
-        "attr-dict `:` type($sums) `->` type($res)"
+        "(`residual` $residual^ `:` type($residual))? (`low` $low^)? (`high` $high^)? "
+        "(`activation` $activation^)? (`numbers` $numbers^)? (`slopes` qualified($slopes)^)? "
+        "(`zero` $zero^)? attr-dict `:` type($sums) `->` type($res)"
     )
 
     @classmethod
@@ -73,6 +86,13 @@ class EpilogueOp(IRDLOperation):
             "high": FloatAttr(epilogue.high, f32) if epilogue.high < math.inf else None,
             "zero": IntegerAttr(epilogue.zero, i32) if epilogue.zero else None,
         }
+        if (activation := epilogue.activation) is not None:
+            properties["activation"] = StringAttr(activation.name)
+            if activation.numbers:
+                properties["numbers"] = DenseArrayBase.from_list(f32, activation.numbers)
+            if activation.slopes:
+                slopes = np.asarray(activation.slopes, np.float32)
+                properties["slopes"] = TensorAttr.of(slopes, f32)
         return cls.create(
             operands=[sums] if residual is None else [sums, residual],
             properties={name: value for name, value in properties.items() if value is not None},
@@ -96,6 +116,10 @@ class EpilogueOp(IRDLOperation):
             raise VerifyException(f"the bias is {self.bias.type}; needed tensor<{rows[0]}x{accumulator}>")
         if self.scale is not None and self.scale.type.get_shape() not in ((), rows):
             raise VerifyException(f"the scale is {self.scale.type}; needed one number, or one per row")
+        if self.slopes is not None and self.slopes.type.get_shape() != rows:
+            raise VerifyException(f"the slopes are {self.slopes.type}; needed one per row")
+        if self.activation is None and (self.numbers is not None or self.slopes is not None):
+            raise VerifyException("numbers or slopes without an activation")
         if self.residual is not None and self.residual.type != TensorType(f32, sums.get_shape()):
             raise VerifyException(
                 f"the residual is {self.residual.type}; needed f32 in the shape of the sums"
@@ -118,6 +142,16 @@ def computed(properties: Mapping[str, Attribute], element: str, residual: bool) 
         return None if found is None else found.array
 
     zero = cast("IntegerAttr[Any] | None", properties.get("zero"))
+    name = cast("StringAttr | None", properties.get("activation"))
+    activation: Activation | None = None
+    if name is not None:
+        numbers = cast("DenseArrayBase[Any] | None", properties.get("numbers"))
+        slopes = array("slopes")
+        activation = Activation(
+            name.data,
+            () if numbers is None else tuple(map(float, numbers.iter_values())),
+            () if slopes is None else tuple(map(float, slopes)),
+        )
     return Epilogue(
         element,
         bias=array("bias"),
@@ -126,6 +160,7 @@ def computed(properties: Mapping[str, Attribute], element: str, residual: bool) 
         low=number("low", -math.inf),
         high=number("high", math.inf),
         zero=0 if zero is None else zero.value.data,
+        activation=activation,
     )
 
 

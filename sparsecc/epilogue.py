@@ -6,7 +6,9 @@ over the result. In this order, for a sum of row r in the accumulator's type:
 1. `sum + bias[r]` in the accumulator's type: i32 wraps, f32 rounds;
 2. times `scale`, one number or one per row, in f32; an i32 is rounded to f32 first;
 3. plus the residual's element, in f32;
-4. limited to [low, high]: ReLU is low 0, ReLU6 is [0, 6]; NaN passes;
+4. limited to [low, high]: ReLU is low 0, ReLU6 is [0, 6]; NaN passes; or instead of limits an activation, as
+   the host's operator of that name computes it in f32 (those with exponentials in f64, rounded once; kernels
+   may be off by a few units in the last place, and so are not for results that have to be equal);
 5. to the element type: integers are rounded to nearest, ties to even, moved by `zero` and saturated (NaN
    becomes 0); f16 and bf16 are rounded to nearest, ties to even.
 
@@ -33,6 +35,57 @@ ELEMENTS = (*INTEGERS, "f16", "bf16", "f32")
 """What results may be."""
 
 
+ACTIVATIONS: dict[str, int] = {
+    "leaky_relu": 1, "hard_sigmoid": 2, "hard_swish": 2, "sigmoid": 0, "tanh": 0, "silu": 0, "gelu": 0,
+    "gelu_tanh": 0,
+}  # fmt: skip
+"""By name: how many numbers it takes."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of one operand, as `host_NAME_f32` is."""
+
+    name: str
+    """One of `ACTIVATIONS`."""
+    numbers: tuple[float, ...] = ()
+    """leaky_relu: its slope below 0. hard ones: alpha and beta. What f32 holds."""
+    slopes: tuple[float, ...] = ()
+    """[M] leaky_relu only: of each row its own."""
+
+    def broken(self) -> str | None:
+        """What is wrong, if anything is."""
+        if self.name not in ACTIVATIONS:
+            return f"activation {self.name!r}; needed one of {', '.join(ACTIVATIONS)}"
+        needed = 0 if self.slopes else ACTIVATIONS[self.name]
+        if len(self.numbers) != needed:
+            return f"activation {self.name} with {len(self.numbers)} numbers; needed {needed}"
+        if self.slopes and self.name != "leaky_relu":
+            return f"activation {self.name} with a slope for each row; only leaky_relu has slopes"
+        if not np.isfinite([*self.numbers, *self.slopes]).all():
+            return f"activation {self.name} with a number that is not finite"
+        return None
+
+    @property
+    def slope(self) -> float:
+        """How much faster its values move than its arguments, at most."""
+        from sparsecc.network.bounds import SLOPES
+
+        if self.name in SLOPES:
+            return SLOPES[self.name]
+        return max(1.0, *map(abs, (*self.numbers, *self.slopes)))
+
+    def apply(self, values: Array) -> Array:
+        """Of float32 [M, N]."""
+        from sparsecc.host.elementwise import IN_F64, WITH_NUMBERS
+
+        if self.slopes:
+            return np.where(values < 0, np.asarray(self.slopes, np.float32)[:, None] * values, values)
+        if self.name in IN_F64:
+            return IN_F64[self.name][0](values.astype(np.float64)).astype(np.float32)
+        return WITH_NUMBERS[self.name][1](values, *map(np.float32, self.numbers)).astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Epilogue:
     """See above. The sums are [M, N]."""
@@ -49,6 +102,7 @@ class Epilogue:
     high: float = math.inf
     zero: int = 0
     """Zero point of an integer result."""
+    activation: Activation | None = None
 
     def __post_init__(self) -> None:
         if (problem := self.broken()) is not None:
@@ -70,6 +124,13 @@ class Epilogue:
             return f"limits {self.low} and {self.high}; needed the lower one first"
         if self.element == "i32" and (self.scale is not None or self.residual or self.zero):
             return "a result of i32 with a scale, a residual or a zero point; i32 stays as it is"
+        if self.activation is not None:
+            if (problem := self.activation.broken()) is not None:
+                return problem
+            if self.limited:
+                return f"limits and activation {self.activation.name}; needed one of them"
+            if self.element == "i32":
+                return "a result of i32 with an activation; it needs floats"
         if self.zero:
             kind = INTEGERS.get(self.element)
             if kind is None:
@@ -92,7 +153,8 @@ class Epilogue:
     @property
     def trivial(self) -> bool:
         """Whether sums only change their type, if that."""
-        return self.bias is None and self.scale is None and not (self.residual or self.limited or self.zero)
+        moved = self.residual or self.limited or self.zero or self.activation is not None
+        return self.bias is None and self.scale is None and not moved
 
     def apply(self, sums: Array, residual: Array | None = None) -> Array:
         """The result, [M, N], for sums in int32 or float32; bf16 is kept as the f32 it equals."""
@@ -108,6 +170,8 @@ class Epilogue:
                 values = values * (self.scale[:, None] if self.scale.ndim else self.scale)
             if residual is not None:
                 values = values + residual.astype(np.float32)
+            if self.activation is not None:
+                values = self.activation.apply(values)
             values = np.where(values < np.float32(self.low), np.float32(self.low), values)
             values = np.where(values > np.float32(self.high), np.float32(self.high), values)
             if (kind := INTEGERS.get(self.element)) is None:

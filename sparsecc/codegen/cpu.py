@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from xdsl.dialects.builtin import ModuleOp, f32
 
 from sparsecc.codegen.c_printer import CPrinter
 from sparsecc.codegen.folder import Check
+from sparsecc.cpu.activate import numbers_of
 from sparsecc.cpu.arrays import (
     CSR_COLUMNS,
     Floats,
@@ -125,7 +127,11 @@ def matrix_parts(
     """The same for a matrix in float32, or of words (`sparsecc.cpu.words`), and a name in C."""
     m, k = w.shape
     fused = {} if bias is None else {f"{name}_bias": ("float", bias)}
-    plain = f"{{{f'{name}_bias' if fused else 0}, {int(epilogue.relu)}}}"
+    kind, first, second, slopes = numbers_of(epilogue, variant.kind == "line")
+    if slopes is not None:
+        fused[f"{name}_slopes"] = ("float", slopes)
+    activation = activation_text(kind, first, second, f"{name}_slopes" if slopes is not None else "0")
+    plain = f"{{{f'{name}_bias' if bias is not None else 0}, {int(epilogue.relu)}, {activation}}}"
     match variant.kind:
         case "csr":
             a = csr_arrays(w, csr_columns)
@@ -177,15 +183,26 @@ def matrix_parts(
             plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
             a = line_arrays(plan, w.data, bias)
             # Its bias stands among the values.
-            plain = f"{{0, {int(epilogue.relu)}}}"
+            plain = f"{{0, {int(epilogue.relu)}, {activation}}}"
+            fused.pop(f"{name}_bias", None)
             return Parts(
                 f"{m}, {k}, {registers.lanes}, {plan.width}, {plan.blocks}, {plan.groups}, {plan.height}, "
                 f"{name}_table, {name}_values, {2 * registers.window}, {plain}, {name}_rows, "
                 f"{int(plan.same_rows)}, {variant.panels}, {variant.batch}, {int(variant.pack)}",
-                {f"{name}_values": ("float", a.values), f"{name}_rows": ("int32_t", a.rows)},
+                {f"{name}_values": ("float", a.values), f"{name}_rows": ("int32_t", a.rows)} | fused,
                 assembly(plan, registers, epilogue, name, places),
                 name,
             )
+
+
+def activation_text(kind: int, first: float, second: float, slopes: str) -> str:
+    """A structure sc_activation in C."""
+    return f"{{{kind}, {float_text(first)}, {float_text(second)}, {slopes}}}"
+
+
+def float_text(value: float) -> str:
+    """A float in C."""
+    return f"{'-' if value < 0 else ''}__builtin_inff()" if math.isinf(value) else f"{value!r}f"
 
 
 def struct_of(op: KernelOp) -> str:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from sparsecc.cpu.arrays import line_starts
 from sparsecc.cpu.plan import LinePlan
+from sparsecc.epilogue import Activation
 
 Isa = Literal["avx512", "avx2"]
 Text = NDArray[np.object_]
@@ -86,6 +87,16 @@ class Epilogue:
     """Results below 0 become 0; NaN stays."""
     residual: bool = False
     """Another matrix [M, N] is added."""
+    limits: tuple[float, float] | None = None
+    """Results are limited to these; NaN stays."""
+    activation: Activation | None = None
+    """Or become this function of themselves."""
+
+    @property
+    def slope(self) -> float | None:
+        """Of the negative results, where it is one for all."""
+        found = self.activation
+        return found.numbers[0] if found and found.name == "leaky_relu" and found.numbers else None
 
 
 PLAIN = Epilogue()
@@ -229,7 +240,35 @@ def _finish(plan: LinePlan, registers: Registers, epilogue: Epilogue, chunk: int
         # The maximum with a NaN is its last operand, which AT&T syntax writes first.
         out.append(_clear(registers, registers.vectors[0]))
         out += [f"vmaxps %{name}{slot},{free},%{name}{slot}\n" for slot in range(rows)]
+    for limit, keep in zip(epilogue.limits or (), ("max", "min"), strict=False):
+        if np.isfinite(limit):
+            out.append(_constant(registers, limit, registers.vectors[0]))
+            out += [f"v{keep}ps %{name}{slot},{free},%{name}{slot}\n" for slot in range(rows)]
+    if epilogue.slope is not None:
+        out.append(_constant(registers, epilogue.slope, registers.vectors[0]))
+        if registers.isa == "avx512":
+            out.append(_clear(registers, registers.vectors[1]))
+        out += [_sloped(registers, slot) for slot in range(rows)]
     return "".join(out)
+
+
+def _constant(registers: Registers, value: float, register: int) -> str:
+    """Fills a register with a number."""
+    bits = int(np.float32(value).view(np.uint32))
+    name = f"%{registers.name}{register}"
+    if registers.isa == "avx512":
+        return f"mov ${bits},%eax\nvpbroadcastd %eax,{name}\n"
+    return f"mov ${bits},%eax\nvmovd %eax,%xmm{register}\nvbroadcastss %xmm{register},{name}\n"
+
+
+def _sloped(registers: Registers, slot: int) -> str:
+    """What is below 0 is multiplied by the slope, which stands in the first register for vectors."""
+    name, (slope, other, *_) = registers.name, registers.vectors
+    sums = f"%{name}{slot}"
+    if registers.isa == "avx512":
+        return f"vcmpltps %{name}{other},{sums},%k1\nvmulps %{name}{slope},{sums},{sums}{{%k1}}\n"
+    # The sign of the mask decides.
+    return f"vmulps %{name}{slope},{sums},%{name}{other}\nvblendvps {sums},%{name}{other},{sums},{sums}\n"
 
 
 def _clear(registers: Registers, register: int) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sparsecc.cpu.activate import with_activation
 from sparsecc.cpu.arrays import Floats, line_arrays
 from sparsecc.cpu.assembly import Epilogue, Registers, assembly
 from sparsecc.cpu.build import assembled_object, digest
-from sparsecc.cpu.native import EpilogueStruct, Kernel, LineStruct, address
+from sparsecc.cpu.native import ActivationStruct, EpilogueStruct, Kernel, LineStruct, address
 from sparsecc.cpu.plan import Indices, LinePlan, block_width, line_plan
 from sparsecc.importers.matrix import Csr
 from sparsecc.target.cpu import CpuTarget
@@ -91,12 +92,15 @@ def line_kernel(
     arrays = line_arrays(plan, w.data.astype(np.float32, copy=False), bias)
     m, k = w.shape
     table = ctypes.addressof(ctypes.c_char.in_dll(code, f"{SYMBOL}_table"))
+    fused = EpilogueStruct(None, int(epilogue.relu), ActivationStruct())
     struct = LineStruct(
         m, k, registers.lanes, plan.width, plan.blocks, plan.groups, plan.height, table,
-        address(arrays.values), 2 * registers.window, EpilogueStruct(None, int(epilogue.relu)),
+        address(arrays.values), 2 * registers.window, fused,
         address(arrays.rows), int(plan.same_rows), 1, plan.groups, 1,
     )  # fmt: skip
-    return Kernel("line", struct, library.sc_line_run, library.sc_line_at, library.sc_time, [code, arrays])
+    kept = [code, arrays]
+    kernel = Kernel("line", struct, library.sc_line_run, library.sc_line_at, library.sc_time, kept)
+    return with_activation(kernel, epilogue)
 
 
 def with_schedule(kernel: Kernel, panels: int, batch: int, pack: bool) -> Kernel:

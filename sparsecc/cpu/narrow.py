@@ -188,7 +188,7 @@ def _line(
 
 
 def _inner(library: ctypes.CDLL, csr: Csr, variant: Variant, kept: list[Any]) -> Structure:
-    none = EpilogueStruct(None, 0)
+    none = EpilogueStruct()
     match variant.kind:
         case "csr":
             a = csr_arrays(csr, csr.shape[1])

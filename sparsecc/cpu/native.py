@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ctypes import (
     Structure,
     c_double,
+    c_float,
     c_int,
     c_int32,
     c_int64,
@@ -32,8 +33,12 @@ from sparsecc.cpu.arrays import (
 from sparsecc.importers.matrix import Csr
 
 
+class ActivationStruct(Structure):
+    _fields_ = [("kind", c_int32), ("a", c_float), ("b", c_float), ("slopes", c_void_p)]
+
+
 class EpilogueStruct(Structure):
-    _fields_ = [("bias", c_void_p), ("relu", c_int32)]
+    _fields_ = [("bias", c_void_p), ("relu", c_int32), ("activation", ActivationStruct)]
 
 
 class CallStruct(Structure):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.cpu.activate import with_activation
 from sparsecc.cpu.arrays import SLICED_COLUMNS, Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.build import digest, keep_measured, own_version, read_measured, runtime_object
@@ -124,11 +125,12 @@ def build(w: Csr, target: CpuTarget, variant: Variant, epilogue: Epilogue, bias:
     library = runtime(target)
     match variant.kind:
         case "csr":
-            return csr_kernel(library, w, bias, epilogue.relu)
+            return with_activation(csr_kernel(library, w, bias, epilogue.relu), epilogue)
         case "vector":
-            return vector_kernel(library, w, bias, epilogue.relu, variant.sliced)
+            kernel = vector_kernel(library, w, bias, epilogue.relu, variant.sliced)
+            return with_activation(kernel, epilogue)
         case "dense":
-            return dense_kernel(library, w, bias, epilogue.relu)
+            return with_activation(dense_kernel(library, w, bias, epilogue.relu), epilogue)
         case "line":
             registers = registers_for(target, 1 if variant.lanes == 8 else variant.lanes)
             assert registers is not None

@@ -32,7 +32,7 @@ static inline __attribute__((always_inline)) void run_panel(int vectors, const s
         const int last = block + 1 == w->blocks;
         for (size_t i = part.r0 * SC_CSR_ROWS; i < sc_min(part.r1 * SC_CSR_ROWS, m); i++) {
             /* Between the first and the last block rows without entries stay as they are. */
-            if (begin[i] == begin[i + 1] && block != 0 && !(last && w->epilogue.relu)) continue;
+            if (begin[i] == begin[i + 1] && block != 0 && !(last && (w->epilogue.relu || w->epilogue.activation.kind))) continue;
             const size_t row = (size_t)place[i];
             float *y = c->y + row * c->ldy + part.n0;
             const float *source = block ? y : c->residual ? c->residual + row * c->ldr + part.n0 : NULL;
@@ -46,6 +46,8 @@ static inline __attribute__((always_inline)) void run_panel(int vectors, const s
                 run_row(vectors, w->entries + begin[i], w->entries + begin[i + 1], packed, source, start,
                         last && w->epilogue.relu, y);
             }
+            if (last && w->epilogue.activation.kind)
+                sc_activate(&w->epilogue, NULL, row, 1, c->y + part.n0, c->ldy, count);
         }
     }
 }

@@ -49,6 +49,7 @@ static void end_tile(const sc_dense *w, const sc_call *c, float *tile, size_t ro
             for (size_t i = 0; i < count; i++) tile[r * PANEL + i] = sc_relu1(tile[r * PANEL + i]);
         memcpy(c->y + (row + r) * c->ldy + n, tile + r * PANEL, count * sizeof *tile);
     }
+    if (last && w->epilogue.activation.kind) sc_activate(&w->epilogue, NULL, row, rows, c->y + n, c->ldy, count);
 }
 
 size_t sc_dense_scratch(const sc_dense *w, size_t n, size_t ldx) {

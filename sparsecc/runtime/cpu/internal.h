@@ -34,6 +34,10 @@ static inline sc_vec sc_relu(sc_vec v) {
     return (sc_vec)((sc_ivec)v & ~(v < 0.0f));
 }
 
+/* Applies the activation to rows of Y that were just stored, n positions from y on: rows[first] and those that follow,
+ * `count` in all; without `rows` first itself. */
+void sc_activate(const sc_epilogue *e, const int32_t *rows, size_t first, size_t count, float *y, size_t ldy, size_t n);
+
 static inline size_t sc_min(size_t a, size_t b) {
     return a < b ? a : b;
 }

@@ -58,6 +58,10 @@ static void run_groups(const sc_line *w, int64_t block, size_t g0, size_t g1, co
         const sc_chunk *chunk = &w->table[(size_t)(block * w->groups) + g];
         chunk->run((const char *)x, (const char *)(w->values + chunk->first) + w->ahead, (char *)y, ldy * sizeof *y,
                    (const char *)source, lds * sizeof *source, ldx * sizeof *x);
+        if (w->epilogue.activation.kind && block + 1 == w->blocks) {
+            const size_t first = g * (size_t)w->height, rows = sc_min((size_t)w->height, (size_t)w->m - first);
+            sc_activate(&w->epilogue, w->rows, first, rows, y, ldy, (size_t)w->lanes);
+        }
     }
 }
 

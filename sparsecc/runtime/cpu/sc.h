@@ -36,10 +36,23 @@ typedef struct sc_call {
     int turned; /* X is [N, K], ldx elements from position to position: sc_line with `pack` alone */
 } sc_call;
 
+/* Activations, besides ReLU: of v limits a and b, slope a below 0, or as their names say; those of hard ones are
+ * a v + b, limited to [0, 1]. */
+enum {
+    SC_NONE, SC_CLIP, SC_LEAKY_RELU, SC_HARD_SIGMOID, SC_HARD_SWISH, SC_SIGMOID, SC_TANH, SC_SILU, SC_GELU, SC_GELU_TANH
+};
+
+typedef struct sc_activation {
+    int32_t kind;
+    float a, b;
+    const float *slopes; /* [M] of each row its slope instead of a, or NULL */
+} sc_activation;
+
 /* What is fused to the product. */
 typedef struct sc_epilogue {
     const float *bias; /* [M], or NULL */
     int32_t relu;      /* results below 0 become 0; NaN stays */
+    sc_activation activation; /* of sc_line: what its code does not do itself */
 } sc_epilogue;
 
 /* A part of a call: positions and rows (of whatever the kernel counts as rows) from first to end. */

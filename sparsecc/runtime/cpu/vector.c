@@ -122,12 +122,28 @@ static int is_zero(const float *sums) {
     return any == 0;
 }
 
+/* Activates `count` rows of one position, a vector of rows at a time. */
+static void activate_rows(const sc_vector *w, const int32_t *rows, int count, float *y, size_t ldy) {
+    float values[SC_VECTOR_ROWS] __attribute__((aligned(SC_ALIGN))) = {0}, slopes[SC_VECTOR_ROWS] = {0};
+    for (int r = 0; r < count; r++) {
+        if (rows[r] < 0) continue;
+        values[r] = y[(size_t)rows[r] * ldy];
+        if (w->epilogue.activation.slopes) slopes[r] = w->epilogue.activation.slopes[rows[r]];
+    }
+    if (w->epilogue.activation.slopes)
+        for (int r = 0; r < count; r++) values[r] = values[r] < 0.0f ? slopes[r] * values[r] : values[r];
+    else sc_activate(&w->epilogue, NULL, 0, 1, values, SC_VECTOR_ROWS, SC_VECTOR_ROWS);
+    for (int r = 0; r < count; r++)
+        if (rows[r] >= 0) y[(size_t)rows[r] * ldy] = values[r];
+}
+
 /* Sums of `count` rows to those of Y. */
 static inline __attribute__((always_inline)) void put_rows(const sc_vector *w, const sc_call *call, const int32_t *rows,
                                                            int count, const float *sums, size_t n) {
     float *y = call->y + n;
     const float *bias = w->epilogue.bias;
-    const int plain = !bias && !call->residual && !w->epilogue.relu;
+    const int activated = w->epilogue.activation.kind != SC_NONE;
+    const int plain = !bias && !call->residual && !w->epilogue.relu && !activated;
     for (int r = 0; r < count; r++) {
         if (rows[r] < 0) continue;
         const size_t row = (size_t)rows[r];
@@ -139,13 +155,14 @@ static inline __attribute__((always_inline)) void put_rows(const sc_vector *w, c
         }
         y[row * call->ldy] = sum;
     }
+    if (activated) activate_rows(w, rows, count, y, call->ldy);
 }
 
 static void run_slabs(const sc_vector *w, const sc_call *call, sc_part part, const float *x) {
     /* Where some groups have no value, it is quicker to clear all of Y first than to write their rows one by one. */
     const size_t slabs = ((size_t)w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB;
     const int empty = w->slabs[slabs].tile < w->slabs[slabs].group, whole = part.r0 == 0 && part.r1 == slabs;
-    const int cleared = empty && whole && call->ldy == 1 && !call->residual && !w->epilogue.bias;
+    const int cleared = empty && whole && call->ldy == 1 && !call->residual && !w->epilogue.bias && !w->epilogue.activation.kind;
     if (cleared) memset(call->y, 0, (size_t)w->m * sizeof *call->y);
     for (const sc_slab *slab = w->slabs + part.r0; slab < w->slabs + part.r1; slab++) {
         sums_of sums __attribute__((aligned(SC_ALIGN))) = {{0}};
@@ -168,7 +185,7 @@ static void run_slices(const sc_vector *w, const sc_call *call, sc_part part, co
     const float *values = w->values + first->step * SC_SLICE_ROWS;
     const uint16_t *columns = w->wide + first->step * SC_SLICE_ROWS, *masks = w->masks + first->step;
     const int32_t *rows = w->rows + first->group * SC_SLICE_ROWS;
-    const int plain = !w->epilogue.bias && !call->residual && !w->epilogue.relu;
+    const int plain = !w->epilogue.bias && !call->residual && !w->epilogue.relu && !w->epilogue.activation.kind;
     float *const y = call->y + part.n0;
     const size_t ldy = call->ldy;
     for (const sc_stretch *s = w->stretches + first->stretch; s < w->stretches + end->stretch; s++) {

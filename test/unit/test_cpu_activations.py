@@ -1,0 +1,125 @@
+"""Activations fused into kernels of CPUs: kernels against scipy, networks against onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp  # pyright: ignore[reportMissingTypeStubs]
+from numpy.typing import NDArray
+from scipy import special  # pyright: ignore[reportMissingTypeStubs]
+
+from sparsecc.cpu.assembly import Epilogue
+from sparsecc.cpu.native import call_struct
+from sparsecc.cpu.tune import build, line_variants
+from sparsecc.cpu.variant import Variant
+from sparsecc.epilogue import Activation
+from sparsecc.importers.matrix import make_csr
+from sparsecc.target import CpuTarget, load_target
+
+Array = NDArray[Any]
+functions: Any = special
+
+ROWS = 43
+SLOPES = tuple(float(v) for v in np.linspace(-0.5, 1.5, ROWS).astype(np.float32))
+# Of the result, and of the argument: what f32 may be off.
+CLOSE, GELU = 4e-7, 4e-7
+
+
+def sigmoid(x: Array) -> Array:
+    return functions.expit(x)
+
+
+def hard(x: Array) -> Array:
+    return np.clip(np.float32(0.2) * x + 0.5, 0, 1)
+
+
+FUNCTIONS: dict[str, tuple[Epilogue, Callable[[Array], Array]]] = {
+    "relu6": (Epilogue(limits=(0.0, 6.0)), lambda x: np.clip(x, 0, 6)),
+    "one limit": (Epilogue(limits=(-1.5, float("inf"))), lambda x: np.maximum(x, -1.5)),
+    "leaky": (Epilogue(activation=Activation("leaky_relu", (0.125,))), lambda x: np.where(x < 0, x / 8, x)),
+    "steep": (Epilogue(activation=Activation("leaky_relu", (-2.0,))), lambda x: np.where(x < 0, -2 * x, x)),
+    "prelu": (
+        Epilogue(activation=Activation("leaky_relu", slopes=SLOPES)),
+        lambda x: np.where(x < 0, np.array(SLOPES)[:, None] * x, x),
+    ),
+    "hard sigmoid": (Epilogue(activation=Activation("hard_sigmoid", (float(np.float32(0.2)), 0.5))), hard),
+    "hard swish": (
+        Epilogue(activation=Activation("hard_swish", (float(np.float32(0.2)), 0.5))), lambda x: x * hard(x),
+    ),
+    "sigmoid": (Epilogue(activation=Activation("sigmoid")), sigmoid),
+    "tanh": (Epilogue(activation=Activation("tanh")), np.tanh),
+    "silu": (Epilogue(activation=Activation("silu")), lambda x: x * sigmoid(x)),
+    "gelu": (Epilogue(activation=Activation("gelu")), lambda x: x * functions.ndtr(x)),
+    "gelu of tanh": (
+        Epilogue(activation=Activation("gelu_tanh")),
+        lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    ),
+}  # fmt: skip
+
+
+def here(name: str) -> CpuTarget:
+    target = load_target(name)
+    assert isinstance(target, CpuTarget)
+    if target.missing:
+        pytest.skip(f"this CPU lacks {', '.join(target.missing)}")
+    return target
+
+
+@pytest.mark.parametrize("name", ["x86-avx512", "x86-avx2"])
+@pytest.mark.parametrize("case", list(FUNCTIONS))
+def test_every_kernel(name: str, case: str):
+    target, rng = here(name), np.random.default_rng(0)
+    epilogue, function = FUNCTIONS[case]
+    # Numbers whose sums are exact, so that all of the error is the function's; row 5 has no value.
+    dense = (rng.integers(-8, 9, (ROWS, 70)) * (rng.random((ROWS, 70)) < 0.2) / 16).astype(np.float32)
+    dense[5] = 0
+    found: Any = sp.csr_array(dense)
+    w = make_csr(found.data, found.indices, found.indptr, dense.shape)
+    for n in (1, 5, 16, 53):
+        x = (rng.integers(-16, 17, (70, n)) / 4).astype(np.float32)
+        residual = (rng.integers(-16, 17, (ROWS, n)) / 4).astype(np.float32)
+        sums = dense.astype(np.float64) @ x + residual
+        with np.errstate(over="ignore"):
+            exact = function(sums)
+        whole = Epilogue(residual=True, limits=epilogue.limits, activation=epilogue.activation)
+        variants = [Variant("csr"), Variant("dense"), *line_variants(w, target, n)]
+        variants += [Variant("vector"), Variant("vector", sliced=True)] if n == 1 else []
+        assert any(v.kind == "line" for v in variants)
+        for variant in variants:
+            for threads in (1, 2):
+                y = np.full((ROWS, n + 3), np.nan, np.float32)
+                kernel = build(w, target, variant, whole, None)
+                kernel(call_struct(x, y[:, :n], residual), threads)
+                bound = CLOSE * np.abs(exact) + (GELU * np.abs(sums) if "gelu" in case else 0)
+                assert (np.abs(y[:, :n] - exact) <= bound + 1e-30).all(), (variant.name, n, threads)
+                assert np.isnan(y[:, n:]).all()
+
+
+@pytest.mark.parametrize("name", ["x86-avx512", "x86-avx2"])
+@pytest.mark.parametrize("case", list(FUNCTIONS))
+def test_large_numbers_and_nan(name: str, case: str):
+    target = here(name)
+    epilogue, function = FUNCTIONS[case]
+    points = np.concatenate([np.linspace(-30, 30, 701), [-1e4, -88.5, -87, 88.5, 1e4, 1e-8, -1e-30, 0]])
+    x = points.astype(np.float32)[None, :]
+    w = make_csr(
+        np.ones(ROWS, np.float32), np.zeros(ROWS, np.int32), np.arange(ROWS + 1, dtype=np.int32), (ROWS, 1)
+    )
+    with np.errstate(over="ignore"):
+        exact = function(np.broadcast_to(x.astype(np.float64), (ROWS, x.size)))
+    bound = CLOSE * np.abs(exact) + (GELU * np.abs(x) if "gelu" in case else 0) + 1e-30
+    # The argument of the exponential is rounded, too.
+    bound = bound + (1e-37 * np.abs(x) if case in ("silu", "sigmoid") else 0)
+    for variant in (Variant("csr"), line_variants(w, target, x.size)[0]):
+        y = np.zeros((ROWS, x.size), np.float32)
+        kernel = build(w, target, variant, epilogue, None)
+        kernel(call_struct(x, y, None), 1)
+        wrong = np.argwhere(~(np.abs(y - exact) <= bound))
+        assert not len(wrong), (variant.name, x[0, wrong[0][1]], y[tuple(wrong[0])], exact[tuple(wrong[0])])
+        holed = x.copy()
+        holed[0, ::7] = np.nan
+        kernel(call_struct(holed, y, None), 1)
+        assert (np.isnan(y) == np.isnan(holed)).all()
