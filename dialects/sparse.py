@@ -25,31 +25,17 @@ Rows and columns are a range `first:end` or a list of indices, the gather map; p
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Self, cast
+from typing import ClassVar, cast
 
-import numpy as np
 from xdsl.dialects.builtin import StringAttr, TensorType
-from xdsl.ir import Attribute, Block, Dialect, Region, SSAValue
-from xdsl.irdl import (
-    IRDLOperation,
-    irdl_op_definition,
-    operand_def,
-    opt_prop_def,
-    prop_def,
-    region_def,
-    result_def,
-    traits_def,
-)
-from xdsl.parser import Parser, UnresolvedOperand
-from xdsl.printer import Printer
-from xdsl.traits import NoTerminator, Pure
+from xdsl.ir import Attribute, Dialect, SSAValue
+from xdsl.irdl import IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
+from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
-from xdsl.utils.hints import isa
 
-from sparsecc.cover.laws import broken_alignment, broken_cover_law, conflict
-from sparsecc.cover.metaops import MetaOps, concatenate
+from sparsecc.cover.laws import broken_cover_law
+from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.plane import Unit, broken_whole_k, exchanged, exchanged_unit
 from sparsecc.dialects.sparse_attributes import (
     PRINTED_ENTRIES,
@@ -62,10 +48,10 @@ from sparsecc.dialects.sparse_attributes import (
     metaop_text,
     metaops_blob,
     numpy_type,
-    parse_metaops,
-    print_metaops,
 )
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
+from sparsecc.dialects.sparse_groups import CoverOp, GroupOp
+from sparsecc.dialects.sparse_product import ProductOp
 
 __all__ = [
     "PRINTED_ENTRIES",
@@ -100,64 +86,6 @@ RESULT_TYPES: dict[str, tuple[str, ...]] = {
 }
 
 
-class _MetaOpsHolder(IRDLOperation):
-    """What `sparse.cover` and `sparse.group` have in common: a table of meta-ops in braces."""
-
-    def __init__(self, metaops: MetaOps):
-        super().__init__(properties={"metaops": MetaOpsAttr(metaops)})
-
-    @property
-    def table(self) -> MetaOps:
-        return cast(MetaOpsAttr, self.properties["metaops"]).data
-
-    @classmethod
-    def parse(cls, parser: Parser):
-        with parser.in_braces():
-            metaops = parse_metaops(parser)
-        op = cls(metaops)
-        op.attributes |= parser.parse_optional_attr_dict()
-        return op
-
-    def print(self, printer: Printer) -> None:
-        metaops = self.table
-        printer.print_string(" {")
-        if is_large(metaops):
-            printer.print_string(" ")
-            print_metaops(printer, metaops, "")
-            printer.print_string(" }")
-        else:
-            printer.print_string(f" // {len(metaops)} meta-op{'s' * (len(metaops) != 1)}")
-            with printer.indented():
-                for i in range(len(metaops)):
-                    printer.print_string("\n" + metaop_text(metaops, i))
-            printer.print_string("\n}")
-        printer.print_op_attributes(self.attributes)
-
-
-@irdl_op_definition
-class CoverOp(_MetaOpsHolder):
-    """Meta-ops that together compute the operator, not yet grouped: their results add up in any order."""
-
-    name = "sparse.cover"
-    metaops = prop_def(MetaOpsAttr)
-
-
-@irdl_op_definition
-class GroupOp(_MetaOpsHolder):
-    """Meta-ops that may run at once: no two write the same output (law 2)."""
-
-    name = "sparse.group"
-    metaops = prop_def(MetaOpsAttr)
-
-    def verify_(self) -> None:
-        if (clash := conflict(self.table)) is not None:
-            i, j, row = clash
-            raise VerifyException(
-                f"meta-ops {i} {metaop_text(self.table, i)} and {j} {metaop_text(self.table, j)} "
-                f"of one group both write row {row}; put them into different groups"
-            )
-
-
 @irdl_op_definition
 class ConstantOp(IRDLOperation):
     """A sparse matrix as a tensor value, for modules of the model level."""
@@ -174,197 +102,6 @@ class ConstantOp(IRDLOperation):
     def verify_(self) -> None:
         if self.res.type != self.weight.tensor_type:
             raise VerifyException(f"the weight is {self.weight.tensor_type}, the result {self.res.type}")
-
-
-class ProductOp(IRDLOperation, ABC):
-    """What the products have in common: a constant sparse matrix, a unit, and a body that says how.
-
-    `plan` is "dense" when the operator was judged better off as one dense meta-op, `reason` says why a plan
-    was taken.
-    """
-
-    weight = prop_def(WeightAttr)
-    unit = prop_def(UnitAttr)
-    plan = opt_prop_def(StringAttr)
-    reason = opt_prop_def(StringAttr)
-    res = result_def(TensorType)
-    body = region_def("single_block")
-    traits = traits_def(NoTerminator(), Pure())
-
-    PLANS: ClassVar = ("dense", "sparse")
-    FACTORS: ClassVar[int]
-    """Operands: the factors that are not constant."""
-
-    def __init__(
-        self,
-        factors: Sequence[SSAValue],
-        weight: WeightAttr,
-        unit: UnitAttr,
-        result_type: TensorType[Attribute],
-        body: Sequence[CoverOp | GroupOp],
-        plan: StringAttr | None = None,
-        reason: StringAttr | None = None,
-    ):
-        super().__init__(
-            operands=list(factors),
-            properties={"weight": weight, "unit": unit, "plan": plan, "reason": reason},
-            result_types=[result_type],
-            regions=[Region(Block(body))],
-        )
-
-    @property
-    @abstractmethod
-    def space(self) -> tuple[int, int, int]:
-        """Extents (M, N, K) of the computing space."""
-
-    @abstractmethod
-    def plane(self, metaops: MetaOps) -> MetaOps:
-        """Meta-ops with the plane of the sparse matrix where the cover mathematics looks for it: (M, K).
-
-        It is its own inverse.
-        """
-
-    @property
-    @abstractmethod
-    def plane_unit(self) -> Unit:
-        """The unit, likewise."""
-
-    @abstractmethod
-    def broken_types(self) -> str | None:
-        """What is wrong with the operands and the result, if anything is."""
-
-    @abstractmethod
-    def broken_cover(self, cover: MetaOps) -> str | None:
-        """Law 1: what is wrong with the cover, if anything is."""
-
-    @property
-    def element_type(self) -> Attribute:
-        """Of the factors."""
-        return cast("TensorType[Attribute]", self.operands[0].type).element_type
-
-    @property
-    def positions(self) -> int:
-        """N, the columns of the result."""
-        return self.res.type.get_shape()[1]
-
-    @property
-    def sets(self) -> tuple[CoverOp | GroupOp, ...]:
-        return tuple(op for op in self.body.block.ops if isinstance(op, CoverOp | GroupOp))
-
-    @property
-    def is_grouped(self) -> bool:
-        return all(isinstance(op, GroupOp) for op in self.sets)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing was decided yet: one ungrouped meta-op is the whole computing space."""
-        sets = self.sets
-        if len(sets) != 1 or not isinstance(sets[0], CoverOp):
-            return False
-        return np.array_equal(sets[0].table.table, MetaOps.whole(*self.space).table)
-
-    @property
-    def is_dense(self) -> bool:
-        return self.plan is not None and self.plan.data == "dense"
-
-    def cover(self) -> MetaOps:
-        """All meta-ops, of all groups."""
-        sets = self.sets
-        return sets[0].table if len(sets) == 1 else concatenate([s.table for s in sets])
-
-    def with_body(self, body: Sequence[CoverOp | GroupOp]) -> Self:
-        """The same operator computed in another way."""
-        new = type(self).create(
-            operands=list(self.operands),
-            properties=dict(self.properties),
-            result_types=[self.res.type],
-            regions=[Region(Block(body))],
-            attributes=dict(self.attributes),
-        )
-        new.location = self.location
-        return new
-
-    def verify_(self) -> None:
-        if (broken := self.broken_types()) is not None:
-            raise VerifyException(broken)
-        if self.plan is not None and self.plan.data not in self.PLANS:
-            raise VerifyException(f"plan {self.plan.data!r} is not one of {', '.join(self.PLANS)}")
-        for op in self.body.block.ops:
-            if not isinstance(op, CoverOp | GroupOp):
-                raise VerifyException(
-                    f"the body holds {op.name}; only sparse.cover and sparse.group may stand there"
-                )
-        if len(self.sets) > 1 and not self.is_grouped:
-            raise VerifyException(
-                "the body mixes sparse.cover and sparse.group, or has several covers; "
-                "needed: one cover, or groups"
-            )
-        cover = self.cover()
-        broken = self.broken_cover(cover)
-        if broken is None and not self.is_dense:
-            broken = broken_alignment(self.plane(cover), self.plane_unit, self.weight.pattern)
-        if broken is not None:
-            raise VerifyException(broken)
-
-    @classmethod
-    def parse(cls, parser: Parser) -> Self:
-        factors: list[UnresolvedOperand] = []
-        for _ in range(cls.FACTORS):
-            factors.append(parser.parse_unresolved_operand())
-            parser.parse_punctuation(",")
-        weight = parser.parse_attribute()
-        if not isinstance(weight, WeightAttr):
-            parser.raise_error("expected a #sparse.weight attribute")
-        parser.parse_keyword("unit")
-        unit = UnitAttr.new(UnitAttr.parse_parameters(parser))
-        plan = reason = None
-        if parser.parse_optional_keyword("plan"):
-            plan = StringAttr(parser.parse_str_literal())
-        if parser.parse_optional_keyword("reason"):
-            reason = StringAttr(parser.parse_str_literal())
-        attributes = parser.parse_optional_attr_dict_with_keyword()
-        parser.parse_punctuation(":")
-        types = [parser.parse_type()]
-        while parser.parse_optional_punctuation(","):
-            types.append(parser.parse_type())
-        parser.parse_punctuation("->")
-        result_type = parser.parse_type()
-        if not isa(result_type, TensorType):
-            parser.raise_error("expected a tensor type")
-        region = parser.parse_region()
-        # Text does not tell an empty block from none.
-        if not region.blocks:
-            region.add_block(Block())
-        return cls.create(
-            operands=parser.resolve_operands(factors, types, parser.pos),
-            properties={
-                name: value
-                for name, value in (("weight", weight), ("unit", unit), ("plan", plan), ("reason", reason))
-                if value is not None
-            },
-            result_types=[result_type],
-            regions=[region],
-            attributes=dict(attributes.data) if attributes else {},
-        )
-
-    def print(self, printer: Printer) -> None:
-        printer.print_string(" ")
-        printer.print_list(self.operands, printer.print_ssa_value)
-        printer.print_string(", ")
-        printer.print_attribute(self.weight)
-        printer.print_string(" unit ")
-        self.unit.print_parameters(printer)
-        for name, value in (("plan", self.plan), ("reason", self.reason)):
-            if value is not None:
-                printer.print_string(f" {name} ")
-                printer.print_string_literal(value.data)
-        printer.print_op_attributes(self.attributes, print_keyword=True)
-        printer.print_string(" : ")
-        printer.print_list(self.operands, lambda factor: printer.print_attribute(factor.type))
-        printer.print_string(" -> ")
-        printer.print_attribute(self.res.type)
-        printer.print_string(" ")
-        printer.print_region(self.body, print_empty_block=False)
 
 
 @irdl_op_definition
