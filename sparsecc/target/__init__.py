@@ -4,8 +4,7 @@ from sparsecc.target.cpu import CpuTarget
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.document import TargetError
 from sparsecc.target.load import AnyTarget, load_target, target_names
-from sparsecc.target.structured import Kept, ScatterAdd, Structured
-from sparsecc.target.target import (
+from sparsecc.target.sections import (
     Array,
     Dma,
     Energy,
@@ -13,10 +12,11 @@ from sparsecc.target.target import (
     Memory,
     Move,
     Queues,
-    Target,
     Timing,
     Vector,
 )
+from sparsecc.target.structured import Kept, ScatterAdd, Structured
+from sparsecc.target.target import Target
 
 __all__ = [
     "AnyTarget",

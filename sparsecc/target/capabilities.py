@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sparsecc.errors import UserError
+from sparsecc.target.sections import Indexed
 from sparsecc.target.structured import Kept, ScatterAdd
-from sparsecc.target.target import Indexed, Target
+from sparsecc.target.target import Target
 
 
 def indexed(target: Target) -> Indexed:

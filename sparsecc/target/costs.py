@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from sparsecc.target.capabilities import indexed, kept_pattern, scatter_add
 from sparsecc.target.numbers import INDEX_BYTES, Vop, memory_of
-from sparsecc.target.target import ELEMENT_BYTES, Target
+from sparsecc.target.sections import ELEMENT_BYTES
+from sparsecc.target.target import Target
 
 Array = NDArray[Any]
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from sparsecc.cpu.machine import machine
 from sparsecc.errors import UserError
 from sparsecc.target.document import (
-    ASSUMED,
     Bytes,
     Document,
     Range,
+    Sourced,
+    check_fields,
     check_name,
     check_sources,
-    fail,
-    source_of,
     toml_text,
-    wrong,
 )
 
 # Of a type that a target does not have.
@@ -79,7 +77,7 @@ OWN_KEYS = {"target": ("name", "family")}
 
 
 @dataclass(frozen=True)
-class CpuTarget:
+class CpuTarget(Sourced):
     """A kind of CPU."""
 
     name: str
@@ -93,11 +91,11 @@ class CpuTarget:
 
     def __post_init__(self):
         check_name(self)
-        for name, section in _sections(self):
-            for field in dataclasses.fields(section):
-                if problem := wrong(_HINTS[type(section)][field.name], getattr(section, field.name)):
-                    fail(self, f"{name}.{field.name}", problem)
-        check_sources(self, _numbers(self))
+        check_fields(
+            self,
+            ((n, section, f.name) for n, section in _sections(self) for f in dataclasses.fields(section)),
+        )
+        check_sources(self, self.number_keys())
 
     @property
     def types(self) -> tuple[tuple[str, str], ...]:
@@ -157,10 +155,14 @@ class CpuTarget:
                 f"({here.arch}); name another target, or cpu for the best this machine has"
             )
 
-    @property
-    def assumed(self) -> tuple[str, ...]:
-        """Keys of the numbers nobody has published or measured."""
-        return tuple(k for k in _numbers(self) if source_of(self.sources, k).startswith(ASSUMED))
+    def number_keys(self) -> list[str]:
+        """Keys of every number: those which need a source."""
+        return [
+            f"{name}.{field.name}"
+            for name, section in _sections(self)
+            for field in dataclasses.fields(section)
+            if type(getattr(section, field.name)) is int
+        ]
 
     def to_toml(self) -> str:
         """The text of a file that reads back as this target."""
@@ -200,22 +202,9 @@ class CpuTarget:
         return f"{in_type}{needs}"
 
 
-_HINTS = {cls: get_type_hints(cls, include_extras=True) for cls in SECTIONS.values()}
-
-
 def _sections(target: CpuTarget) -> Iterator[tuple[str, Any]]:
     for name in SECTIONS:
         yield name, getattr(target, name)
-
-
-def _numbers(target: CpuTarget) -> list[str]:
-    """Keys of every number of a target: those which need a source."""
-    return [
-        f"{name}.{field.name}"
-        for name, section in _sections(target)
-        for field in dataclasses.fields(section)
-        if type(getattr(section, field.name)) is int
-    ]
 
 
 class CpuDocument(Document):

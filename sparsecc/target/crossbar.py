@@ -14,25 +14,23 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import Annotated, Any, Literal, cast
 
 from sparsecc.errors import UserError
 from sparsecc.target.document import (
-    ASSUMED,
     Amount,
     Count,
     Document,
     Picojoules,
     Range,
+    Sourced,
+    check_fields,
     check_name,
     check_sources,
     fail,
-    nearest,
-    source_of,
     toml_text,
-    wrong,
 )
-from sparsecc.target.target import (
+from sparsecc.target.sections import (
     ADDRESS_ROWS,
     ELEMENT_BYTES,
     Dma,
@@ -199,7 +197,7 @@ _OWN_FIELDS = ("family", "clock_ghz", "row_elements", "line_rows")
 
 
 @dataclass(frozen=True)
-class CrossbarTarget:
+class CrossbarTarget(Sourced):
     """One accelerator with memristor crossbars. Raises TargetError when it is not consistent."""
 
     name: str
@@ -231,7 +229,7 @@ class CrossbarTarget:
         _check_cells(self)
         _check_shapes(self)
         _check_memories(self)
-        check_sources(self, _numbers(self))
+        check_sources(self, self.number_keys())
 
     in_type = "i8"
     acc_type = "i32"
@@ -307,16 +305,15 @@ class CrossbarTarget:
         """Rows of the sums, of `row_elements` int32 each."""
         return self.acc.bytes // (self.row_elements * ELEMENT_BYTES[self.acc_type])
 
-    def source(self, key: str) -> str:
-        """Where the number at a key such as "adc.lanes" comes from."""
-        if key not in _numbers(self):
-            raise UserError(f"target {self.name} has no number '{key}'{nearest(key, _numbers(self))}")
-        return source_of(self.sources, key)
-
-    @property
-    def assumed(self) -> tuple[str, ...]:
-        """Keys of the numbers nobody has published."""
-        return tuple(key for key in _numbers(self) if self.source(key).startswith(ASSUMED))
+    def number_keys(self) -> list[str]:
+        """Keys of every number: those which need a source."""
+        keys = ["target.clock_ghz", "memory.row_elements", "memory.line_rows"]
+        for name, section in _sections(self):
+            for field in dataclasses.fields(section):
+                value = getattr(section, field.name)
+                if type(value) in (int, float) and field.name not in _foreign(self, name):
+                    keys.append(f"{name}.{field.name}")
+        return keys
 
     def to_toml(self) -> str:
         """The text of a file that reads back as this target."""
@@ -380,17 +377,6 @@ def _foreign(target: CrossbarTarget, name: str) -> tuple[str, ...]:
     return ("digitised",) if name == "array" and not target.differential else ()
 
 
-def _numbers(target: CrossbarTarget) -> list[str]:
-    """Keys of every number of a target: those which need a source."""
-    keys = ["target.clock_ghz", "memory.row_elements", "memory.line_rows"]
-    for name, section in _sections(target):
-        for field in dataclasses.fields(section):
-            value = getattr(section, field.name)
-            if type(value) in (int, float) and field.name not in _foreign(target, name):
-                keys.append(f"{name}.{field.name}")
-    return keys
-
-
 # Checks of a target, however it came about. --------------------------------------------------------
 
 
@@ -399,9 +385,7 @@ def _check_values(target: CrossbarTarget):
     owners = [("target" if key in OWN_KEYS["target"] else "memory", target, key) for key in _OWN_FIELDS]
     for name, section in _sections(target):
         owners += [(name, section, field.name) for field in dataclasses.fields(section)]
-    for name, section, field in owners:
-        if problem := wrong(_HINTS[type(section)][field], getattr(section, field)):
-            fail(target, f"{name}.{field}", problem)
+    check_fields(target, owners)
 
 
 def _check_cells(target: CrossbarTarget):
@@ -506,9 +490,6 @@ def _check_memories(target: CrossbarTarget):
                 key,
                 f"found {found} {what}, needed at most {ADDRESS_ROWS} because addresses have 30 bits",
             )
-
-
-_HINTS = {cls: get_type_hints(cls, include_extras=True) for cls in (CrossbarTarget, *SECTIONS.values())}
 
 
 # Reading. --------------------------------------------------------------------------------------------

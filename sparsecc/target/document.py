@@ -9,8 +9,10 @@ import json
 import math
 import re
 import tomllib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import (
     Annotated,
@@ -133,9 +135,45 @@ class Described(Protocol):
     def sources(self) -> tuple[tuple[str, str], ...]: ...
 
 
+class Sourced(ABC):
+    """What targets of all families share: each number has a source."""
+
+    name: str
+    sources: tuple[tuple[str, str], ...]
+    """Pattern of keys, and where these come from."""
+
+    @abstractmethod
+    def number_keys(self) -> list[str]:
+        """Keys of every number: those which need a source."""
+
+    def source(self, key: str) -> str:
+        """Where the number at a key such as "dma.latency" comes from. Raises UserError for an unknown key."""
+        if key not in (keys := self.number_keys()):
+            raise UserError(f"target {self.name} has no number '{key}'{nearest(key, keys)}")
+        return source_of(self.sources, key)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """Keys of the numbers nobody has published or measured."""
+        return tuple(k for k in self.number_keys() if source_of(self.sources, k).startswith(ASSUMED))
+
+
 def fail(target: Described, key: str, problem: str) -> NoReturn:
     """Refuses a target for what it says at a key."""
     raise TargetError(f"target '{target.name}'", key, problem)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Annotations of a dataclass, with their ranges."""
+    return get_type_hints(cls, include_extras=True)
+
+
+def check_fields(target: Described, fields: Iterable[tuple[str, object, str]]) -> None:
+    """Type and range of fields, as their annotations say; each is a section, what has the field, its name."""
+    for section, owner, field in fields:
+        if problem := wrong(_hints(type(owner))[field], getattr(owner, field)):
+            fail(target, f"{section}.{field}", problem)
 
 
 def check_name(target: Described):
@@ -266,7 +304,7 @@ class Document:
         self.known(name, table, keys)
         left_out = set(optional).difference(table)
         values = {key: self.take(name, table, key) for key in keys if key not in left_out}
-        hints = get_type_hints(cls, include_extras=True)
+        hints = _hints(cls)
         for key, value in values.items():
             # `bytes_per_cycle = 16` may come without a point.
             if type(value) is int and base_type(hints[key]) is float:

@@ -15,8 +15,10 @@ from sparsecc.target.cpu import CpuDocument, CpuTarget
 from sparsecc.target.crossbar import CrossbarDocument, CrossbarTarget
 from sparsecc.target.document import Document, nearest
 from sparsecc.target.pimcomp import import_pimcomp
-from sparsecc.target.target import PRESETS, Target, TensorDocument
+from sparsecc.target.target import Target
+from sparsecc.target.tensor_document import TensorDocument
 
+PRESETS = Path(__file__).parent / "presets"
 ENTRY_POINTS = "sparsecc.targets"
 
 AnyTarget = Target | CrossbarTarget | CpuTarget

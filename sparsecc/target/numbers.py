@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.errors import UserError
+from sparsecc.target.sections import ELEMENT_BYTES
 from sparsecc.target.structured import Kept
-from sparsecc.target.target import ELEMENT_BYTES, Target
+from sparsecc.target.target import Target
 
 MEMORIES = ("spad", "acc", "l0a", "l0b")
 ROW_MASK = 0x3FFFFFFF

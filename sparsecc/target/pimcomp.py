@@ -24,7 +24,7 @@ from sparsecc.target.crossbar import (
     Program,
 )
 from sparsecc.target.document import ASSUMED, TargetError
-from sparsecc.target.target import Dma, Memory, Move, Queues, Vector
+from sparsecc.target.sections import Dma, Memory, Move, Queues, Vector
 
 ROW_ELEMENTS = 32  # assumed, as the other numbers below that the file does not hold
 LINE_ROWS = 16

@@ -34,8 +34,8 @@ from sparsecc.passes.sparse_compact import SparseCompactPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
 from sparsecc.pipeline import tensor_unit
 from sparsecc.target import Target
+from sparsecc.target.load import PRESETS as TARGET_FOLDER
 from sparsecc.target.numbers import round_bf16
-from sparsecc.target.target import PRESETS as TARGET_FOLDER
 
 Array = NDArray[Any]
 

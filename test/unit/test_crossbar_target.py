@@ -16,7 +16,7 @@ from sparsecc.driver.cli import main
 from sparsecc.errors import UserError
 from sparsecc.target import CrossbarTarget, Target, TargetError, load_target, target_names
 from sparsecc.target.document import ASSUMED
-from sparsecc.target.target import PRESETS
+from sparsecc.target.load import PRESETS
 
 NAMES = ("isaac128", "ou9x8", "puma128", "re2pim", "sme128")
 SME = (PRESETS / "sme128.toml").read_text()

@@ -20,7 +20,7 @@ from sparsecc.compiler import Artifact
 from sparsecc.cover.laws import broken_alignment, broken_cover_law, conflict
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.target import Target
-from sparsecc.target.target import PRESETS
+from sparsecc.target.load import PRESETS
 
 Array = NDArray[Any]
 Shape = tuple[int, int]

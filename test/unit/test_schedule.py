@@ -24,7 +24,7 @@ from sparsecc.schedule.geometry import LISTED, cut_to_bands, cut_to_tiles, row_o
 from sparsecc.schedule.residency import place_tiles
 from sparsecc.schedule.tables import Program, build
 from sparsecc.target import Target
-from sparsecc.target.target import Memory
+from sparsecc.target.sections import Memory
 
 Array = NDArray[Any]
 

@@ -36,7 +36,7 @@ from sparsecc.passes.sparse_compact import SparseCompactPass
 from sparsecc.pipeline import tensor_unit
 from sparsecc.schedule.sddmm import choose_cells, mask_bound, plan_mask
 from sparsecc.target import Target
-from sparsecc.target.target import Memory
+from sparsecc.target.sections import Memory
 
 Array = NDArray[Any]
 

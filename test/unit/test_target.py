@@ -16,7 +16,7 @@ import pytest
 from sparsecc.errors import UserError
 from sparsecc.target import Array, Indexed, Memory, Target, TargetError
 from sparsecc.target.header import target_header
-from sparsecc.target.target import PRESETS
+from sparsecc.target.load import PRESETS
 
 AXSIM = Path(__file__).resolve().parents[2] / "sparsecc" / "runtime" / "axsim"
 NAMES = sorted(

@@ -26,7 +26,7 @@ from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
 from sparsecc.pipeline import tensor_unit
 from sparsecc.target import Target
-from sparsecc.target.target import Memory
+from sparsecc.target.sections import Memory
 from sparsecc.universe import SPARSECC_UNIVERSE
 
 Array = NDArray[Any]
