@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xdsl.ir import Operation, SSAValue
 
 from sparsecc.dialects import nn_elementwise as ew
-from sparsecc.dialects.nn_base import ConstantOp, NnOp, ints, number, shape_of
+from sparsecc.dialects.nn_base import ConstantOp, NnOp, TensorAttr, ints, number, shape_of, type_of
 from sparsecc.dialects.nn_layout import (
     BroadcastOp,
     ConcatOp,
@@ -40,6 +40,7 @@ from sparsecc.dialects.nn_reductions import (
     SoftmaxOp,
 )
 from sparsecc.dialects.sparse import ConstantOp as MatrixOp
+from sparsecc.dialects.sparse import WeightAttr
 from sparsecc.nn.shapes import axes_of, axis_of
 from sparsecc.propagate import products
 from sparsecc.propagate.cuts import RESULT, Link, reshaped, same
@@ -79,6 +80,32 @@ def is_constant_weight(value: SSAValue) -> bool:
     return is_constant(value) or (
         isinstance(owner, DequantizeLinearOp) and all(is_constant(o) for o in owner.operands)
     )
+
+
+def constant_like(old: SSAValue, array: NDArray[Any]) -> ConstantOp | MatrixOp:
+    """A constant of the kind of another one, of these values; it stands nowhere yet."""
+    owner = old.owner
+    assert isinstance(owner, ConstantOp | MatrixOp)
+    if isinstance(owner, ConstantOp):
+        new: ConstantOp | MatrixOp = ConstantOp(TensorAttr.of(array, type_of(old).element_type))
+    else:
+        new = MatrixOp(_matrix(array, owner.weight))
+    new.attributes.update(owner.attributes)
+    new.res.name_hint = old.name_hint
+    return new
+
+
+def _matrix(array: NDArray[Any], like: WeightAttr) -> WeightAttr:
+    at_row, at_column = np.nonzero(array)
+    pointers = np.concatenate([[0], np.cumsum(np.bincount(at_row, minlength=len(array)))])
+    shape = (array.shape[0], array.shape[1])
+    return WeightAttr.of(shape, pointers, at_column, array[at_row, at_column], like.element_type)
+
+
+def slot_of(op: Operation, i: int) -> Any:
+    """What the axes of an operand belong to: its value, or this one use of a constant."""
+    value = op.operands[i]
+    return (op, i) if is_constant(value) else value
 
 
 def rule_of(op: NnOp, facts: Sequence[Fact]) -> Rule:
