@@ -457,11 +457,20 @@ def _may_go(axis: Axis, cut: dict[Axis, Mask]) -> bool:
     return True
 
 
+def _any_empty(function: func.FuncOp) -> bool:
+    """Whether some value has no element: of those everything is known, and nothing is needed."""
+    values = [*function.body.block.args, *(r for op in function.walk() for r in op.results)]
+    return any(isa(v.type, TensorType) and 0 in v.type.get_shape() for v in values)
+
+
 @dataclass(frozen=True)
 class SparsePropagatePass(SparsePass):
     name = "sparse-propagate"
     summary: ClassVar = "carries zeros and constants across layers, and cuts what nothing needs"
-    refuses: ClassVar = "nothing; operators of other dialects and recurrent layers stay as they are"
+    refuses: ClassVar = (
+        "nothing; operators of other dialects, recurrent layers, and functions with empty tensors stay as "
+        "they are"
+    )
     option_help: ClassVar = {
         "exact": "keep every bit of floats: constants other than 0 do not move into biases",
         "report": "give each layer an attribute `propagated`: what it lost, and its neighbours",
@@ -472,7 +481,7 @@ class SparsePropagatePass(SparsePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for function in [found for found in op.walk() if isinstance(found, func.FuncOp)]:
-            if len(function.body.blocks) == 1:
+            if len(function.body.blocks) == 1 and not _any_empty(function):
                 self._run(function)
 
     def _run(self, function: func.FuncOp) -> None:

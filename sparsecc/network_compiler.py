@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -31,6 +30,7 @@ from sparsecc.importers.network import check_batch, read_network
 from sparsecc.interpreters.host import DTYPES, Run, run, weight_of
 from sparsecc.interpreters.sparse import run_module
 from sparsecc.masks import masked
+from sparsecc.network.admission import check_sizes, check_weights
 from sparsecc.network.engine import Engine, Layer, NetworkReport, Options, Product, Progress, engine_for
 from sparsecc.network.propagation import LayerGain, Propagation, propagated
 from sparsecc.network.propagation import check as check_propagation
@@ -44,9 +44,6 @@ from sparsecc.target.load import load_target
 from sparsecc.toolchain import run_program
 
 Array = NDArray[Any]
-
-# Of a value: 2 GB of f32; the program's arena is a static array.
-MOST_ELEMENTS = 2**29
 
 
 def _silent(_: str) -> None:
@@ -348,8 +345,9 @@ def compile_network(
         module = masked(module, masks)
     name = name or read_name
     function = _main(module)
-    _check_sizes(function)
     names = input_names = _names(function, "input_names", len(function.body.block.args))
+    check_sizes(function, names)
+    check_weights(function)
     kind = product_type(found_target, dtype, function, calibrate is not None)
     engine = engine_for(found_target.with_type(kind), target)
     chosen_scales = engine.scales if scales == "auto" else scales
@@ -453,18 +451,6 @@ def compile_network(
         propagation,
         layers_before,
     )
-
-
-def _check_sizes(function: func.FuncOp) -> None:
-    """Raises UserError for a value that no arena holds."""
-    for op in function.body.block.ops:
-        for result in op.results:
-            shape = cast(Tensor, result.type).get_shape()
-            if (count := math.prod(shape)) >= MOST_ELEMENTS:
-                raise UserError(
-                    f"node {name_of(op)!r} gives {list(shape)}, {count} elements; needed fewer than "
-                    f"{MOST_ELEMENTS}: make the batch or the input smaller"
-                )
 
 
 def alone(module: ModuleOp, call: func.CallOp) -> ModuleOp:

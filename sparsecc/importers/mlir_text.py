@@ -40,6 +40,7 @@ from sparsecc.importers.mlir_named import LINALG
 from sparsecc.importers.mlir_operations import HANDLERS
 from sparsecc.importers.onnx_constants import Dense
 from sparsecc.importers.onnx_values import Builder, Value
+from sparsecc.importers.open_extents import OpenExtents
 
 _TYPES: dict[str, Any] = {
     "i1": np.bool_, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64, "f16": np.float16,
@@ -88,7 +89,7 @@ def import_mlir(
         return module
     reader = Reader(str(path), text, resources)
     try:
-        return reader.read(function, batch, dims or {})
+        return reader.read(function, OpenExtents(batch, dims))
     except (IndexError, KeyError, ValueError, VerifyException) as error:
         # Operands that are not defined and maps that do not fit: mlir-opt says which.
         raise UserError(
@@ -160,17 +161,18 @@ class Reader:
         self.numbers: dict[Operation, int] = {}
         self.current: Operation = ModuleOp([])
 
-    def read(self, function: func.FuncOp, batch: int | None, dims: Mapping[str, int]) -> ModuleOp:
+    def read(self, function: func.FuncOp, extents: OpenExtents) -> ModuleOp:
         types: list[Tensor] = []
         names = [f"arg{i}" for i in range(len(function.body.block.args))]
         self.numbers = {op: i for i, op in enumerate(function.walk())}
         made = func.FuncOp("main", FunctionType.from_lists([], []))
         self.builder = Builder(made.body.block)
         for name, argument in zip(names, function.body.block.args, strict=True):
-            types.append(self._type(name, argument.type, batch, dims))
+            types.append(self._type(name, argument.type, extents))
             ours = made.body.block.insert_arg(types[-1], len(types) - 1)
             ours.name_hint = name
             self.scope[argument] = Value(types[-1].get_shape(), str(types[-1].element_type), ssa=ours)
+        extents.check_used(self.source)
         outputs: list[SSAValue] = []
         for op in function.body.block.ops:
             self.current = op
@@ -221,20 +223,14 @@ class Reader:
             node.fail(f"the resource {quote(key)} has {len(data)} bytes, which do not make {kind}")
         return Value.of(Dense(np.frombuffer(data, dtype).reshape(shape), element))
 
-    def _type(self, name: str, kind: Attribute, batch: int | None, dims: Mapping[str, int]) -> Tensor:
+    def _type(self, name: str, kind: Attribute, extents: OpenExtents) -> Tensor:
         if not isinstance(kind, TensorType) or _element(kind) not in ELEMENTS:
             raise UserError(f"{self.source}, {name}: found {kind}; inputs are tensors of numbers")
         shape: list[int] = []
         for axis, extent in enumerate(cast(Any, kind).get_shape()):
-            place = f"{name}[{axis}]"
-            if extent < 0:
-                extent = dims.get(place, batch if axis == 0 and batch is not None else -1)
-            if extent < 0:
-                raise fault(
-                    f"{self.source}, {name}", f"an open extent of axis {axis}", "every extent must be known",
-                    f"give its size ({'batch' if axis == 0 else f'dims={{{place!r}: ...}}'})",
-                )  # fmt: skip
-            shape.append(extent)
+            shape.append(
+                extents.of(f"{self.source}, {name}", axis, f"{name}[{axis}]") if extent < 0 else extent
+            )
         return tensor_type(shape, ELEMENTS[_element(kind)])
 
     def name(self, op: Operation) -> str:

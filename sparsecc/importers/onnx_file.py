@@ -28,6 +28,7 @@ from sparsecc.importers.files import fault, quote
 from sparsecc.importers.onnx_graph import Graph, Handler
 from sparsecc.importers.onnx_proto import TensorReader, element_name, onnx_library, read_model
 from sparsecc.importers.onnx_values import Builder, Value
+from sparsecc.importers.open_extents import OpenExtents
 from sparsecc.nn.shapes import MAX_ELEMENTS
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def import_model(
     graph = model.graph
     constants = {t.name for t in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
     inputs = [i for i in graph.input if i.name not in constants]
-    types = [_input_type(i, source, batch, dims or {}) for i in inputs]
+    extents = OpenExtents(batch, dims)
+    types = [_input_type(i, source, extents) for i in inputs]
+    extents.check_used(source)
     names = [i.name for i in inputs]
     if len(set(names)) != len(names):
         raise UserError(f"{source}: two inputs have the same name; export the model again")
@@ -116,7 +119,7 @@ def _opsets(model: onnx.ModelProto, source: str) -> dict[str, int]:
     return opsets
 
 
-def _input_type(value: onnx.ValueInfoProto, source: str, batch: int | None, dims: Mapping[str, int]):
+def _input_type(value: onnx.ValueInfoProto, source: str, extents: OpenExtents):
     where = f"{source}, input {quote(value.name, 200)}"
     if not value.name or not value.type.HasField("tensor_type"):
         raise fault(
@@ -133,19 +136,8 @@ def _input_type(value: onnx.ValueInfoProto, source: str, batch: int | None, dims
         place = f"{value.name}[{axis}]"
         if dim.HasField("dim_value"):
             extent = dim.dim_value
-        elif place in dims:
-            extent = dims[place]
-        elif dim.dim_param in dims:
-            extent = dims[dim.dim_param]
-        elif axis == 0 and batch is not None:
-            extent = batch
         else:
-            name = quote(dim.dim_param or place)
-            give = "batch" if axis == 0 else f"dims={{{name}: ...}}"
-            raise fault(
-                where, f"the dynamic dimension {name}", "every extent must be known",
-                f"give its size ({give})",
-            )  # fmt: skip
+            extent = extents.of(where, axis, place, dim.dim_param)
         if extent < 0:
             raise fault(
                 where, f"the extent {extent} of axis {axis}", "0 or more is needed", "export the model again"

@@ -30,6 +30,7 @@ from sparsecc.importers import (
 )
 from sparsecc.importers.files import check_file, fault, quote
 from sparsecc.importers.onnx_values import Builder, Value
+from sparsecc.importers.open_extents import OpenExtents
 from sparsecc.importers.torch_graph import Graph, Handler, is_check
 from sparsecc.importers.torch_tensor import constant_of, element_name, torch_library
 from sparsecc.nn.shapes import MAX_ELEMENTS
@@ -124,12 +125,10 @@ def import_torch(
         # Batch norms in training show only now.
         _check_signature(program, name)
     tensors |= {**program.state_dict, **program.constants}
-    return _import(program, tensors, name, batch, dims or {})
+    return _import(program, tensors, name, OpenExtents(batch, dims))
 
 
-def _import(
-    program: Any, tensors: Mapping[str, Any], name: str, batch: int | None, dims: Mapping[str, int]
-) -> ModuleOp:
+def _import(program: Any, tensors: Mapping[str, Any], name: str, extents: OpenExtents) -> ModuleOp:
     graph: Any = program.graph_module.graph
     placeholders = {n.name: n for n in graph.nodes if n.op == "placeholder"}
     function = func.FuncOp("main", FunctionType.from_lists([], []))
@@ -137,7 +136,6 @@ def _import(
     importer = Graph(name, Builder(block), HANDLERS)
     types: list[Tensor] = []
     names: list[str] = []
-    symbols: dict[str, int] = {}
     for spec in program.graph_signature.input_specs:
         node, kind = placeholders[spec.arg.name], spec.kind.name
         if kind in ("PARAMETER", "BUFFER", "CONSTANT_TENSOR"):
@@ -152,13 +150,14 @@ def _import(
             importer.scope[node] = getattr(spec.arg, "value", None)
         else:
             where = f"{name}, input {quote(node.name, 200)}"
-            shape = _shape(node, where, batch, dims, symbols)
+            shape = _shape(node, where, extents)
             element = element_name(node.meta["val"].dtype, where)
             types.append(tensor_type(shape, ELEMENTS[element]))
             names.append(node.name)
             argument = block.insert_arg(types[-1], len(block.args))
             argument.name_hint = node.name
             importer.scope[node] = Value(shape, element, ssa=argument)
+    extents.check_used(name)
     results: list[Any] = []
     outputs: list[str] = []
     found = importer.run(graph)
@@ -212,30 +211,14 @@ def _decomposed(program: Any, name: str) -> Any:
         raise UserError(f"{name}: torch cannot decompose it: {_first_line(error)}") from None
 
 
-def _shape(
-    node: Any, where: str, batch: int | None, dims: Mapping[str, int], symbols: dict[str, int]
-) -> tuple[int, ...]:
+def _shape(node: Any, where: str, extents: OpenExtents) -> tuple[int, ...]:
     """The extents of an input; open ones by their symbol, which has one value everywhere."""
     shape: list[int] = []
     for axis, extent in enumerate(node.meta["val"].shape):
         if isinstance(extent, int):
             shape.append(extent)
             continue
-        symbol, place = str(extent), f"{node.name}[{axis}]"
-        if symbol not in symbols:
-            if place in dims:
-                symbols[symbol] = dims[place]
-            elif symbol in dims:
-                symbols[symbol] = dims[symbol]
-            elif axis == 0 and batch is not None:
-                symbols[symbol] = batch
-            else:
-                give = "batch" if axis == 0 else f"dims={{{place!r}: ...}}"
-                raise fault(
-                    where, f"the dynamic dimension {symbol} of axis {axis}", "every extent must be known",
-                    f"give its size ({give})",
-                )  # fmt: skip
-        shape.append(symbols[symbol])
+        shape.append(extents.of(where, axis, f"{node.name}[{axis}]", str(extent)))
     if min(shape, default=0) < 0 or math.prod(shape) > MAX_ELEMENTS:
         raise fault(where, f"the shape {shape}", f"0 to {MAX_ELEMENTS} elements are supported", "change it")
     return tuple(shape)

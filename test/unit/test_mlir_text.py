@@ -263,7 +263,7 @@ REFUSED = {
     ),
     "open extent": (
         "func.func @main(%a: tensor<?x4xf32>) -> tensor<?x4xf32> {\n return %a : tensor<?x4xf32>\n}",
-        r"arg0: found an open extent of axis 0, .*\(batch\)",
+        r"arg0: found the dynamic dimension 'arg0\[0\]', .*give its size: --batch N",
     ),
     "diagonal": (
         function(DIAGONAL, [A[:, :3]], T3), r"line 7, linalg.generic: its map .* takes a diagonal",

@@ -294,6 +294,27 @@ def test_values_too_large_for_memory(tmp_path: Path):
         compile_network(file)
 
 
+def test_values_without_elements(tmp_path: Path):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [0, 4])
+    y = onnx.ValueInfoProto(name="y")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    file = tmp_path / "m.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
+    with pytest.raises(UserError, match=r"input 'x' has the shape \[0, 4\], which holds no element"):
+        compile_network(file)
+
+
+def test_weights_that_are_no_numbers(tmp_path: Path):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])
+    weight = numpy_helper.from_array(np.array([[1], [np.nan], [0], [np.inf]], np.float32), "w")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")
+    graph = helper.make_graph([node], "g", [x], [onnx.ValueInfoProto(name="y")], [weight])
+    file = tmp_path / "m.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
+    with pytest.raises(UserError, match=r"node 'fc': its weight of \[1, 4\] holds 2 values"):
+        compile_network(file)
+
+
 def test_inputs_are_checked(path: Path):
     with pytest.raises(UserError, match=r"input x has shape \[1, 3\]; needed \[1, 3, 8, 6\]"):
         compile_network(path, batch=1, inputs=[np.zeros((1, 3), np.float32)])

@@ -325,6 +325,29 @@ def test_dimensions_by_name():
     assert "tensor<2x3x4xf32>" in str(module)
 
 
+def test_dimensions_of_one_name_are_one():
+    model = model_of([node("Add", ["x", "z"], ["y"])], {"x": ["N", 4], "z": ["N", 1]}, ["y"])
+    assert "tensor<2x1xf32>" in str(imported(model, dims={"N": 2}))
+    assert "tensor<2x1xf32>" in str(imported(model, dims={"x[0]": 2}))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"batch": 0}, "batch is 0; an extent is 1 or more"),
+        ({"batch": 2, "dims": {"seq": -1}}, "seq is -1; an extent is 1 or more"),
+        ({"batch": 2, "dims": {"seq": 3, "M": 4}}, "dimension 'M' was given; the model leaves open: 'N'"),
+        ({}, "'N', but every extent must be known; give its size: --batch N (in Python batch=N)"),
+        ({"batch": 2}, "give its size: --dim seq=N (in Python dims={'seq': N})"),
+    ],
+    ids=["none", "negative", "unknown", "batch", "other"],
+)  # fmt: skip
+def test_wrong_dimensions(given: dict[str, Any], said: str):
+    with pytest.raises(UserError) as error:
+        imported(model_of([RELU], {"x": ["N", "seq"]}, ["y"]), **given)
+    assert said in str(error.value)
+
+
 def test_without_the_onnx_package(external: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r"pip install 'sparsecc\[onnx\]'"):

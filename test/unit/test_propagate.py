@@ -408,6 +408,20 @@ def test_lenet_shrinks_to_a_quarter():
     assert lost["ip3"]["rows_left"] == 10
 
 
+def test_empty_tensors_stay():
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Concat", ["x", "z"], ["y"], axis=0)], "g",
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, [e, 4]) for n, e in (("x", 0), ("z", 2))],
+            [onnx.ValueInfoProto(name="y")],
+        )
+    )  # fmt: skip
+    module = import_model(model, "m", Path())
+    before = str(module)
+    SparsePropagatePass().apply(Context(), module)
+    assert str(module) == before
+
+
 def test_links_of_reshapes():
     """Channels become runs of features; heads that are split off go as a whole; what is mixed stays."""
     links, frozen = reshaped("x", (2, 3, 4), "y", (2, 12))

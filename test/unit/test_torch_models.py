@@ -152,7 +152,7 @@ def test_open_extents_are_given(tmp_path: Path) -> None:
     (found,) = run_module(import_torch(tmp_path / "model.pt2", batch=7), x.numpy())
     np.testing.assert_allclose(found, _results(model, x)[0], atol=1e-6)
     with pytest.raises(
-        UserError, match=r"input 'input': found the dynamic dimension .* give its size \(batch\)"
+        UserError, match=r"input 'input': found the dynamic dimension .* give its size: --batch N"
     ):
         import_torch(tmp_path / "model.pt2")
 
