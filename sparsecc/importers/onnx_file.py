@@ -23,6 +23,8 @@ from sparsecc.importers import (
     onnx_products,
     onnx_quantized,
     onnx_recurrent,
+    onnx_resize,
+    onnx_shapes,
 )
 from sparsecc.importers.files import fault, quote
 from sparsecc.importers.onnx_graph import Graph, Handler
@@ -44,6 +46,8 @@ HANDLERS: dict[str, Handler] = {
     **onnx_products.HANDLERS,
     **onnx_quantized.HANDLERS,
     **onnx_recurrent.HANDLERS,
+    **onnx_resize.HANDLERS,
+    **onnx_shapes.HANDLERS,
 }
 
 

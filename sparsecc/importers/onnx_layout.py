@@ -1,4 +1,4 @@
-"""ONNX operators that move elements, and those that compute shapes, which are folded."""
+"""ONNX operators that move elements."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import numpy as np
 
 from sparsecc.dialects.nn_elementwise import WhereOp
 from sparsecc.dialects.nn_layout import ConcatOp, GatherOp, PadOp
-from sparsecc.importers.emitter import as_element, broadcast, reshaped, sliced, transposed
-from sparsecc.importers.onnx_graph import Graph, Handler, Node, Results
-from sparsecc.importers.onnx_proto import element_name
+from sparsecc.importers.emitter import broadcast, reshaped, sliced, transposed
+from sparsecc.importers.onnx_graph import Handler, Node, Results
 from sparsecc.importers.onnx_values import Value
 from sparsecc.nn import shapes
 
 
-def _axes(node: Node, axes: Sequence[int], rank: int) -> tuple[int, ...]:
+def axes_of(node: Node, axes: Sequence[int], rank: int) -> tuple[int, ...]:
     try:
         return shapes.axes_of(axes, rank)
     except shapes.ShapeError as error:
         node.fail(str(error))
 
 
-def _axis(node: Node, axis: int, rank: int) -> int:
-    return _axes(node, [axis], rank)[0]
+def axis_of(node: Node, axis: int, rank: int) -> int:
+    return axes_of(node, [axis], rank)[0]
 
 
 def identity(node: Node) -> Results:
@@ -71,7 +70,7 @@ def _listed_axes(node: Node) -> list[int] | None:
 
 def squeeze(node: Node) -> Results:
     x, axes = node.value(0), _listed_axes(node)
-    gone = [i for i, d in enumerate(x.shape) if d == 1] if axes is None else _axes(node, axes, x.rank)
+    gone = [i for i, d in enumerate(x.shape) if d == 1] if axes is None else axes_of(node, axes, x.rank)
     if any(x.shape[i] != 1 for i in gone):
         node.fail(f"axes {list(gone)} of shape {list(x.shape)} do not all have extent 1")
     return reshaped(node, x, [d for i, d in enumerate(x.shape) if i not in gone])
@@ -81,7 +80,7 @@ def unsqueeze(node: Node) -> Results:
     x, axes = node.value(0), _listed_axes(node)
     if axes is None:
         node.fail("axes are missing")
-    new = _axes(node, axes, x.rank + len(axes))
+    new = axes_of(node, axes, x.rank + len(axes))
     old = iter(x.shape)
     return reshaped(node, x, [1 if i in new else next(old) for i in range(x.rank + len(axes))])
 
@@ -120,7 +119,7 @@ def slice_(node: Node) -> Results:
         node.fail(f"starts {starts}, ends {ends}, axes {axes} and steps {steps} do not fit together")
     offsets, sizes, strides = [0] * x.rank, list(x.shape), [1] * x.rank
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        i = _axis(node, axis, x.rank)
+        i = axis_of(node, axis, x.rank)
         taken = _taken(start, end, step, x.shape[i])
         offsets[i], sizes[i], strides[i] = taken.start if len(taken) else 0, len(taken), step
     return sliced(node, x, offsets, sizes, strides)
@@ -128,7 +127,7 @@ def slice_(node: Node) -> Results:
 
 def split(node: Node) -> Results:
     x = node.value(0)
-    axis = _axis(node, node.integer("axis", 0), x.rank)
+    axis = axis_of(node, node.integer("axis", 0), x.rank)
     extent = x.shape[axis]
     if node.has("split"):
         parts = node.integers("split")
@@ -161,7 +160,7 @@ def pad(node: Node) -> Results:
         node.fail(f"pads {pads} do not fit {len(axes)} axes")
     low, high = [0] * x.rank, [0] * x.rank
     for i, axis in enumerate(axes):
-        at = _axis(node, axis, x.rank)
+        at = axis_of(node, axis, x.rank)
         low[at], high[at] = pads[i], pads[len(axes) + i]
     if min((*low, *high), default=0) < 0:
         # Negative pads cut off.
@@ -174,7 +173,7 @@ def pad(node: Node) -> Results:
 
 def gather(node: Node) -> Results:
     x, indices = node.value(0), node.value(1)
-    axis = _axis(node, node.integer("axis", 0), x.rank)
+    axis = axis_of(node, node.integer("axis", 0), x.rank)
     if indices.constant is not None:
         found, extent = indices.constant.array(), x.shape[axis]
         if found.size and not (-extent <= found.min() and found.max() < extent):
@@ -236,190 +235,16 @@ def trilu(node: Node) -> Results:
     return node.emit(WhereOp, Value.array(kept, "i1"), x, Value.array(0, x.element))
 
 
-# ---- types and shapes
-
-
-def cast(node: Node) -> Results:
-    x = node.value(0)
-    return as_element(node, x, element_name(node.integer("to"), f"{node.where}, attribute to"))
-
-
-def cast_like(node: Node) -> Results:
-    return as_element(node, node.value(0), node.value(1).element)
-
-
-def constant(node: Node) -> Results:
-    if node.has("value"):
-        return Value.of(node.tensor("value"))
-    if node.has("sparse_value"):
-        return Value.of(node.sparse_tensor("sparse_value"))
-    if node.has("value_int"):
-        return Value.array(node.integer("value_int"), "i64")
-    if node.has("value_ints"):
-        return Value.array(node.integers("value_ints"), "i64")
-    if node.has("value_float"):
-        return Value.array(node.real("value_float", 0.0), "f32")
-    if node.has("value_floats"):
-        return Value.array(np.array(node.reals("value_floats")), "f32")
-    node.fail("it has no value of numbers")
-
-
-def constant_of_shape(node: Node) -> Results:
-    shape = node.known_ints(0)
-    value = Value.of(node.tensor("value")) if node.has("value") else Value.array([0], "f32")
-    if value.shape not in ((1,), ()):
-        node.fail(f"attribute value has shape {list(value.shape)}; needed one element")
-    return broadcast(node, reshaped(node, value, ()), shape)
-
-
-def shape(node: Node) -> Results:
-    extents = node.value(0).shape
-    end = node.integer("end", len(extents))
-    return Value.array(list(extents[node.integer("start", 0) : end]), "i64")
-
-
-def size(node: Node) -> Results:
-    return Value.array(math.prod(node.value(0).shape), "i64")
-
-
-def range_(node: Node) -> Results:
-    start, limit, delta = (node.scalar(i) for i in range(3))
-    count = math.ceil((limit - start) / delta) if delta and math.isfinite((limit - start) / delta) else -1
-    if not delta or count > shapes.MAX_ELEMENTS >> 8:
-        node.fail(f"a range from {start} to {limit} by {delta} has no end, or is too long")
-    values = [start + i * delta for i in range(max(0, count))]
-    return Value.array(np.array(values), node.value(0).element)
-
-
-def nonzero(node: Node) -> Results:
-    return Value.array(np.array(np.nonzero(node.known(0))), "i64")
-
-
-def one_hot(node: Node) -> Results:
-    indices, depth = node.value(0), int(node.scalar(1))
-    off, on = (Value.array(v, node.value(2).element) for v in node.known(2).ravel()[:2])
-    if depth < 0 or depth > shapes.MAX_ELEMENTS >> 8:
-        node.fail(f"the depth is {depth}")
-    axis = node.integer("axis", -1)
-    axis = _axis(node, axis, indices.rank + 1)
-    from sparsecc.dialects.nn_elementwise import AddOp, EqualOp, LessOp
-
-    index = as_element(node, indices, "i64")
-    negative = node.emit(LessOp, index, Value.array(0, "i64"))
-    index = node.emit(WhereOp, negative, node.emit(AddOp, index, Value.array(depth, "i64")), index)
-    places = Value.array(np.arange(depth).reshape([-1] + [1] * (indices.rank - axis)), "i64")
-    spread = reshaped(node, index, (*indices.shape[:axis], 1, *indices.shape[axis:]))
-    return node.emit(WhereOp, node.emit(EqualOp, spread, places), on, off)
-
-
-def conditional(node: Node) -> Results:
-    """Only the branch that a constant condition takes."""
-    branch = node.subgraph("then_branch" if bool(node.scalar(0)) else "else_branch")
-    inner: Graph = node.graph.inside(f"{node.proto.name or 'If'}/", node.graph.opsets, node.graph.scope)
-    inner.add_initializers(branch)
-    return inner.run(branch.node, [o.name for o in branch.output])
-
-
-# ---- nearest neighbours
-
-
-def _nearest(node: Node, extent: int, result: int, scale: float) -> np.ndarray:
-    """Which element each of `result` takes, [result]."""
-    mode = node.text("coordinate_transformation_mode", "half_pixel" if node.opset >= 11 else "asymmetric")
-    rounding = node.text("nearest_mode", "round_prefer_floor" if node.opset >= 11 else "floor")
-    places = np.arange(result, dtype=np.float64)
-    if mode == "asymmetric":
-        at = places / scale
-    elif mode == "half_pixel" or (mode == "pytorch_half_pixel" and result > 1):
-        at = (places + 0.5) / scale - 0.5
-    elif mode == "pytorch_half_pixel":
-        at = places * 0
-    elif mode == "align_corners":
-        at = places * (extent - 1) / (result - 1) if result > 1 else places * 0
-    elif mode == "half_pixel_symmetric":
-        offset = extent / 2 * (1 - result / (scale * extent))
-        at = offset + (places + 0.5) / scale - 0.5
-    else:
-        node.fail(f"coordinate_transformation_mode {mode!r} is not supported")
-    if rounding == "floor":
-        index = np.floor(at)
-    elif rounding == "ceil":
-        index = np.ceil(at)
-    elif rounding == "round_prefer_floor":
-        index = np.ceil(at - 0.5)
-    elif rounding == "round_prefer_ceil":
-        index = np.floor(at + 0.5)
-    else:
-        node.fail(f"nearest_mode {rounding!r} is not supported")
-    return np.clip(index, 0, extent - 1).astype(np.int64)
-
-
-def resize(node: Node) -> Results:
-    """Nearest neighbours, as one gather for each axis that changes."""
-    x = node.value(0)
-    mode = node.text("mode", "nearest")
-    if mode != "nearest":
-        node.fail(f"mode {mode!r} is not supported; only 'nearest' is", "resize with mode nearest")
-    old = node.opset < 11
-    given = node.optional(1 if old else 2)
-    scales = (
-        []
-        if given is None or given.shape == (0,)
-        else [float(s) for s in node.known(1 if old else 2).ravel()]
-    )
-    if node.has("scales"):
-        scales = node.reals("scales")
-    sizes = [] if old or node.optional(3) is None else node.known_ints(3)
-    axes = list(range(x.rank))
-    if node.has("axes"):
-        axes = list(node.integers("axes"))
-        _axes(node, axes, x.rank)
-    numbers = [*scales, *sizes]
-    if len(scales or sizes) != len(axes) or not all(0 < n < math.inf for n in numbers):
-        node.fail(f"scales {scales} and sizes {sizes} do not fit the shape {list(x.shape)}")
-    policy = node.text("keep_aspect_ratio_policy", "stretch")
-    extents = [x.shape[a] for a in axes]
-    if sizes:
-        scales = [s / d for s, d in zip(sizes, extents, strict=True)] if 0 not in extents else []
-        if not scales:
-            node.fail(f"the shape {list(x.shape)} is empty")
-        if policy != "stretch":
-            node.refuse("keep_aspect_ratio_policy", ["not_larger", "not_smaller"], policy)
-            one = min(scales) if policy == "not_larger" else max(scales)
-            scales = [one] * len(scales)
-            sizes = [int(np.floor(one * d + 0.5)) for d in extents]
-    else:
-        sizes = [int(np.floor(s * d)) for s, d in zip(scales, extents, strict=True)]
-    if max(sizes, default=0) > shapes.MAX_ELEMENTS >> 8:
-        node.fail(f"sizes {sizes} are too large")
-    for axis, extent, result, scale in zip(axes, extents, sizes, scales, strict=True):
-        index = _nearest(node, extent, result, scale)
-        if not np.array_equal(index, np.arange(extent)):
-            x = node.emit(GatherOp, x, Value.array(index, "i64"), axis=axis % x.rank)
-    return x
-
-
 HANDLERS: dict[str, Handler] = {
-    "Cast": cast,
-    "CastLike": cast_like,
     "Concat": concat,
-    "Constant": constant,
-    "ConstantOfShape": constant_of_shape,
     "DepthToSpace": depth_to_space,
     "Dropout": dropout,
     "Expand": expand,
     "Flatten": flatten,
     "Gather": gather,
     "Identity": identity,
-    "If": conditional,
-    "NonZero": nonzero,
-    "OneHot": one_hot,
     "Pad": pad,
-    "Range": range_,
     "Reshape": reshape,
-    "Resize": resize,
-    "Shape": shape,
-    "Size": size,
     "Slice": slice_,
     "SpaceToDepth": space_to_depth,
     "Split": split,
@@ -428,5 +253,4 @@ HANDLERS: dict[str, Handler] = {
     "Transpose": transpose,
     "Trilu": trilu,
     "Unsqueeze": unsqueeze,
-    "Upsample": resize,
 }

@@ -22,6 +22,8 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, ModuleOp, StringAttr
 from sparsecc.dialects.nn_base import ELEMENTS, Tensor, tensor_type
 from sparsecc.errors import UserError
 from sparsecc.importers import (
+    torch_constants,
+    torch_indexing,
     torch_layout,
     torch_math,
     torch_products,
@@ -36,6 +38,8 @@ from sparsecc.importers.torch_tensor import constant_of, element_name, torch_lib
 from sparsecc.nn.shapes import MAX_ELEMENTS
 
 HANDLERS: dict[str, Handler] = {
+    **torch_constants.HANDLERS,
+    **torch_indexing.HANDLERS,
     **torch_layout.HANDLERS,
     **torch_math.HANDLERS,
     **torch_products.HANDLERS,
