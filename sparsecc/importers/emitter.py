@@ -13,8 +13,8 @@ from sparsecc.dialects.nn_elementwise import CastOp
 from sparsecc.dialects.nn_layout import BroadcastOp, ReshapeOp, SliceOp, TransposeOp
 from sparsecc.dialects.nn_products import LinearOp, MatmulOp
 from sparsecc.errors import UserError
-from sparsecc.importers.onnx_constants import Dense
-from sparsecc.importers.onnx_values import Builder, Value
+from sparsecc.importers.constants import Dense
+from sparsecc.importers.values import Builder, Value
 from sparsecc.interpreters.nn import evaluate
 from sparsecc.nn.shapes import ShapeError
 

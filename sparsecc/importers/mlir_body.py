@@ -14,7 +14,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 from sparsecc.dialects import nn_elementwise as ew
 from sparsecc.dialects.nn_base import NnOp
 from sparsecc.importers.emitter import Emitter, as_element
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 
 Scope = dict[SSAValue, Any]
 
@@ -70,7 +70,7 @@ def constant(op: arith.ConstantOp) -> Value | None:
             return Value.array(op.value.value.data, result_element(op))
         case DenseIntOrFPElementsAttr():
             from sparsecc.elements import array_of
-            from sparsecc.importers.onnx_constants import Dense
+            from sparsecc.importers.constants import Dense
 
             return Value.of(Dense(array_of(op.value), result_element(op)))
         case _:

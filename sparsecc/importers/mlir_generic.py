@@ -26,7 +26,7 @@ from sparsecc.dialects.nn_products import LinearOp
 from sparsecc.dialects.nn_reductions import ArgReduceOp, ReduceOp
 from sparsecc.importers.emitter import Emitter, as_element, broadcast, product, reshaped, sliced, transposed
 from sparsecc.importers.mlir_body import Scope, evaluated, is_zero, result_element
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 
 _REDUCTIONS: dict[type[Operation], tuple[str, type[NnOp]]] = {
     arith.AddfOp: ("sum", ew.AddOp), arith.AddiOp: ("sum", ew.AddOp), arith.MulfOp: ("prod", ew.MulOp),

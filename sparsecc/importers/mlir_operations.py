@@ -18,7 +18,7 @@ from sparsecc.dialects.nn_reductions import AveragePoolOp, MaxPoolOp
 from sparsecc.importers.emitter import as_matrix, broadcast, reshaped, sliced, transposed
 from sparsecc.importers.mlir_body import constant
 from sparsecc.importers.mlir_generic import matmul, neutral
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 
 if TYPE_CHECKING:
     from sparsecc.importers.mlir_text import Node

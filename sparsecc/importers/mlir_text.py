@@ -32,15 +32,15 @@ from xdsl.utils.exceptions import ParseError, VerifyException
 
 from sparsecc.dialects.nn_base import ELEMENTS, Tensor, tensor_type
 from sparsecc.errors import UserError
+from sparsecc.importers.constants import Dense
 from sparsecc.importers.emitter import Emitter
 from sparsecc.importers.files import fault, quote, read_file
 from sparsecc.importers.mlir_body import element_of, scalar, scalar_type
 from sparsecc.importers.mlir_generic import generic, label
 from sparsecc.importers.mlir_named import LINALG
 from sparsecc.importers.mlir_operations import HANDLERS
-from sparsecc.importers.onnx_constants import Dense
-from sparsecc.importers.onnx_values import Builder, Value
 from sparsecc.importers.open_extents import OpenExtents
+from sparsecc.importers.values import Builder, Value
 
 _TYPES: dict[str, Any] = {
     "i1": np.bool_, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64, "f16": np.float16,

@@ -15,7 +15,7 @@ from sparsecc.dialects.nn_reductions import ReduceOp, SoftmaxOp
 from sparsecc.importers.emitter import reshaped, transposed
 from sparsecc.importers.onnx_graph import Handler, Node, Results
 from sparsecc.importers.onnx_products import average_pool_of, signed_weight
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 
 
 def _scalar(node: Node, i: int, default: Value) -> Value:

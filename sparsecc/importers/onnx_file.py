@@ -29,8 +29,8 @@ from sparsecc.importers import (
 from sparsecc.importers.files import fault, quote
 from sparsecc.importers.onnx_graph import Graph, Handler
 from sparsecc.importers.onnx_proto import TensorReader, element_name, onnx_library, read_model
-from sparsecc.importers.onnx_values import Builder, Value
 from sparsecc.importers.open_extents import OpenExtents
+from sparsecc.importers.values import Builder, Value
 from sparsecc.nn.shapes import MAX_ELEMENTS
 
 if TYPE_CHECKING:

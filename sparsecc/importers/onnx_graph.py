@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from sparsecc.errors import UserError
+from sparsecc.importers.constants import Constant
 from sparsecc.importers.emitter import Emitter
 from sparsecc.importers.files import quote
-from sparsecc.importers.onnx_constants import Constant
 from sparsecc.importers.onnx_proto import TensorReader, onnx_library
-from sparsecc.importers.onnx_values import Builder, Value
+from sparsecc.importers.values import Builder, Value
 
 if TYPE_CHECKING:
     import onnx

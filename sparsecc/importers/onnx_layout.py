@@ -11,7 +11,7 @@ from sparsecc.dialects.nn_elementwise import WhereOp
 from sparsecc.dialects.nn_layout import ConcatOp, GatherOp, PadOp
 from sparsecc.importers.emitter import broadcast, reshaped, sliced, transposed
 from sparsecc.importers.onnx_graph import Handler, Node, Results
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 from sparsecc.nn import shapes
 
 

@@ -19,7 +19,7 @@ from sparsecc.dialects.nn_reductions import (
 )
 from sparsecc.importers.emitter import reshaped
 from sparsecc.importers.onnx_graph import Handler, Node, Results
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 
 _ONE_OPERAND: dict[str, type[NnOp]] = {
     "Abs": ew.AbsOp, "Ceil": ew.CeilOp, "Cos": ew.CosOp, "Erf": ew.ErfOp, "Exp": ew.ExpOp,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from sparsecc.errors import UserError
+from sparsecc.importers.constants import Sparse
 from sparsecc.importers.files import name_list, quote
 from sparsecc.importers.matrix import Matrix, build_from_dense, build_matrix, check_shape
-from sparsecc.importers.onnx_constants import Sparse
 from sparsecc.importers.onnx_proto import TensorReader, read_model
 
 

@@ -18,7 +18,7 @@ from sparsecc.dialects.nn_quantized import RequantizeOp
 from sparsecc.dialects.nn_reductions import AveragePoolOp, MaxPoolOp
 from sparsecc.importers.emitter import as_matrix, product, reshaped, transposed
 from sparsecc.importers.onnx_graph import Handler, Node, Results
-from sparsecc.importers.onnx_values import Value, as_signed
+from sparsecc.importers.values import Value, as_signed
 
 # ---- windows
 

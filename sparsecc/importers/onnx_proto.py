@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.errors import UserError
+from sparsecc.importers.constants import Constant, Dense, Sparse
 from sparsecc.importers.files import check_file, fault, quote, read_file, unreadable
-from sparsecc.importers.onnx_constants import Constant, Dense, Sparse
 from sparsecc.nn.shapes import MAX_ELEMENTS
 
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ from sparsecc.dialects.nn_layout import GatherOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp
 from sparsecc.dialects.nn_reductions import ReduceOp
 from sparsecc.elements import stored
+from sparsecc.importers.constants import Quantized
 from sparsecc.importers.emitter import reshaped
-from sparsecc.importers.onnx_constants import Quantized
 from sparsecc.importers.onnx_graph import Handler, Node, Results
 from sparsecc.importers.onnx_proto import element_name
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 
 
 def _parameters(node: Node, x: Value, scale: Value, zero: Value) -> tuple[Value, Value, int | None]:

@@ -12,7 +12,7 @@ from sparsecc.dialects.nn_layout import ConcatOp, SliceOp
 from sparsecc.dialects.nn_recurrent import GruOp, LstmOp, RnnOp
 from sparsecc.importers.emitter import reshaped, transposed
 from sparsecc.importers.onnx_graph import Handler, Node, Results
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 from sparsecc.nn.recurrent import ACTIVATIONS
 
 _NAMES = {name.replace("_", ""): name for name in ACTIVATIONS}

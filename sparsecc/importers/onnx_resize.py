@@ -9,7 +9,7 @@ import numpy as np
 from sparsecc.dialects.nn_layout import GatherOp
 from sparsecc.importers.onnx_graph import Handler, Node, Results
 from sparsecc.importers.onnx_layout import axes_of
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 from sparsecc.nn import shapes
 
 

@@ -11,7 +11,7 @@ from sparsecc.importers.emitter import as_element, broadcast, reshaped
 from sparsecc.importers.onnx_graph import Graph, Handler, Node, Results
 from sparsecc.importers.onnx_layout import axis_of
 from sparsecc.importers.onnx_proto import element_name
-from sparsecc.importers.onnx_values import Value
+from sparsecc.importers.values import Value
 from sparsecc.nn import shapes
 
 

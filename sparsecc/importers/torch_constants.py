@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from sparsecc.importers.emitter import broadcast
-from sparsecc.importers.onnx_values import Value
 from sparsecc.importers.torch_graph import Handler, Node, Results
+from sparsecc.importers.values import Value
 
 
 def empty(node: Node) -> Results:

@@ -31,10 +31,10 @@ from sparsecc.importers import (
     torch_reductions,
 )
 from sparsecc.importers.files import check_file, fault, quote
-from sparsecc.importers.onnx_values import Builder, Value
 from sparsecc.importers.open_extents import OpenExtents
 from sparsecc.importers.torch_graph import Graph, Handler, is_check
 from sparsecc.importers.torch_tensor import constant_of, element_name, torch_library
+from sparsecc.importers.values import Builder, Value
 from sparsecc.nn.shapes import MAX_ELEMENTS
 
 HANDLERS: dict[str, Handler] = {

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 from sparsecc.errors import UserError
 from sparsecc.importers.emitter import Emitter
 from sparsecc.importers.files import quote
-from sparsecc.importers.onnx_values import Builder, Value
 from sparsecc.importers.torch_tensor import constant_of, element_name
+from sparsecc.importers.values import Builder, Value
 
 Results = Value | Sequence["Value | None"] | float
 Handler = Callable[["Node"], Results]

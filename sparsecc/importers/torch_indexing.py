@@ -10,8 +10,8 @@ import numpy as np
 from sparsecc.dialects import nn_elementwise as ew
 from sparsecc.dialects.nn_layout import GatherOp
 from sparsecc.importers.emitter import as_element, reshaped
-from sparsecc.importers.onnx_values import Value
 from sparsecc.importers.torch_graph import Handler, Node, Results
+from sparsecc.importers.values import Value
 
 
 def _checked(node: Node, indices: Value, extent: int) -> Value:

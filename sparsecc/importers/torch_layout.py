@@ -8,8 +8,8 @@ from typing import Any
 
 from sparsecc.dialects.nn_layout import ConcatOp, PadOp
 from sparsecc.importers.emitter import as_element, broadcast, reshaped, sliced, transposed
-from sparsecc.importers.onnx_values import Value
 from sparsecc.importers.torch_graph import Handler, Node, Results
+from sparsecc.importers.values import Value
 
 
 def identity(node: Node) -> Results:

@@ -9,8 +9,8 @@ import numpy as np
 from sparsecc.dialects import nn_elementwise as ew
 from sparsecc.dialects.nn_base import FLOATS, NnOp
 from sparsecc.importers.emitter import as_element, broadcast, reshaped
-from sparsecc.importers.onnx_values import Value
 from sparsecc.importers.torch_graph import Handler, Node, Results
+from sparsecc.importers.values import Value
 
 _UNARY: dict[str, type[NnOp]] = {
     "abs": ew.AbsOp, "ceil": ew.CeilOp, "cos": ew.CosOp, "erf": ew.ErfOp, "exp": ew.ExpOp,

@@ -13,10 +13,10 @@ from sparsecc.dialects.nn_layout import BroadcastOp, ConcatOp
 from sparsecc.dialects.nn_products import ConvOp, LinearOp, MatmulOp
 from sparsecc.dialects.nn_reductions import AveragePoolOp, MaxPoolOp, ReduceOp, SoftmaxOp
 from sparsecc.importers.emitter import as_element, as_matrix, product, reshaped, transposed
-from sparsecc.importers.onnx_values import Value
 from sparsecc.importers.torch_graph import Handler, Node, Results
 from sparsecc.importers.torch_layout import part, swapped
 from sparsecc.importers.torch_math import lowest, number
+from sparsecc.importers.values import Value
 
 
 def linear(node: Node) -> Results:

@@ -13,11 +13,11 @@ from xdsl.dialects.builtin import ArrayAttr, StringAttr
 from sparsecc.dialects.nn_base import NnOp, Property
 from sparsecc.dialects.nn_layout import ConcatOp
 from sparsecc.dialects.nn_recurrent import GruOp, LstmOp, RnnOp
+from sparsecc.importers.constants import Dense
 from sparsecc.importers.emitter import reshaped, transposed
-from sparsecc.importers.onnx_constants import Dense
-from sparsecc.importers.onnx_values import Value
 from sparsecc.importers.torch_graph import Handler, Node, Results
 from sparsecc.importers.torch_layout import part
+from sparsecc.importers.values import Value
 
 
 def _reordered(node: Node, value: Value, gates: Sequence[int]) -> Value:

@@ -12,10 +12,10 @@ from sparsecc.dialects.nn_base import FLOATS, NnOp
 from sparsecc.dialects.nn_products import LinearOp
 from sparsecc.dialects.nn_reductions import ArgReduceOp, BatchNormOp, LayerNormOp, ReduceOp, SoftmaxOp
 from sparsecc.importers.emitter import as_element, reshaped
-from sparsecc.importers.onnx_values import Value
 from sparsecc.importers.torch_graph import Handler, Node, Results
 from sparsecc.importers.torch_layout import swapped
 from sparsecc.importers.torch_math import number
+from sparsecc.importers.values import Value
 
 
 def _reduce(node: Node, x: Value, kind: str, axes: Sequence[int], keep: bool) -> Value:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.errors import UserError
+from sparsecc.importers.constants import Constant, Dense, Sparse
 from sparsecc.importers.files import fault
-from sparsecc.importers.onnx_constants import Constant, Dense, Sparse
 
 ELEMENT_OF = {
     "bool": "i1", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "ui8",

@@ -15,7 +15,7 @@ from sparsecc.dialects.nn_base import ELEMENTS, ConstantOp, TensorAttr, type_of
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp
 from sparsecc.dialects.sparse import ConstantOp as MatrixOp
 from sparsecc.dialects.sparse import WeightAttr
-from sparsecc.importers.onnx_constants import Constant, Dense, Quantized, Sparse, csr_of
+from sparsecc.importers.constants import Constant, Dense, Quantized, Sparse, csr_of
 
 Array = NDArray[Any]
 
