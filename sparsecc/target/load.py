@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def load_target(name_or_path: str | os.PathLike[str]) -> AnyTarget:
     if text == NATIVE:
         return native_target()
     preset = PRESETS / f"{text}.toml"
-    plugins = [e for e in importlib.metadata.entry_points(group=ENTRY_POINTS) if e.name == text]
+    plugins = [e for e in _plugins(importlib.metadata.entry_points) if e.name == text]
     if preset.is_file() + len(plugins) > 1:
         places = ["sparsecc itself"] * preset.is_file() + [plugin.value for plugin in plugins]
         raise UserError(
@@ -62,6 +63,14 @@ def load_target(name_or_path: str | os.PathLike[str]) -> AnyTarget:
     )
 
 
+@cache
+def _plugins(
+    find: Callable[..., importlib.metadata.EntryPoints],
+) -> tuple[importlib.metadata.EntryPoint, ...]:
+    """Installed targets; asking takes longer than reading a target, and passes read many."""
+    return tuple(find(group=ENTRY_POINTS))
+
+
 def native_target() -> CpuTarget:
     """The CPU target for this machine. Raises UserError where none of ours runs on it."""
     wanted: list[str] = []
@@ -79,7 +88,7 @@ def native_target() -> CpuTarget:
 
 def target_names() -> tuple[str, ...]:
     """Every target that has a name: the presets and those of installed plug-ins."""
-    plugins = (entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
+    plugins = (entry.name for entry in _plugins(importlib.metadata.entry_points))
     return tuple(sorted({path.stem for path in PRESETS.glob("*.toml")}.union(plugins)))
 
 
