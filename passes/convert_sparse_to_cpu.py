@@ -6,7 +6,8 @@ found is kept; for a CPU that is not this one a rule decides. Covers are not loo
 CPU multiplies one weight, and every zero is refused.
 
 A `sparse.epilogue` of the result stays behind it and is fused to the kernel where C is written: bias,
-residual and ReLU are timed with it, and all that an epilogue has where elements are int8, bf16 or f16.
+residual, limits and activations are timed with it, and all that an epilogue has where elements are int8, bf16
+or f16.
 
 Refuses element types that the target does not have, `sparse.sddmm`, and targets that are no CPU.
 """
@@ -49,9 +50,10 @@ def fused_epilogue(product: SpmmOp | cpu.SpmmOp) -> Epilogue:
     if op is None:
         return PLAIN
     found = op.epilogue
-    if found.scale is not None or found.zero or found.element != "f32" or (found.limited and not found.relu):
-        refuse(op, "CPU kernels do a bias, a residual and ReLU; split the rest off")
-    return Epilogue(found.bias is not None, found.relu, found.residual)
+    if found.scale is not None or found.zero or found.element != "f32":
+        refuse(op, "kernels of f32 do a bias, a residual, limits and activations; split the rest off")
+    limits = (found.low, found.high) if found.limited and not found.relu else None
+    return Epilogue(found.bias is not None, found.relu, found.residual, limits, found.activation)
 
 
 def reason_of(choice: Choice, kernel: str) -> str:

@@ -1,9 +1,9 @@
 """Moves what stands around the products of a network into their functions.
 
 After `convert-nn-to-host` a product is a call of a private function. A bias that is added to its result, a
-residual, and ReLU or limits become `sparse.epilogue` in that function; patches that only the product reads
-(`host_im2col`) are made in it, so that a target which finds them by address never writes them; so is a copy
-that only turns a matrix for the product, which a kernel does while it packs. Engines whose
+residual, and ReLU, limits or another activation become `sparse.epilogue` in that function; patches that only
+the product reads (`host_im2col`) are made in it, so that a target which finds them by address never writes
+them; so is a copy that only turns a matrix for the product, which a kernel does while it packs. Engines whose
 kernels do all this ask for the pass; the order of what is computed is kept, so values are the same but for
 roundings.
 
@@ -12,7 +12,7 @@ floats. For units
 whose stores do this (`stores`), what stores do not do stays where it is.
 
 Leaves alone results with other uses, other element types than f32 and i32, functions that are called twice,
-and whatever an epilogue does not compute in this order: bias, scale, residual, limits.
+and whatever an epilogue does not compute in this order: bias, scale, residual, limits or activation.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from sparsecc.dialects.nn_base import ConstantOp
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
 from sparsecc.epilogue import Epilogue
 from sparsecc.host.walk import Walk, contiguous
+from sparsecc.network.activations import activation_of
 from sparsecc.passes.base import SparsePass
 
 
@@ -47,6 +48,7 @@ class FuseIntoProductsPass(SparsePass):
         "patches": "whether patches of convolutions are moved, too",
         "limits": "whether limits other than those of ReLU are moved",
         "turned": "whether a matrix that is turned for the product alone is turned in its function",
+        "activations": "whether activations other than ReLU and limits are moved",
         "stores": "whether only what the stores of tensor units do is moved",
     }
 
@@ -54,6 +56,7 @@ class FuseIntoProductsPass(SparsePass):
     limits: bool = True
     stores: bool = False
     turned: bool = False
+    activations: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         calls = [o for o in op.walk() if isinstance(o, func.CallOp)]
@@ -65,7 +68,7 @@ class FuseIntoProductsPass(SparsePass):
                     _take_patches(call, function)
                 if self.turned:
                     _take_turned(call, function)
-                _take_epilogue(call, function, self.limits, self.stores)
+                _take_epilogue(call, function, self)
         for unused in [o for o in op.walk(reverse=True) if isinstance(o, ConstantOp | ViewOp)]:
             if not list(unused.res.uses):
                 unused.detach()
@@ -127,12 +130,12 @@ class _Found:
     result: SSAValue
 
 
-def _take_epilogue(call: func.CallOp, function: func.FuncOp, limits: bool, stores: bool) -> None:
+def _take_epilogue(call: func.CallOp, function: func.FuncOp, asked: FuseIntoProductsPass) -> None:
     accumulator = kind_of(call.results[0])
     found = _Found(Epilogue(accumulator), None, (), call.results[0])
     shape = cast(Tensor, call.results[0].type).get_shape()
-    while (more := _next(found, shape, limits)) is not None:
-        if stores and store_of(more.epilogue, accumulator) is None:
+    while (more := _next(found, shape, asked)) is not None:
+        if asked.stores and store_of(more.epilogue, accumulator) is None:
             break
         found = more
     if found.epilogue.trivial:
@@ -174,8 +177,15 @@ def _flat(value: SSAValue, wanted: object) -> ViewOp | None:
     return None if value.type == wanted else ViewOp(value, wanted.get_shape())
 
 
-def _next(found: _Found, shape: Sequence[int], limits: bool) -> _Found | None:
+def _next(found: _Found, shape: Sequence[int], asked: FuseIntoProductsPass) -> _Found | None:
     """With the operator that alone uses the result, if an epilogue does that."""
+    if found.epilogue.activation is not None:
+        return None
+    if asked.activations and found.epilogue.element == "f32" and not found.epilogue.limited:
+        activated = activation_of(found.result, shape)
+        if activated is not None:
+            epilogue = replace(found.epilogue, activation=activated.activation)
+            return _Found(epilogue, found.residual, (*found.ops, *activated.ops), activated.result)
     users = [use.operation for use in found.result.uses]
     if len(users) != 1:
         return None
@@ -190,7 +200,7 @@ def _next(found: _Found, shape: Sequence[int], limits: bool) -> _Found | None:
     match op.operator.data:
         case "host_relu_f32":
             return _Found(replace(epilogue, low=0.0), found.residual, ops, op.res)
-        case "host_clip_f32" if limits:
+        case "host_clip_f32" if asked.limits:
             low, high = cast(float, named["low"]), cast(float, named["high"])
             if not low <= high:
                 return None

@@ -204,7 +204,10 @@ def _text(value: float | None, form: str) -> str:
 def _fused(layer: CpuLayer) -> list[str]:
     fused = [] if layer.unfolded is None else ["patches by address" if layer.by_address else "patches"]
     fused += ["turned"] if layer.turned else []
-    return [*fused, *(name for name in ("bias", "residual", "relu") if getattr(layer.epilogue, name))]
+    e = layer.epilogue
+    fused += [name for name in ("bias", "residual", "relu") if getattr(e, name)]
+    fused += [] if e.limits is None else ["limits {:g} and {:g}".format(*e.limits)]
+    return fused if e.activation is None else [*fused, e.activation.name]
 
 
 def _row(

@@ -73,6 +73,9 @@ class Activation:
 
         if self.name in SLOPES:
             return SLOPES[self.name]
+        if self.name == "hard_swish":
+            # 2 alpha x + beta, while alpha x + beta is in [0, 1].
+            return 2.0 + abs(self.numbers[1])
         return max(1.0, *map(abs, (*self.numbers, *self.slopes)))
 
     def apply(self, values: Array) -> Array:

@@ -31,6 +31,8 @@ def store_of(epilogue: Epilogue, accumulator: str) -> Store | None:
     """The epilogue of sums in this type as stores do it; None where they cannot."""
     scale = 1.0 if epilogue.scale is None else float(epilogue.scale) if epilogue.scale.ndim == 0 else None
     limits = epilogue.relu or not epilogue.limited
+    if epilogue.activation is not None:
+        return None
     if scale is None or not limits or epilogue.residual or epilogue.zero or epilogue.element == "ui8":
         return None
     if accumulator != "i32" and (scale != 1 or epilogue.element != accumulator):

@@ -7,7 +7,7 @@ Narrow floats stay as exact as they came: what rounding them costs is in the err
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ from sparsecc.dialects.sparse import WeightAttr
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
 from sparsecc.host.operator import HostOperator, Kind
 from sparsecc.importers.matrix import make_csr
-from sparsecc.network.bounds import CASTS, Bound, of_call, of_epilogue, of_product
+from sparsecc.network.bounds import CASTS, Bound, of_activation, of_call, of_epilogue, of_product
 
 Array = NDArray[Any]
 
@@ -152,7 +152,11 @@ def _matmul(weight: WeightAttr, x: SSAValue, y: SSAValue, found: Run, rounded: b
 def _epilogue(op: EpilogueOp, found: Run, terms: int) -> None:
     epilogue, sums = op.epilogue, found.array(op.sums)
     if sums.dtype.kind == "i":
-        found.put(op.res, epilogue.apply(sums).reshape(-1), found.brought[op.sums])
+        error = found.brought[op.sums]
+        if (activation := epilogue.activation) is not None and error is not None:
+            before = replace(epilogue, activation=None).apply(sums).reshape(-1)
+            error = of_activation(activation, before, epilogue.apply(sums).reshape(-1), error)
+        found.put(op.res, epilogue.apply(sums).reshape(-1), error)
         return
     assert epilogue.scale is None, "floats are not scaled"
     residual = None if op.residual is None else found.array(op.residual).reshape(sums.shape)
@@ -167,6 +171,9 @@ def _epilogue(op: EpilogueOp, found: Run, terms: int) -> None:
             terms_added += np.abs(residual.astype(np.float64))
         brought = sum((e.reshape(sums.shape) for e in errors if e is not None), np.zeros(sums.shape))
         bound = of_epilogue(sums, terms_added, brought, terms).reshape(-1)
+        if epilogue.activation is not None:
+            before = replace(epilogue, activation=None).apply(sums, residual).reshape(-1)
+            bound = of_activation(epilogue.activation, before, result.reshape(-1), bound)
     found.put(op.res, result.reshape(-1), bound)
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.epilogue import Activation
 from sparsecc.host.operator import HostOperator, Kind, Product
 from sparsecc.host.ops import OPERATORS
 from sparsecc.host.walk import Walk
@@ -62,6 +63,23 @@ def of_epilogue(sums: Array, added: Array, error: Array, terms: int) -> Array:
     """Magnitudes are added to sums of so many terms, as their first term or their last; errors they bring."""
     wide = np.abs(sums.astype(np.float64)) + added
     return up(error + gamma(terms + 3) * added + gamma(3) * (wide + error))
+
+
+def of_activation(activation: Activation, x: Array, y: Array, error: Array) -> Array:
+    """Of y = f(x) in f32 by a kernel, for errors of x."""
+    carried = activation.slope * error.astype(np.float64)
+    if activation.name == "leaky_relu":
+        # One rounding, that of a product.
+        return up(carried + np.where(x < 0, UNIT * (np.abs(y.astype(np.float64)) + carried), 0.0) + SMALLEST)
+    wide, arguments = np.abs(y.astype(np.float64)), np.abs(x.astype(np.float64))
+    if activation.name in ("gelu", "gelu_tanh"):
+        # What multiplies x is as exact as numbers about 1 are.
+        wide = wide + arguments
+    elif activation.name.startswith("hard"):
+        # a x + b, where it is not limited.
+        each = 2 + 2 * abs(activation.numbers[1])
+        wide = wide + each * (arguments if activation.name == "hard_swish" else 1.0)
+    return up(carried + 8 * UNIT * (wide + carried) + UNIT**2)
 
 
 def of_call(operator: HostOperator, values: Sequence[Any], errors: Sequence[Bound], result: Array) -> Bound:

@@ -167,7 +167,7 @@ class CpuEngine(Engine):
         return True
 
     def passes(self) -> list[ModulePass]:
-        return [FuseIntoProductsPass(limits=False, turned=True)]
+        return [FuseIntoProductsPass(turned=True, activations=True)]
 
     def compile(self, product: Product, options: Options, progress: Progress) -> CpuLayer:
         check_plan(options.plan)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime as ort  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 import scipy.sparse as sp  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from sparsecc.cpu.assembly import Epilogue
@@ -17,10 +21,14 @@ from sparsecc.cpu.tune import build, line_variants
 from sparsecc.cpu.variant import Variant
 from sparsecc.epilogue import Activation
 from sparsecc.importers.matrix import make_csr
+from sparsecc.importers.onnx_file import import_model
+from sparsecc.network_compiler import compile_network
 from sparsecc.target import CpuTarget, load_target
 
 Array = NDArray[Any]
 functions: Any = special
+onnxruntime: Any = ort
+node = helper.make_node
 
 ROWS = 43
 SLOPES = tuple(float(v) for v in np.linspace(-0.5, 1.5, ROWS).astype(np.float32))
@@ -123,3 +131,103 @@ def test_large_numbers_and_nan(name: str, case: str):
         holed[0, ::7] = np.nan
         kernel(call_struct(holed, y, None), 1)
         assert (np.isnan(y) == np.isnan(holed)).all()
+
+
+def alone(kind: str, **attributes: Any) -> list[Any]:
+    return [node(kind, ["s"], ["y"], **attributes)]
+
+
+def chain(*steps: tuple[str, list[str], str]) -> list[Any]:
+    return [node(kind, inputs, [out]) for kind, inputs, out in steps]
+
+
+# Of each the operators, and what the report says was fused; "slope" is one for each row.
+AFTER: dict[str, tuple[list[Any], str]] = {
+    "clip": ([node("Clip", ["s", "0", "6"], ["y"])], "limits 0 and 6"),
+    "leaky": (alone("LeakyRelu", alpha=0.2), "leaky_relu"),
+    "prelu": ([node("PRelu", ["s", "slope"], ["y"])], "leaky_relu"),
+    "prelu of one": ([node("PRelu", ["s", "0.25"], ["y"])], "leaky_relu"),
+    "hard sigmoid": (alone("HardSigmoid", alpha=0.3, beta=0.4), "hard_sigmoid"),
+    "hard swish": (alone("HardSwish"), "hard_swish"),
+    "sigmoid": (alone("Sigmoid"), "sigmoid"),
+    "tanh": (alone("Tanh"), "tanh"),
+    "silu": (chain(("Sigmoid", ["s"], "g"), ("Mul", ["g", "s"], "y")), "silu"),
+    "gelu": (alone("Gelu"), "gelu"),
+    "gelu of tanh": (alone("Gelu", approximate="tanh"), "gelu_tanh"),
+    "gelu in pieces": (
+        chain(
+            ("Div", ["s", "1.4142135"], "a"), ("Erf", ["a"], "b"), ("Add", ["b", "1"], "c"),
+            ("Mul", ["s", "c"], "d"), ("Mul", ["d", "0.5"], "y"),
+        ), "gelu",
+    ),
+    "gelu, halved first": (
+        chain(
+            ("Mul", ["s", "0.5"], "d"), ("Mul", ["s", "0.70710677"], "a"), ("Erf", ["a"], "b"),
+            ("Add", ["1", "b"], "c"), ("Mul", ["d", "c"], "y"),
+        ), "gelu",
+    ),
+}  # fmt: skip
+
+
+# What looks like one and is none, and is left to the host.
+OTHERS = {
+    "another divisor": chain(
+        ("Div", ["s", "1.5"], "a"), ("Erf", ["a"], "b"), ("Add", ["b", "1"], "c"), ("Mul", ["s", "c"], "d"),
+        ("Mul", ["d", "0.5"], "y"),
+    ),
+    "another gate": chain(("Sigmoid", ["s"], "g"), ("Add", ["g", "s"], "y")),
+    "used again": chain(("Sigmoid", ["s"], "g"), ("Mul", ["g", "s"], "h"), ("Add", ["h", "g"], "y")),
+    "no activation": alone("Elu", alpha=0.5),
+}  # fmt: skip
+
+
+def network(image: bool) -> tuple[Any, Array]:
+    """Of each case a product and what follows it; an image has positions."""
+    rng = np.random.default_rng(1)
+    shape = (8, 6, 3, 3) if image else (6, 8)
+    x = (2 * rng.standard_normal((3, 6, 7, 5) if image else (3, 6))).astype(np.float32)
+    held = {"slope": rng.uniform(-0.5, 1, (8, 1, 1) if image else 8).astype(np.float32)}
+    nodes: list[Any] = []
+    cases = {name: steps for name, (steps, _) in AFTER.items()} | OTHERS
+    for i, steps in enumerate(cases.values()):
+        w = (rng.standard_normal(shape) * (rng.random(shape) < 0.4)).astype(np.float32)
+        held |= {f"w{i}": w, f"bias{i}": rng.standard_normal(8).astype(np.float32)}
+        more: dict[str, Any] = {"pads": [1, 1, 1, 1]} if image else {}
+        kind, name = "Conv" if image else "Gemm", list(cases)[i]
+        nodes.append(node(kind, ["x", f"w{i}", f"bias{i}"], [f"s{i}"], name=name, **more))
+        for step in steps:
+            mine = onnx.NodeProto()
+            mine.CopyFrom(step)
+            for names in (mine.input, mine.output):
+                for j, value in enumerate(names):
+                    if value[0].isdigit():
+                        held[value] = np.array(float(value), np.float32)
+                    elif value != "slope":
+                        names[j] = f"{value}{i}"
+            nodes.append(mine)
+    graph = helper.make_graph(
+        nodes, "small", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [onnx.ValueInfoProto(name=f"y{i}") for i in range(len(cases))],
+        [numpy_helper.from_array(v, n) for n, v in held.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), x
+
+
+@pytest.mark.parametrize("image", [True, False], ids=["image", "matrix"])
+def test_activations_are_fused_into_products(image: bool):
+    proto, x = network(image)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"x": x})
+    artifact = compile_network(import_model(proto, "small", Path()), target="cpu", inputs=[x], plan="csr")
+    for found, y in zip(artifact(x, threads=2), expected, strict=True):
+        np.testing.assert_allclose(found, y, rtol=3e-6, atol=3e-6)
+    # The program compares all values with exact ones, within their bounds.
+    artifact.run_program("--seconds", "0")
+    fused = {p["name"]: p["fused"] for p in artifact.predicted().to_json()["products"]}
+    layers = {layer.name: layer for layer in artifact.layers}
+    for name, (_, wanted) in AFTER.items():
+        assert wanted in fused[name]
+        text = str(layers[name].stages[-1].module)
+        assert "sparse.epilogue" in text
+        assert ("activation" in text) == ("limits" not in wanted)
+    assert all(fused[name][-1] == "bias" for name in OTHERS)
