@@ -103,6 +103,12 @@ def read_target(path: Path) -> AnyTarget:
         ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    return _described(path, text)
+
+
+@cache
+def _described(path: Path, text: str) -> AnyTarget:
+    """The target of this text in this file."""
     try:
         document = Document(path, text)
     except tomllib.TOMLDecodeError as error:
