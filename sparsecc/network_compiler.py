@@ -369,7 +369,10 @@ def compile_network(
         samples = samples_of(function, names, labelled)
     for argument, label in zip(function.body.block.args, names, strict=True):
         if HOST_TYPES.get(str(cast(Tensor, argument.type).element_type)) not in DESCR:
-            raise UserError(f"input {label} is {argument.type}; networks take {', '.join(DESCR)}")
+            raise UserError(
+                f"input {label} is {argument.type}; networks take {', '.join(DESCR)}: cast it to "
+                "f32 in the model"
+            )
     given = checked_inputs(function, names, _given(inputs, function, names, seed))
     if propagation is not None and propagation.changed:
         check_propagation(propagation, given)

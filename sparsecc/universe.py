@@ -20,6 +20,7 @@ DIALECTS = {
 }
 # In the order of the pipeline.
 PASSES = {
+    "nn-widen-floats": ("sparsecc.passes.nn_widen_floats", "NnWidenFloatsPass"),
     "sparse-propagate": ("sparsecc.passes.sparse_propagate", "SparsePropagatePass"),
     "nn-fold-bias": ("sparsecc.passes.nn_fold_bias", "NnFoldBiasPass"),
     "nn-quantize": ("sparsecc.passes.nn_quantize", "NnQuantizePass"),

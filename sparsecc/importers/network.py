@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from xdsl.context import Context
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.ir import Attribute
 
 from sparsecc.errors import UserError
+from sparsecc.passes.nn_widen_floats import NnWidenFloatsPass, narrow_floats
 
 
 def read_network(
@@ -25,8 +27,21 @@ def read_network(
 
     source: the path of a .onnx, .pt2 or .mlir file, such a module (which is not changed), a
     torch.export.ExportedProgram, or a torch.nn.Module, which is exported for `inputs`. batch, dims: extents
-    that the network leaves open.
+    that the network leaves open. Values of f16 and bf16 become f32 (`nn-widen-floats`).
     """
+    module, name = _read(source, batch, dims, inputs)
+    if narrow_floats(module):
+        module = module.clone()
+        NnWidenFloatsPass().apply(Context(), module)
+    return module, name
+
+
+def _read(
+    source: Any,
+    batch: int | None,
+    dims: Mapping[str, int] | None,
+    inputs: Mapping[str, Any] | Sequence[Any] | None,
+) -> tuple[ModuleOp, str]:
     if isinstance(source, ModuleOp):
         return source, "network"
     if isinstance(source, str | os.PathLike):

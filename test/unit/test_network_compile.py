@@ -271,6 +271,34 @@ def test_an_operator_that_cannot_be_compiled_is_named(tmp_path: Path):
         compile_network(file)
 
 
+@pytest.mark.parametrize("element", [TensorProto.FLOAT16, TensorProto.BFLOAT16], ids=["f16", "bf16"])
+def test_models_of_narrow_floats_are_computed_in_f32(element: int, tmp_path: Path):
+    def graph(kind: int) -> Path:
+        arrays = {"w": sparse(16, 9, seed=1, density=0.4), "b": np.array([0.5], np.float32)}
+        info = helper.make_tensor_value_info
+        held = [helper.make_tensor(n, kind, a.shape, a.ravel()) for n, a in arrays.items()]
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], ["p"], name="fc"),
+            helper.make_node("Add", ["p", "b"], ["s"], name="bias"),
+            helper.make_node("Gelu", ["s"], ["y"], name="gelu"),
+        ]
+        outputs = [info("y", kind, [3, 9])]
+        made = helper.make_graph(nodes, "g", [info("x", kind, [3, 16])], outputs, held)
+        file = tmp_path / f"{kind}.onnx"
+        save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), str(file))
+        return file
+
+    artifact = compile_network(graph(element), target="scalesim-ws16", effort=0)
+    x = np.random.default_rng(0).standard_normal((3, 16)).astype(np.float16)
+    found: Any = artifact(x.astype(np.float32))
+    assert found.dtype == np.float32
+    # Of the same numbers in f32; those of bf16 are rounded to 8 bits.
+    (result,) = wanted(graph(TensorProto.FLOAT), x.astype(np.float32))
+    np.testing.assert_allclose(found, result, atol=1e-3 if element == TensorProto.FLOAT16 else 0.05)
+    report: Any = artifact.report
+    assert report.values_checked
+
+
 def test_inputs_of_types_that_the_host_does_not_have(tmp_path: Path):
     x = helper.make_tensor_value_info("x", TensorProto.DOUBLE, [3])
     graph = helper.make_graph(
@@ -278,7 +306,7 @@ def test_inputs_of_types_that_the_host_does_not_have(tmp_path: Path):
     )
     file = tmp_path / "m.onnx"
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
-    with pytest.raises(UserError, match=r"input x is tensor<3xf64>; networks take b8, i8"):
+    with pytest.raises(UserError, match=r"input x is tensor<3xf64>; networks take b8, .*: cast it to f32"):
         compile_network(file)
 
 
