@@ -42,16 +42,17 @@ from sparsecc.dialects.nn_base import ConstantOp, NnOp, TensorAttr, number, shap
 from sparsecc.dialects.nn_layout import ConcatOp, GatherOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp
 from sparsecc.dialects.sparse import ConstantOp as MatrixOp
-from sparsecc.dialects.sparse import WeightAttr
 from sparsecc.elements import round_to
 from sparsecc.interpreters.nn import evaluate
 from sparsecc.nn.shapes import axis_of
 from sparsecc.passes.base import SparsePass
 from sparsecc.passes.propagate_rules import (
+    constant_like,
     is_constant,
     is_constant_weight,
     properties_after,
     rule_of,
+    slot_of,
 )
 from sparsecc.propagate.cuts import RESULT, Axis, Link, solve
 from sparsecc.propagate.facts import Fact, Mask, Rule, constant, unknown
@@ -235,14 +236,7 @@ class Network:
 
     def _replaced(self, op: Operation, old: SSAValue, array: Array) -> SSAValue:
         """A constant of the kind of another one, of these values."""
-        owner = old.owner
-        assert isinstance(owner, ConstantOp | MatrixOp)
-        if isinstance(owner, ConstantOp):
-            new: Operation = ConstantOp(TensorAttr.of(array, type_of(old).element_type))
-        else:
-            new = MatrixOp(_matrix(array, owner.weight))
-        new.attributes.update(owner.attributes)
-        new.results[0].name_hint = old.name_hint
+        new = constant_like(old, array)
         self.block.insert_op_before(new, op)
         return new.results[0]
 
@@ -275,7 +269,7 @@ class Network:
         for op, rule in self.rules.items():
 
             def name(i: Any, op: Operation = op) -> Any:
-                return op.results[0] if i == RESULT else _slot(op, i)
+                return op.results[0] if i == RESULT else slot_of(op, i)
 
             links += [link.between(name) for link in rule.links()]
             for i, axis in rule.frozen():
@@ -310,7 +304,7 @@ class Network:
                 add(op.results[0], self.need(op.results[0]))
                 for i, operand in enumerate(op.operands):
                     if is_constant(operand):
-                        add(_slot(op, i), np.zeros(shape_of(operand), np.bool_))
+                        add(slot_of(op, i), np.zeros(shape_of(operand), np.bool_))
                 continue
             for value in (*op.operands, *op.results):
                 if value in self.facts and not is_constant(value):
@@ -330,7 +324,7 @@ class Network:
                 continue
             kept = {
                 (i, a): np.flatnonzero(~cut[slot, a])
-                for i, slot in [*enumerate(_slot(op, i) for i in range(len(op.operands))), (RESULT, result)]
+                for i, slot in [*enumerate(slot_of(op, i) for i in range(len(op.operands))), (RESULT, result)]
                 for a in range(_rank(slot))
             }
             if not any(cut[slot, a].any() for slot in (*_slots(op), result) for a in range(_rank(slot))):
@@ -407,13 +401,6 @@ def _users(op: Operation) -> list[Operation | Block]:
     return [use.operation for result in op.results for use in result.uses]
 
 
-def _matrix(array: Array, like: WeightAttr) -> WeightAttr:
-    at_row, at_column = np.nonzero(array)
-    pointers = np.concatenate([[0], np.cumsum(np.bincount(at_row, minlength=len(array)))])
-    shape = (array.shape[0], array.shape[1])
-    return WeightAttr.of(shape, pointers, at_column, array[at_row, at_column], like.element_type)
-
-
 def _name(op: Operation) -> str:
     name = op.attributes.get("name")
     return name.data if isinstance(name, StringAttr) else ""
@@ -423,14 +410,8 @@ def _strings(names: Sequence[str]) -> ArrayAttr[StringAttr]:
     return ArrayAttr([StringAttr(n) for n in names])
 
 
-def _slot(op: Operation, i: int) -> Any:
-    """What the axes of an operand belong to: its value, or this one use of a constant."""
-    value = op.operands[i]
-    return (op, i) if is_constant(value) else value
-
-
 def _slots(op: Operation) -> list[Any]:
-    return [_slot(op, i) for i in range(len(op.operands))]
+    return [slot_of(op, i) for i in range(len(op.operands))]
 
 
 def _rank(slot: Any) -> int:
