@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparsecc.analysis import Analysis, Search, analyze
 from sparsecc.errors import UserError
@@ -135,7 +135,9 @@ def _tasks_of_file(file: Path, name: str) -> Iterator[Task]:
             yield from _tasks_of_pack(file, name)
             return
         if lower.endswith(".safetensors"):
-            if tensors := _matrices(file):
+            from sparsecc.importers.safetensors_file import matrix_names
+
+            if tensors := matrix_names(file):
                 yield from (Task(f"{name}:{tensor}", f"{file}:{tensor}") for tensor in tensors)
                 return
     except UserError:
@@ -158,18 +160,6 @@ def _tasks_of_pack(file: Path, name: str) -> Iterator[Task]:
         raise UserError(f"{file}: no .smtx file in this pack")
     for member, data in sorted(found):
         yield Task(member.removesuffix(".smtx"), f"{file}::{member}", data)
-
-
-def _matrices(file: Path) -> list[str]:
-    """Names of the tensors of two dimensions."""
-    from safetensors import safe_open
-
-    try:
-        with cast(Any, safe_open)(file, framework="np") as tensors:
-            names: list[str] = sorted(tensors.keys())
-            return [name for name in names if len(tensors.get_slice(name).get_shape()) == 2]
-    except Exception as error:  # the library has an error type of its own
-        raise damaged(str(file), ".safetensors file", error) from None
 
 
 def loaded(task: Task) -> Matrix:

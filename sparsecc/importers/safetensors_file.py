@@ -60,6 +60,11 @@ def read_safetensors(path: Path, tensor: str | None, *, source: str, stem: str) 
     return build_from_dense(values, source=source, name=name, dtype=dtype)
 
 
+def matrix_names(path: Path) -> list[str]:
+    """Names of the matrices of a file, in order; a bitmask and its values are one. Raises UserError."""
+    return sorted(_matrices(_header(path)[0]))
+
+
 def _of_bitmask(
     path: Path,
     header: dict[str, dict[str, Any]],

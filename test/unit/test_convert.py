@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,19 @@ def test_bitmasks_lie_as_compressed_tensors_writes_them(tmp_path: Path):
     np.testing.assert_array_equal(found["w.compressed"], [1.5, 2.5, 3.5])
     np.testing.assert_array_equal(found["w.row_offsets"], [0, 2])
     np.testing.assert_array_equal(found["w.shape"], [2, 12])
+
+
+@pytest.mark.parametrize("command", ["analyze", "explain"])
+def test_every_command_finds_the_matrix_behind_a_bitmask(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "m.safetensors"
+    safetensors.save_file(bitmask() | {"v": np.eye(4, dtype=np.float32)}, path)
+    assert main([command, str(path), "--target", "ascend910", "--effort", "0", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = found["layers"] if command == "explain" else found["operators"]
+    names = [(row["name"].rpartition(":")[2], row["shape"][:2], row["nnz"]) for row in rows]
+    assert names == [("v", [4, 4], 4), ("w", [2, 12], 3)]
 
 
 def bitmask(**changes: Any) -> dict[str, Any]:
