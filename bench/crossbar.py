@@ -46,6 +46,7 @@ from sparsecc.crossbar.choose import (
 )
 from sparsecc.crossbar.cost import Cost, cost, tiles_energy
 from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.recode import recoded
 from sparsecc.crossbar.share import shared
 from sparsecc.crossbar.slices import sliced, without_empty
 from sparsecc.crossbar.squeeze import squeezed
@@ -147,6 +148,11 @@ class Mapper:
     def fit_adc(self) -> Cost:
         return self.cost(fitted(self.bundled(self.grid()), self.target))
 
+    def recode_and_fit(self) -> Cost:
+        """Other digits are worth what they save in bits."""
+        tiles = recoded(without_empty(self.grid()), self.target, self.shape)
+        return self.cost(fitted(self.bundled(tiles), self.target))
+
 
 def _best(found: Sequence[Cost]) -> Cost:
     """Least energy of those that take no more cycles than the first."""
@@ -161,6 +167,7 @@ ALONE: dict[str, Callable[[Mapper], Cost]] = {
     "squeeze-out": Mapper.squeeze_out,
     "share-blocks": Mapper.share_blocks,
     "fit-adc": Mapper.fit_adc,
+    "recode, fit-adc": Mapper.recode_and_fit,
 }
 
 

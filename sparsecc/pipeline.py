@@ -21,6 +21,7 @@ from sparsecc.passes.xbar_bundle_slices import XbarBundleSlicesPass
 from sparsecc.passes.xbar_drop_empty_slices import XbarDropEmptySlicesPass
 from sparsecc.passes.xbar_fit_adc import XbarFitAdcPass
 from sparsecc.passes.xbar_place import XbarPlacePass
+from sparsecc.passes.xbar_recode import XbarRecodePass
 from sparsecc.passes.xbar_schedule import XbarSchedulePass
 from sparsecc.passes.xbar_share_blocks import XbarShareBlocksPass
 from sparsecc.passes.xbar_slice_bits import XbarSliceBitsPass
@@ -62,6 +63,7 @@ def crossbar(target: str, plan: str = "auto", effort: int = 1, seed: int = 0) ->
         XbarSliceBitsPass(),
         XbarDropEmptySlicesPass(),
         XbarSqueezeOutPass(),
+        XbarRecodePass(),
         XbarBundleSlicesPass(),
         XbarShareBlocksPass(),
         XbarFitAdcPass(),

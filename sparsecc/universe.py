@@ -22,6 +22,7 @@ DIALECTS = {
 PASSES = {
     "nn-widen-floats": ("sparsecc.passes.nn_widen_floats", "NnWidenFloatsPass"),
     "sparse-propagate": ("sparsecc.passes.sparse_propagate", "SparsePropagatePass"),
+    "sparse-reorder": ("sparsecc.passes.sparse_reorder", "SparseReorderPass"),
     "nn-fold-bias": ("sparsecc.passes.nn_fold_bias", "NnFoldBiasPass"),
     "nn-quantize": ("sparsecc.passes.nn_quantize", "NnQuantizePass"),
     "nn-fold-quantization": ("sparsecc.passes.nn_fold_quantization", "NnFoldQuantizationPass"),
@@ -43,6 +44,7 @@ PASSES = {
     "xbar-slice-bits": ("sparsecc.passes.xbar_slice_bits", "XbarSliceBitsPass"),
     "xbar-drop-empty-slices": ("sparsecc.passes.xbar_drop_empty_slices", "XbarDropEmptySlicesPass"),
     "xbar-squeeze-out": ("sparsecc.passes.xbar_squeeze_out", "XbarSqueezeOutPass"),
+    "xbar-recode": ("sparsecc.passes.xbar_recode", "XbarRecodePass"),
     "xbar-bundle-slices": ("sparsecc.passes.xbar_bundle_slices", "XbarBundleSlicesPass"),
     "xbar-share-blocks": ("sparsecc.passes.xbar_share_blocks", "XbarShareBlocksPass"),
     "xbar-fit-adc": ("sparsecc.passes.xbar_fit_adc", "XbarFitAdcPass"),

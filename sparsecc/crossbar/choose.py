@@ -36,6 +36,7 @@ from sparsecc.crossbar.cost import (
 )
 from sparsecc.crossbar.encode import Encoding
 from sparsecc.crossbar.place import placed
+from sparsecc.crossbar.recode import recoded
 from sparsecc.crossbar.slices import flipped, sliced, without_empty
 from sparsecc.crossbar.squeeze import Judge, squeezed
 from sparsecc.crossbar.tiles import Tile
@@ -164,6 +165,7 @@ def lowered(blocks: Sequence[Tile], target: CrossbarTarget, shape: Shape) -> lis
     encoding = Encoding.of(target)
     tiles = without_empty(sliced(blocks, encoding))
     tiles = squeezed(tiles, encoding, shape[0], squeeze_judge(target, shape)).tiles
+    tiles = recoded(tiles, target, shape)
     return fitted(bundled(tiles, target, shape, judge(target)), target)
 
 

@@ -1,6 +1,7 @@
 // RUN: sparsecc-opt %s --split-input-file -p xbar-slice-bits | filecheck %s --check-prefix=SLICE
 // RUN: sparsecc-opt %s --split-input-file -p xbar-slice-bits,xbar-drop-empty-slices | filecheck %s --check-prefix=DROP
 // RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-squeeze-out{always=true}' | filecheck %s --check-prefix=SQUEEZE
+// RUN: sparsecc-opt %s --split-input-file -p xbar-slice-bits,xbar-drop-empty-slices,xbar-recode | filecheck %s --check-prefix=RECODE
 // RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-share-blocks{times=2}' | filecheck %s --check-prefix=SHARE
 // RUN: sparsecc-opt %s --split-input-file -p xbar-slice-bits,xbar-drop-empty-slices,xbar-fit-adc | filecheck %s --check-prefix=ADC
 // RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-place{arrays=8}' | filecheck %s --check-prefix=PLACE
@@ -77,6 +78,12 @@ func.func @equal(%x: tensor<6x8xi8>) -> tensor<3x8xi32> {
 // SLICE-NEXT: block 0 slice 1 shl 2 : [0, not 1] += k[0] levels [0, 3]
 // SLICE-NEXT: block 0 slice 2 shl 4 : [0, not 1] += k[0] levels [0, 3]
 // SLICE-NEXT: block 0 slice 3 shl 6 zero 2 :
+
+// Either sign has a bit line whose level for nothing is an empty cell; flipped, a level of 3 is one of 0.
+// RECODE-LABEL: @offset
+// RECODE:      { // 2 tiles
+// RECODE-NEXT: block 0 slice 0 : [not 0] += k[0] levels [3]
+// RECODE-NEXT: block 0 slice 0 zero 3 : [1] += k[0] levels [0]
 func.func @offset(%x: tensor<1x8xi8>) -> tensor<2x8xi32> {
   %y = xbar.spmm %x, #sparse.weight<2x1xi8, [(0, 0, 3), (1, 0, -3)]> on "isaac128" array <128, 128> : tensor<1x8xi8> -> tensor<2x8xi32> {
     block 0 : [0:2] += k[0] levels [3, -3]
