@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from xdsl.context import Context
+from numpy.typing import NDArray
 from xdsl.dialects import func
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
 
 from sparsecc.codegen.network import name_of, steps
+from sparsecc.compiler import run_passes
 from sparsecc.dialects.host import Tensor
 from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.network import read_network
 from sparsecc.interpreters.host import weight_of
+from sparsecc.masks import masked
+from sparsecc.network.lower import types_of
 from sparsecc.network.propagation import LayerGain, propagated
+from sparsecc.network.quantised import integer_passes, is_quantised
 from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass
+from sparsecc.target.load import load_target
 
-# Any target with floats: which products there are does not depend on it.
+# Any target with floats and bytes: which products there are depends only on which of them is chosen.
 _ANY = "scalesim-ws16"
 
 
@@ -37,23 +42,36 @@ class NetworkProduct:
 
 def products_of(
     source: Any,
+    target: str,
     *,
     batch: int | None = None,
     dims: Mapping[str, int] | None = None,
+    masks: Mapping[str, str | NDArray[Any]] | None = None,
+    propagate: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[NetworkProduct], list[str]]:
     """The products with constant weights in their order, and the layers of which nothing is left.
 
-    Zeros and constants are carried across layers first. Raises UserError.
+    target: a preset or .toml file; where it multiplies bytes, those of a quantised network are in bytes.
+    masks: of pruning, by layer. propagate: carry zeros and constants across layers first. Raises UserError.
     """
     progress("reading the network")
     module, _ = read_network(source, batch=batch, dims=dims)
-    progress("sparse-propagate")
-    found = propagated(module)
-    gains = {gain.name: gain for gain in found.layers}
-    lowered: ModuleOp = found.module.clone()
+    if masks:
+        module = masked(module, masks)
+    gains: dict[str, LayerGain] = {}
+    gone: list[str] = []
+    if propagate:
+        progress("sparse-propagate")
+        found = propagated(module)
+        module, gone = found.module, found.gone
+        gains = {gain.name: gain for gain in found.layers}
     progress("choosing operators")
-    ConvertNnToHostPass(target=_ANY).apply(Context(), lowered)
+    in_bytes = "i8" in types_of(load_target(target)) and is_quantised(module)
+    passes: list[ModulePass] = [ConvertNnToHostPass(target=_ANY, dtype="i8" if in_bytes else "")]
+    if in_bytes:
+        passes = [*integer_passes(False, "auto"), *passes]
+    lowered = run_passes(module, passes, lambda _: None, progress)[-1].module
     main = next(op for op in lowered.ops if isinstance(op, func.FuncOp) and op.sym_name.data == "main")
     products: list[NetworkProduct] = []
     seen: set[str] = set()
@@ -68,4 +86,4 @@ def products_of(
         matrix = make_csr(values, pattern.indices, pattern.indptr, weight.shape)
         n = cast(Tensor, call.results[0].type).get_shape()[1]
         products.append(NetworkProduct(name, matrix, n, gains.get(name)))
-    return products, found.gone
+    return products, gone

@@ -40,6 +40,14 @@ def add_explain(commands: Any) -> None:
     command.add_argument(
         "--dim", action="append", metavar="NAME=N", help="of a network: another extent that it leaves open"
     )
+    command.add_argument(
+        "--mask", action="append", metavar="LAYER=FILE",
+        help="of a network: prune a layer to the nonzeros of a matrix; may be given for several layers",
+    )  # fmt: skip
+    command.add_argument(
+        "--no-propagate", action="store_true",
+        help="of a network: do not carry zeros and constants across layers",
+    )  # fmt: skip
 
 
 def explain(arguments: argparse.Namespace, progress: Callable[[str], None]) -> int:
@@ -104,8 +112,11 @@ def _layers(arguments: argparse.Namespace, progress: Callable[[str], None]) -> t
 
         products, gone = products_of(
             arguments.path,
+            arguments.target,
             batch=arguments.batch,
             dims=network_cli.dims_of(arguments.dim or []),
+            masks=network_cli.masks_of(arguments.mask or []),
+            propagate=not arguments.no_propagate,
             progress=progress,
         )
         for product in products:

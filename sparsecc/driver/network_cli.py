@@ -92,7 +92,7 @@ def options(arguments: argparse.Namespace, path: str) -> dict[str, Any]:
         "seed": arguments.seed,
         "effort": arguments.effort,
         "plan": getattr(arguments, "plan", "auto"),
-        "masks": _masks(arguments.mask or []),
+        "masks": masks_of(arguments.mask or []),
         "propagate": not arguments.no_propagate,
         "calibrate": _samples(arguments.calibrate),
         "labelled": _samples(arguments.labels),
@@ -132,7 +132,8 @@ def _archive(path: str) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read as .npz: {e}") from e
 
 
-def _masks(given: list[str]) -> dict[str, str]:
+def masks_of(given: list[str]) -> dict[str, str]:
+    """Files by layer. Raises UserError."""
     found: dict[str, str] = {}
     for text in given:
         layer, equals, path = text.partition("=")

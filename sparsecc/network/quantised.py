@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 from xdsl.dialects import func
+from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
 from sparsecc.calibration import Samples, record_ranges, samples_of
@@ -24,6 +25,11 @@ Array = NDArray[Any]
 _QUANTISED = (ConvIntegerOp, LinearIntegerOp, QuantizeLinearOp, RequantizeOp)
 
 
+def is_quantised(network: Operation) -> bool:
+    """Whether a network has operators of bytes already."""
+    return any(isinstance(op, _QUANTISED) for op in network.walk())
+
+
 def product_type(target: AnyTarget, dtype: str | None, function: func.FuncOp, calibrated: bool) -> str:
     """The input type that products of a network are multiplied in: `dtype`, or what suits network and target.
 
@@ -35,7 +41,7 @@ def product_type(target: AnyTarget, dtype: str | None, function: func.FuncOp, ca
         # A CPU of a kind need not have all types of the kind.
         types = [t for t in types if t == dtype or not target.with_type(t).missing]
     floats = [t for t in FLOATS if t in types]
-    quantised = any(isinstance(op, _QUANTISED) for op in function.walk())
+    quantised = is_quantised(function)
     if dtype is not None:
         target.with_type(dtype)
         if dtype not in (*FLOATS, "i8"):

@@ -107,6 +107,39 @@ def test_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no product is called three; there are one, two" in capsys.readouterr().err
 
 
+def test_a_network_of_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weight = RNG.integers(-9, 9, (20, 12)).astype(np.int8)
+    constants = {
+        "s": np.float32(0.1), "z": np.uint8(128), "w": weight, "ws": np.float32(0.02), "wz": np.int8(0),
+    }  # fmt: skip
+    nodes = [helper.make_node("QLinearMatMul", ["x", "s", "z", "w", "ws", "wz", "s", "z"], ["y"], name="fc")]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.UINT8, [2, 20])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, [2, 12])],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "bytes.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert main(["explain", str(path), "--target", "gemmini16", "--json"]) == 0
+    (layer,) = json.loads(capsys.readouterr().out)["layers"]
+    assert (layer["name"], layer["shape"], layer["nnz"]) == ("fc", [12, 20, 2], np.count_nonzero(weight))
+    assert main(["explain", str(path), "--target", "ascend910"]) == 1
+    assert "node 'fc' (linear_integer): multiplies bytes" in capsys.readouterr().err
+
+
+def test_a_network_with_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, mask = network(tmp_path / "m.onnx"), tmp_path / "mask.npy"
+    kept = np.zeros((8, 32), np.float32)
+    kept[:, 10:20] = 1  # of which 10:16 hold no weight
+    np.save(mask, kept)
+    command = ["explain", str(path), "--target", "scalesim-ws16", "--batch", "4", "--json", "--no-propagate"]
+    assert main([*command, "--mask", f"two={mask}"]) == 0
+    one, two = json.loads(capsys.readouterr().out)["layers"]
+    assert (one["nnz"], two["nnz"]) == (32 * 16, 8 * 4)
+    assert "propagated" not in two
+
+
 def test_a_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "w.npy", HALF)
     assert main(["explain", str(tmp_path / "w.npy"), "--effort", "0", "--n", "8", "--json"]) == 0
