@@ -133,7 +133,7 @@ def test_a_network_with_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     kept = np.zeros((8, 32), np.float32)
     kept[:, 10:20] = 1  # of which 10:16 hold no weight
     np.save(mask, kept)
-    command = ["explain", str(path), "--target", "scalesim-ws16", "--batch", "4", "--json", "--no-propagate"]
+    command = ["explain", str(path), "--batch", "4", "--json", "--no-propagate", "--target", "ascend910"]
     assert main([*command, "--mask", f"two={mask}"]) == 0
     one, two = json.loads(capsys.readouterr().out)["layers"]
     assert (one["nnz"], two["nnz"]) == (32 * 16, 8 * 4)
