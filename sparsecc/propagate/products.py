@@ -14,15 +14,8 @@ from sparsecc.propagate.facts import Array, Fact, Mask, Places, Rule, Shape
 
 
 def _any_product(a: Mask, b: Mask) -> Mask:
-    """The boolean matrix product, by counting in f32: a count above 0 never rounds to 0.
-
-    Columns of b are mostly alike (positions of an image but for its borders): each kind is multiplied once.
-    """
-    bits = np.packbits(b.reshape(-1, b.shape[-1]), axis=0)
-    columns = np.ascontiguousarray(bits.T).view(np.dtype((np.void, len(bits)))).ravel()
-    _, first, kind = np.unique(columns, return_index=True, return_inverse=True)
-    found = np.matmul(a.astype(np.float32), b[..., first].astype(np.float32)) > 0
-    return found[..., kind]
+    """The boolean matrix product, by counting in f32: a count above 0 never rounds to 0."""
+    return np.matmul(a.astype(np.float32), b.astype(np.float32)) > 0
 
 
 @dataclass(frozen=True)
