@@ -11,6 +11,9 @@ levels of one bit slice. Each pass of the family refines the table; the interpre
   block 0 slice 1 shl 1 adc 2 at 1[0, 0] : [1] += k[3] levels [-1]
 }
 ```
+Where arrays have several shapes, `array <128, 128> as 3 of <128, 128>, 9 of <64, 32>` tells that arrays 0
+to 2 have the first and 3 to 11 the second; the shape before is what none is larger than.
+
 A tile says: its block and bit slice, the shift of its sums, the level that stands for nothing, the bits of
 its conversions, the array and the first word line and bit line there, the tile whose cells it uses instead of
 its own, the bundle of tiles side by side that are read at once, its outputs (rows of Y; `not` where flipped),
@@ -27,7 +30,7 @@ from typing import ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import IndexType, IntAttr, StringAttr, TensorType
+from xdsl.dialects.builtin import ArrayAttr, IndexType, IntAttr, StringAttr, TensorType
 from xdsl.ir import Attribute, Data, Dialect, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
@@ -48,6 +51,7 @@ from xdsl.utils.hints import isa
 from sparsecc.blobs import Blob
 from sparsecc.crossbar.bundle import broken_bundle
 from sparsecc.crossbar.place import broken_places
+from sparsecc.crossbar.pool import Pool
 from sparsecc.crossbar.tiles import Tile, Tiles, dense_of
 from sparsecc.dialects.sparse import WeightAttr
 from sparsecc.dialects.tu import AddressType, BufferType, InstructionOp
@@ -208,11 +212,27 @@ class TilesAttr(Data[Tiles]):
                 printer.print_string(" ".join(tile_text(t) for t in self.data))
 
 
+def _arrays_attr(pool: Pool) -> ArrayAttr[ArrayAttr[IntAttr]]:
+    return ArrayAttr(ArrayAttr([IntAttr(v) for v in (count, *shape)]) for count, shape in pool.groups)
+
+
+def _parse_group(parser: AttrParser) -> tuple[int, tuple[int, int]]:
+    """`12 of <128, 32>`."""
+    count = parser.parse_integer(allow_boolean=False, allow_negative=False)
+    parser.parse_keyword("of")
+    shape = parser.parse_comma_separated_list(parser.Delimiter.ANGLE, parser.parse_integer)
+    if len(shape) != 2:
+        parser.raise_error(f"an array has 2 extents (word lines, bit lines), found {len(shape)}")
+    return count, (shape[0], shape[1])
+
+
 @irdl_op_definition
 class SpmmOp(IRDLOperation):
     """C[M,N] = W[M,K] X[K,N] for a constant W that lies in the cells of arrays as the tiles say.
 
-    `target` has the arrays, of `rows` word lines and `columns` bit lines each. `lost` counts weights of which
+    `target` has the arrays, of `rows` word lines and `columns` bit lines each. Placed tiles may lie in arrays
+    of several shapes, none larger: `arrays` then has (arrays, word lines, bit lines) of each, the arrays
+    numbered in this order. `lost` counts weights of which
     a lossy pass changed the lowest bit; only then may the tiles differ from W. `plan` is "dense" where the
     operator was judged better off as the whole grid, `reason` says why a plan was taken.
     """
@@ -223,6 +243,7 @@ class SpmmOp(IRDLOperation):
     target = prop_def(StringAttr)
     rows = prop_def(IntAttr)
     columns = prop_def(IntAttr)
+    arrays = opt_prop_def(ArrayAttr[ArrayAttr[IntAttr]])
     tiles_attr = prop_def(TilesAttr, prop_name="tiles")
     lost = opt_prop_def(IntAttr)
     plan = opt_prop_def(StringAttr)
@@ -267,6 +288,24 @@ class SpmmOp(IRDLOperation):
         return self.rows.data, self.columns.data
 
     @property
+    def mixed(self) -> Pool | None:
+        """The arrays where they have several shapes; None where all have that of the operator."""
+        if self.arrays is None:
+            return None
+        listed = [[v.data for v in group] for group in self.arrays]
+        return Pool(tuple((count, (rows, columns)) for count, rows, columns in listed))
+
+    def pool(self, arrays: int) -> Pool:
+        """The arrays, where the chip has so many of the operator's shape."""
+        return self.mixed or Pool(((arrays, self.shape),))
+
+    def with_arrays(self, pool: Pool) -> Self:
+        """This operator, with arrays of these shapes."""
+        if pool.shapes != [self.shape]:
+            self.properties["arrays"] = _arrays_attr(pool)
+        return self
+
+    @property
     def space(self) -> tuple[int, int, int]:
         """Extents (M, N, K) of the computing space."""
         m, k = self.weight.shape
@@ -297,10 +336,26 @@ class SpmmOp(IRDLOperation):
         return new
 
     def verify_(self) -> None:
-        if (broken := self._broken_types() or self._broken_tiles()) is not None:
+        if (broken := self._broken_types() or self._broken_arrays() or self._broken_tiles()) is not None:
             raise VerifyException(broken)
         if self.plan is not None and self.plan.data not in self.PLANS:
             raise VerifyException(f"plan {self.plan.data!r} is not one of {', '.join(self.PLANS)}")
+
+    def _broken_arrays(self) -> str | None:
+        if self.arrays is None:
+            return None
+        if not len(self.arrays) or any(len(g) != 3 or min(v.data for v in g) < 1 for g in self.arrays):
+            return "arrays of several shapes are listed as (arrays, word lines, bit lines), all at least 1"
+        rows, columns = self.shape
+        for count, (height, width) in cast(Pool, self.mixed).groups:
+            if height > rows or width > columns:
+                return f"{count} arrays are {height} x {width}; none may be larger than {rows} x {columns}"
+        if not self.tiles.is_placed:
+            return "arrays have several shapes, and tiles no places; xbar-place gives both"
+        last = int(self.tiles.table[:, 0].max(initial=-1))
+        if last >= cast(Pool, self.mixed).count:
+            return f"a tile lies in array {last}; there are {cast(Pool, self.mixed).count}"
+        return None
 
     def _broken_types(self) -> str | None:
         x, y = cast("TensorType[Attribute]", self.x.type), self.res.type
@@ -330,7 +385,9 @@ class SpmmOp(IRDLOperation):
                 return f"tile {i} uses the cells of {tile.image}, which has none of its own"
         if (broken := broken_bundle(list(tiles), columns)) is not None:
             return broken
-        if (tiles.table[:, 0] >= 0).any() and (broken := broken_places(tiles, self.shape)) is not None:
+        if (tiles.table[:, 0] >= 0).any() and (
+            broken := broken_places(tiles, self.mixed.shape_of if self.mixed else lambda _: self.shape)
+        ) is not None:
             return broken
         wrong = np.argwhere(dense_of(tiles, (m, k)) != self.weight.dense())
         if len(wrong) > self.lost_weights:
@@ -354,6 +411,9 @@ class SpmmOp(IRDLOperation):
         if len(shape) != 2:
             parser.raise_error(f"an array has 2 extents (word lines, bit lines), found {len(shape)}")
         properties["rows"], properties["columns"] = (IntAttr(extent) for extent in shape)
+        if parser.parse_optional_keyword("as"):
+            groups = parser.parse_comma_separated_list(parser.Delimiter.NONE, lambda: _parse_group(parser))
+            properties["arrays"] = _arrays_attr(Pool(tuple(groups)))
         if parser.parse_optional_keyword("lost"):
             properties["lost"] = IntAttr(parser.parse_integer())
         for name in ("plan", "reason"):
@@ -383,6 +443,9 @@ class SpmmOp(IRDLOperation):
         printer.print_string(" on ")
         printer.print_string_literal(self.target.data)
         printer.print_string(f" array <{self.rows.data}, {self.columns.data}>")
+        if (pool := self.mixed) is not None:
+            groups = (f"{count} of <{rows}, {columns}>" for count, (rows, columns) in pool.groups)
+            printer.print_string(f" as {', '.join(groups)}")
         if self.lost is not None:
             printer.print_string(f" lost {self.lost.data}")
         for name, value in (("plan", self.plan), ("reason", self.reason)):

@@ -51,7 +51,8 @@ class XbarSchedulePass(SparsePass):
                 refuse(spmm, "its tiles have no places; run xbar-slice-bits and xbar-place before")
             try:
                 target = crossbar_target(spmm.target.data)
-                program = build(tiles, spmm.space, target, array_count(target, spmm.shape))
+                pool = spmm.pool(array_count(target, spmm.shape))
+                program = build(tiles, spmm.space, target, pool.count)
             except UserError as e:
                 refuse(spmm, str(e))
             CrossbarWriter(function, spmm, target, program, epilogue).emit(op)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparsecc.crossbar.choose import array_count, spread
+from sparsecc.crossbar.choose import arranged
 from sparsecc.crossbar.cost import cost
 from sparsecc.crossbar.share import shared
 from sparsecc.dialects.xbar import SpmmOp
@@ -38,15 +38,15 @@ class XbarShareBlocksPass(XbarPass):
             refuse(op, "its tiles are placed; run xbar-share-blocks before xbar-place")
         if self.times:
             return op.with_tiles(shared(list(op.tiles), target.level_max, self.times))
-        tiles, chip = list(op.tiles), array_count(target, op.shape)
+        tiles = list(op.tiles)
         for times in OFTEN:
             found = shared(tiles, target.level_max, times)
             if all(t.image < 0 for t in found):
                 return None
-            cycles = [
-                cost(spread(t, target, op.shape, op.space), target, op.space, chip).cycles
-                for t in (tiles, found)
-            ]
+            cycles: list[float] = []
+            for some in (tiles, found):
+                placed, pool = arranged(some, target, op.shape, op.space)
+                cycles.append(cost(placed, target, op.space, pool.count).cycles)
             if cycles[1] <= cycles[0]:
                 return op.with_tiles(found)
         return None

@@ -106,7 +106,7 @@ def analyze_crossbar(operator: Spmm, target: CrossbarTarget, named: str, search:
         sparse, verdict = taken, "chosen"
         best = reason.partition(":")[0] if pattern.nnz else "none"  # the scheduler names it first
     bound = energy_bound(pattern, data, n, target)
-    chip = array_count(target, placed.shape)
+    chip = placed.pool(array_count(target, placed.shape)).count
     rounds = max((t.array for t in tiles), default=0) // chip + 1
     bits, dense_bits = (_bits(some, target, n) for some in (tiles, dense_tiles))
     return CrossbarAnalysis(
@@ -153,7 +153,8 @@ def _placed(operator: Spmm, target: CrossbarTarget, named: str, plan: str, searc
 
 
 def _cost(placed: xbar.SpmmOp, target: CrossbarTarget) -> Cost:
-    return cost(list(placed.tiles), target, placed.space, array_count(target, placed.shape))
+    chip = placed.pool(array_count(target, placed.shape)).count
+    return cost(list(placed.tiles), target, placed.space, chip)
 
 
 def _bits(tiles: list[Tile], target: CrossbarTarget, n: int) -> dict[int, int]:

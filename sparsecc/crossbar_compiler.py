@@ -21,6 +21,8 @@ from sparsecc.compiler import Artifact, Progress, Simulation, Stage, has_compile
 from sparsecc.crossbar.choose import array_count
 from sparsecc.crossbar.faults import Device, Fault, device_lines, devices_of, weights_hit
 from sparsecc.crossbar.place import PLACE_COLUMNS, place_table
+from sparsecc.crossbar.pool import Pool
+from sparsecc.crossbar.tiles import ARRAY, IMAGE
 from sparsecc.crossbar_report import CrossbarReport
 from sparsecc.dialects import xbar
 from sparsecc.dialects.tu import BufferType
@@ -121,13 +123,39 @@ class CrossbarArtifact(Artifact):
             return self._product((x,), options)
 
     @property
+    def pool(self) -> Pool:
+        """The arrays: all that the chip has of the shape that is used, or so many of each of several."""
+        return self.placed.pool(array_count(self.target, self.placed.shape))
+
+    @property
     def chip_arrays(self) -> int:
-        """Arrays that the chip has of the shape that is used."""
-        return array_count(self.target, self.placed.shape)
+        """Arrays that the chip has of the shapes that are used."""
+        return self.pool.count
+
+    @property
+    def arrays_available(self) -> int:
+        """Arrays of the chip: where several shapes are used, these, and what is left in the usual shape."""
+        array, pool = self.target.array, self.pool
+        size = array.rows * array.cols
+        return pool.count if self.placed.mixed is None else pool.count + array.count - -(-pool.cells // size)
+
+    @property
+    def cells_used(self) -> int:
+        """Cells of the arrays in use, filled or not."""
+        tiles = self.placed.tiles
+        return self.pool.cells_of(np.unique(tiles.table[tiles.table[:, IMAGE] < 0, ARRAY]).tolist())
+
+    @property
+    def arrays_by_shape(self) -> dict[str, int]:
+        """How many arrays of each shape are in use, by "word lines x bit lines"."""
+        tiles = self.placed.tiles
+        used = np.unique(tiles.table[tiles.table[:, IMAGE] < 0, ARRAY]).tolist()
+        shapes = [self.pool.shape_of(array) for array in used]
+        return {f"{s[0]}x{s[1]}": shapes.count(s) for s in self.pool.shapes if s in shapes}
 
     def stuck_devices(self, faults: Sequence[Fault]) -> list[Device]:
         """The devices of stuck cells. Raises UserError for those that are not cells of the target."""
-        return devices_of(faults, self.placed.tiles, self.placed.shape, self.chip_arrays, self.target)
+        return devices_of(faults, self.placed.tiles, self.pool, self.target)
 
     def hit_by(self, faults: Sequence[Fault]) -> Array:
         """Lines of the table of places (`save_places`) whose cells are stuck at another level."""

@@ -68,9 +68,10 @@ class CrossbarPicture:
         held = np.zeros(arrays, np.int64)
         for t in own:
             held[t.array] += np.count_nonzero(t.values)
-        fills = held / (placed.shape[0] * placed.shape[1])
+        pool = artifact.pool
+        fills = held / np.array([pool.cells_of([array]) for array in range(arrays)])
         shown = int(held.argmax()) if arrays else -1
-        cells, boxes = _cells([t for t in own if t.array == shown], placed.shape)
+        cells, boxes = _cells([t for t in own if t.array == shown], pool.shape_of(max(0, shown)))
         mine, other = artifact.timing.report, artifact.dense.timing.report
         target = artifact.target
         return CrossbarPicture(

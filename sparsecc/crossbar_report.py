@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sparsecc.cover.laws import fill
 from sparsecc.crossbar.bound import energy_bound
-from sparsecc.crossbar.choose import array_count, dense_arrays
+from sparsecc.crossbar.choose import dense_arrays
 from sparsecc.crossbar.cost import cost
 from sparsecc.patterns import recognise
 from sparsecc.report import Report, si
@@ -25,6 +25,8 @@ class CrossbarReport(Report):
 
     arrays: int
     """Arrays used."""
+    arrays_by_shape: dict[str, int]
+    """Of these, by word lines x bit lines: several where the target's cells make arrays of several shapes."""
     arrays_dense: int
     """Arrays of the dense mapping: the whole grid, for all slices."""
     arrays_available: int
@@ -66,10 +68,10 @@ class CrossbarReport(Report):
         operator, target, placed = artifact.operator, artifact.target, artifact.placed
         m, n, k = operator.shape
         nnz, tiles = operator.weight.nnz, list(placed.tiles)
-        chip = array_count(target, placed.shape)
+        chip = artifact.chip_arrays
         predicted = cost(tiles, target, (m, n, k), chip)
         kept, all_cells = artifact.cells()
-        rows, columns = placed.shape
+        rows, columns = target.array.rows, target.array.cols
         check, found, other = (
             run.check if run else None, run.report["crossbar"] if run else None,
             dense.report["crossbar"] if dense else None,
@@ -127,8 +129,9 @@ class CrossbarReport(Report):
             warnings=run.report["warnings"] if run else None,
             assumed=target.assumed,
             arrays=placed.tiles.arrays,
+            arrays_by_shape=artifact.arrays_by_shape,
             arrays_dense=dense_arrays(target, (m, n, k)),
-            arrays_available=chip,
+            arrays_available=artifact.arrays_available,
             rounds=rounds if rounds > 1 else 0,
             tiles=len(tiles),
             array_utilization=_array_utilization(artifact),
@@ -223,7 +226,9 @@ class CrossbarReport(Report):
             if self.array_utilization
             else ""
         )
-        text = f"{self.arrays} of {self.arrays_available} (dense {self.arrays_dense}){share}"
+        shapes = ", ".join(f"{count} of {shape}" for shape, count in self.arrays_by_shape.items())
+        several = f": {shapes}" if len(self.arrays_by_shape) > 1 else ""
+        text = f"{self.arrays} of {self.arrays_available}{several} (dense {self.arrays_dense}){share}"
         return text + (f"; written anew {self.rounds} times in each inference" if self.rounds else "")
 
     def _break_even_text(self) -> str:
@@ -281,9 +286,8 @@ def _bound_by(run: Simulation) -> str:
 
 def _array_utilization(artifact: CrossbarArtifact) -> float | None:
     own = [t for t in artifact.placed.tiles if t.image < 0]
-    arrays = artifact.placed.tiles.arrays
-    rows, columns = artifact.placed.shape
-    return sum(int((t.values != 0).sum()) for t in own) / (arrays * rows * columns) if arrays else None
+    cells = artifact.cells_used
+    return sum(int((t.values != 0).sum()) for t in own) / cells if cells else None
 
 
 def _cycle_bound(artifact: CrossbarArtifact) -> float:
@@ -311,8 +315,8 @@ def _scales(artifact: CrossbarArtifact) -> tuple[float, float] | None:
 
 def _useful(artifact: CrossbarArtifact, cycles: int) -> float:
     """Useful multiply-accumulates / those that the arrays used could do in this time."""
-    target, arrays = artifact.target, artifact.placed.tiles.arrays
-    rows, columns = artifact.placed.shape
+    target = artifact.target
+    columns = max((shape[1] for shape in artifact.pool.shapes), default=1)
     step = max(target.array.read_cycles, target.adc_cycles(target.adc.bits) * columns / target.adc.lanes)
-    peak = arrays * rows * columns / target.slices / (target.steps() * step)
+    peak = artifact.cells_used / target.slices / (target.steps() * step)
     return artifact.operator.weight.nnz * artifact.operator.depth / max(1.0, cycles * peak)

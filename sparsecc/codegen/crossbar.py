@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp
 from xdsl.ir import Block, Region, SSAValue
 
 from sparsecc.codegen.loops import Index, Loops
+from sparsecc.crossbar.choose import array_count
 from sparsecc.crossbar.program import BLOCKS, WRITES, CrossbarProgram
 from sparsecc.dialects import tu, xbar
 from sparsecc.epilogue import Epilogue
@@ -98,14 +99,15 @@ class CrossbarWriter:
         code.loop(first, end, "t", write)
 
     def _program(self) -> func.FuncOp:
-        p, shape = self.program, self.op.shape
+        p = self.program
         block = Block()
         code = Loops(block)
-        if shape != (self.target.array.rows, self.target.array.cols):
-            count = self.target.array.count * self.target.array.rows * self.target.array.cols
-            code.instruction(
-                xbar.ShapeOp, 0, count // (shape[0] * shape[1]), *shape, comment="arrays of this shape"
-            )
+        pool = self.op.pool(array_count(self.target, self.op.shape))
+        if pool.shapes != [(self.target.array.rows, self.target.array.cols)]:
+            first = 0
+            for count, shape in pool.groups:
+                code.instruction(xbar.ShapeOp, first, count, *shape, comment="arrays of this shape")
+                first += count
         if p.rounds == 1:
             cells = self._buffer(code, self.cells, "cells")
             self._write(code, cells, 0, p.writes)

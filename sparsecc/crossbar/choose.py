@@ -35,7 +35,9 @@ from sparsecc.crossbar.cost import (
     tiles_energy,
 )
 from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.mix import mixed
 from sparsecc.crossbar.place import placed
+from sparsecc.crossbar.pool import Pool
 from sparsecc.crossbar.recode import recoded
 from sparsecc.crossbar.slices import flipped, sliced, without_empty
 from sparsecc.crossbar.squeeze import Judge, squeezed
@@ -227,6 +229,37 @@ def spread(
     return placed(tiles, shape, least, [bundle_cycles(b, target, space[1]) for b in bundles(tiles)])
 
 
+def arranged(
+    tiles: Sequence[Tile],
+    target: CrossbarTarget,
+    shape: Shape,
+    space: tuple[int, int, int],
+) -> tuple[list[Tile], Pool]:
+    """The tiles in their places, and the arrays they lie in.
+
+    As `spread` places them, or, where the target's arrays take several shapes, in arrays of these that the
+    shape holds, if that takes no more cycles, energy and cells, and less of one of them.
+    """
+    alike = spread(tiles, target, shape, space)
+    pool = Pool(((array_count(target, shape), shape),))
+    smaller = [s for s in target.array.shapes if s[0] <= shape[0] and s[1] <= shape[1]]
+    if len(smaller) < 2 or not tiles:
+        return alike, pool
+    usual = cost(alike, target, space, pool.count)
+    held = shape[0] * shape[1]
+    limit = dense_arrays(target, space) * target.array.rows * target.array.cols
+    limit = min(max(limit, usual.arrays * held), pool.cells)
+    found = mixed(alike, smaller, limit, [bundle_cycles(b, target, space[1]) for b in bundles(tiles)])
+    if found is None:
+        return alike, pool
+    mine = cost(found[0], target, space, found[1].count)
+    figures = [
+        (c.cycles, c.energy_pj, cells) for c, cells in ((mine, found[1].cells), (usual, usual.arrays * held))
+    ]
+    no_more = all(a <= b for a, b in zip(*figures, strict=True))
+    return found if no_more and figures[0] != figures[1] else (alike, pool)
+
+
 def _arrays_of_dense(target: CrossbarTarget, shape: Shape, space: tuple[int, int, int]) -> int:
     """Arrays of this shape from the cells of those of the dense mapping."""
     cells = dense_arrays(target, space) * target.array.rows * target.array.cols
@@ -243,7 +276,7 @@ class Mapping:
     """Blocks of a cover, and what they cost when all passes have run."""
 
     shape: Shape
-    """Of the arrays."""
+    """Of the arrays, or around them where they have several."""
     packed: bool
     blocks: list[Tile]
     cost: Cost
@@ -270,11 +303,59 @@ def cheapest_blocks(
             ways.append((_reading_cycles(chosen, target, shape, space), shape, packed, chosen))
     # What is slower than the dense mapping already by its reads is not costed, unless all are.
     fast = [way for way in ways if limits is None or way[0] <= limits.cycles]
+    ways = fast or [min(ways, key=lambda way: way[0])]
     found: list[Mapping] = []
-    for _, shape, packed, chosen in fast or [min(ways, key=lambda way: way[0])]:
-        tiles = spread(lowered(chosen, target, shape), target, shape, space)
-        found.append(Mapping(shape, packed, chosen, cost(tiles, target, space, array_count(target, shape))))
+    cut: list[tuple[Shape, list[Tile], list[Tile]]] = []
+    for _, shape, packed, chosen in ways:
+        tiles = lowered(chosen, target, shape)
+        found.append(_mapping(shape, packed, chosen, tiles, target, space))
+        if not packed:
+            cut.append((shape, chosen, tiles))
+    if (several := _each_in_its_shape(metaops, cut, target)) is not None:
+        shape, blocks = several
+        found.append(_mapping(shape, False, blocks, lowered(blocks, target, shape), target, space))
     return min(found, key=lambda mapping: rank(mapping.cost, limits))
+
+
+def _mapping(
+    shape: Shape,
+    packed: bool,
+    blocks: list[Tile],
+    tiles: Sequence[Tile],
+    target: CrossbarTarget,
+    space: tuple[int, int, int],
+) -> Mapping:
+    """tiles: the blocks as the passes leave them."""
+    places, pool = arranged(tiles, target, shape, space)
+    return Mapping(shape, packed, blocks, cost(places, target, space, pool.count))
+
+
+def _each_in_its_shape(
+    metaops: MetaOps, cut: Sequence[tuple[Shape, list[Tile], list[Tile]]], target: CrossbarTarget
+) -> tuple[Shape, list[Tile]] | None:
+    """(the shape around all, blocks): each meta-op cut to the shape in which it takes the least energy.
+
+    cut: of each shape, the blocks and what the passes make of them. None where all take the same shape, where
+    no shape of the target is around all, or where meta-ops share rows, so that blocks do not tell theirs.
+    """
+    rows = np.concatenate([metaops.rows(i) for i in range(len(metaops))] or [np.zeros(0, np.int64)])
+    if len(cut) < 2 or len(np.unique(rows)) < len(rows):
+        return None
+    owner = np.zeros(int(rows.max()) + 1, np.int64)
+    for i in range(len(metaops)):
+        owner[metaops.rows(i)] = i
+    energy = np.zeros((len(cut), len(metaops)))
+    for way, (_, _, tiles) in enumerate(cut):
+        for bundle in bundles(tiles):
+            energy[way, owner[bundle[0].outputs[0]]] += bundle_energy(bundle, target)
+    best = energy.argmin(axis=0)
+    used = [shape for way, (shape, _, _) in enumerate(cut) if (best == way).any()]
+    around = [s for s in target.array.shapes if all(a[0] <= s[0] and a[1] <= s[1] for a in used)]
+    if len(used) < 2 or not around:
+        return None
+    chosen = [b for way, (_, blocks, _) in enumerate(cut) for b in blocks if best[owner[b.outputs[0]]] == way]
+    shape = min(around, key=lambda s: s[0] * s[1])
+    return shape, [replace(b, block=number) for number, b in enumerate(chosen)]
 
 
 def _reading_cycles(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsecc.crossbar.assign import Shape
+from sparsecc.crossbar.pool import Pool
 from sparsecc.crossbar.tiles import Int64, Tiles
 from sparsecc.errors import UserError
 from sparsecc.target.crossbar import CrossbarTarget
@@ -38,19 +38,17 @@ Device = tuple[int, int, int, int, int]
 """Array, row, column, whether it is the negative one of a pair, whether it is stuck high (else low)."""
 
 
-def devices_of(
-    faults: Sequence[Fault], tiles: Tiles, shape: Shape, arrays: int, target: CrossbarTarget
-) -> list[Device]:
-    """The stuck devices. shape: of the arrays, of which the chip has so many; tiles: as they are placed.
+def devices_of(faults: Sequence[Fault], tiles: Tiles, pool: Pool, target: CrossbarTarget) -> list[Device]:
+    """The stuck devices. pool: the arrays; tiles: as they are placed.
 
     Raises UserError for cells that do not exist, levels at which cells cannot be stuck, cells that are named
     twice, and slices that are not those of the tile at their place.
     """
-    slices = _slices(tiles, arrays) if any(f.slice is not None for f in faults) else {}
+    slices = _slices(tiles, pool.count) if any(f.slice is not None for f in faults) else {}
     found: list[Device] = []
     named: dict[tuple[int, int, int], Fault] = {}
     for fault in faults:
-        _check_place(fault, shape, arrays, target)
+        _check_place(fault, pool, target)
         if other := named.get((fault.array, fault.row, fault.column)):
             raise UserError(f"{fault.where}: its cell is that of {other.where}; name each cell once")
         named[fault.array, fault.row, fault.column] = fault
@@ -78,13 +76,15 @@ def _slices(tiles: Tiles, arrays: int) -> dict[int, list[tuple[range, range, int
     return found
 
 
-def _check_place(fault: Fault, shape: Shape, arrays: int, target: CrossbarTarget) -> None:
-    rows, columns = shape
+def _check_place(fault: Fault, pool: Pool, target: CrossbarTarget) -> None:
+    arrays = pool.count
     if not 0 <= fault.array < arrays:
+        shapes = ", ".join(f"{rows} x {columns}" for rows, columns in pool.shapes)
         raise UserError(
             f"{fault.where}: array is {fault.array}, and target {target.name} has arrays 0 to {arrays - 1} "
-            f"of {rows} x {columns}; where arrays are written anew, take the number modulo {arrays}"
+            f"of {shapes}; where arrays are written anew, take the number modulo {arrays}"
         )
+    rows, columns = pool.shape_of(fault.array)
     for name, value, extent in (("row", fault.row, rows), ("column", fault.column, columns)):
         if not 0 <= value < extent:
             raise UserError(

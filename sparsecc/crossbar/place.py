@@ -9,13 +9,13 @@ programmed anew for each round v div arrays of every inference.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sparsecc.crossbar.assign import Shape
-from sparsecc.crossbar.bundle import bundles, columns_of
+from sparsecc.crossbar.bundle import Bundle, bundles, columns_of
 from sparsecc.crossbar.tiles import (
     ARRAY,
     COLUMN,
@@ -32,7 +32,7 @@ from sparsecc.crossbar.tiles import (
 
 
 @dataclass(frozen=True)
-class _Area:
+class Area:
     """Word lines and bit lines of a bundle."""
 
     rows: int
@@ -40,7 +40,7 @@ class _Area:
 
 
 @dataclass
-class _Shelves:
+class Shelves:
     """One array, filled in strips: a strip is as high as its first tile; tiles stand side by side in it."""
 
     shape: Shape
@@ -49,7 +49,7 @@ class _Shelves:
     strips: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
     """(first word line, word lines, bit lines taken) of each strip."""
 
-    def put(self, tile: _Area) -> tuple[int, int] | None:
+    def put(self, tile: Area) -> tuple[int, int] | None:
         """The first word line and bit line where the tile now lies; None where it does not fit."""
         fitting = [
             (height - tile.rows, i)
@@ -79,7 +79,7 @@ def placed(
     Arrays with little to do are filled first, so that all are busy for about as long.
     """
     found = bundles(tiles)
-    areas = [_Area(bundle[0].rows, columns_of(bundle)) for bundle in found]
+    areas = [Area(bundle[0].rows, columns_of(bundle)) for bundle in found]
     bundle_of = [number for number, bundle in enumerate(found) for _ in bundle]
     image = [bundle_of[b[0].image] if b[0].image >= 0 else -1 for b in found]
     own = [i for i, owner in enumerate(image) if owner < 0]
@@ -91,22 +91,26 @@ def placed(
     if len(own) <= arrays:
         place = {i: (number, 0, 0) for number, i in enumerate(own)}
     else:
-        shelves = [_Shelves(shape) for _ in range(arrays)]
+        shelves = [Shelves(shape) for _ in range(arrays)]
         busy = [(0.0, number) for number in range(arrays)]
         # Tall tiles first: strips then lose little.
         for i in sorted(own, key=lambda i: (-areas[i].rows, -areas[i].columns, i)):
             place[i] = _put(areas[i], load[i], shelves, busy)
-    set_down: list[Tile] = []
-    for i, bundle in enumerate(found):
-        array, row, column = place[i if image[i] < 0 else image[i]]
+    return set_down(found, [place[i if image[i] < 0 else image[i]] for i in range(len(found))])
+
+
+def set_down(found: Sequence[Bundle], places: Sequence[tuple[int, int, int]]) -> list[Tile]:
+    """The tiles of bundles whose array, first word line and first bit line these are."""
+    moved: list[Tile] = []
+    for bundle, (array, row, column) in zip(found, places, strict=True):
         for tile in bundle:
-            set_down.append(replace(tile, array=array, row=row, column=column))
+            moved.append(replace(tile, array=array, row=row, column=column))
             column += tile.columns
-    return set_down
+    return moved
 
 
 def _put(
-    tile: _Area, time: float, shelves: list[_Shelves], busy: list[tuple[float, int]]
+    tile: Area, time: float, shelves: list[Shelves], busy: list[tuple[float, int]]
 ) -> tuple[int, int, int]:
     """Puts a tile into the array that has least to do and has room; opens another where none has."""
     for at, (load, number) in enumerate(busy):
@@ -114,7 +118,7 @@ def _put(
             del busy[at]
             insort(busy, (load + time, number))
             return number, *spot
-    shelves.append(_Shelves(shelves[0].shape))
+    shelves.append(Shelves(shelves[0].shape))
     insort(busy, (time, len(shelves) - 1))
     spot = shelves[-1].put(tile)
     assert spot is not None, "a tile is no larger than an array"
@@ -160,23 +164,28 @@ def adding(outputs: Sequence[Int32], m: int, at_once: int = 0) -> tuple[Bool, Bo
     return adds, cleared | ~written
 
 
-def broken_places(tiles: Tiles, shape: Shape) -> str | None:
-    """A sentence that names the first two tiles whose cells overlap, or one outside its array; or None."""
+def broken_places(tiles: Tiles, shape_of: Callable[[int], Shape]) -> str | None:
+    """A sentence that names the first two tiles whose cells overlap, or one outside its array; or None.
+
+    shape_of: the shape of an array by its number.
+    """
     t = tiles.table
     bad = (t[:, ARRAY] < 0) | (t[:, ROW] < 0) | (t[:, COLUMN] < 0)
-    bad |= (t[:, ROW] + t[:, ROWS] > shape[0]) | (t[:, COLUMN] + t[:, COLUMNS] > shape[1])
+    shapes = np.array([shape_of(max(0, array)) for array in t[:, ARRAY].tolist()], np.int64).reshape(-1, 2)
+    bad |= (t[:, ROW] + t[:, ROWS] > shapes[:, 0]) | (t[:, COLUMN] + t[:, COLUMNS] > shapes[:, 1])
     if bad.any():
         i = int(np.argmax(bad))
+        rows, columns = shapes[i].tolist()
         return (
             f"tile {i} takes word lines {t[i, ROW]}:{t[i, ROW] + t[i, ROWS]} and bit lines {t[i, COLUMN]}:"
-            f"{t[i, COLUMN] + t[i, COLUMNS]} of array {t[i, ARRAY]}, which has {shape[0]} x {shape[1]}"
+            f"{t[i, COLUMN] + t[i, COLUMNS]} of array {t[i, ARRAY]}, which has {rows} x {columns}"
         )
     own = np.flatnonzero(t[:, IMAGE] < 0)
     by_array = own[np.argsort(t[own, ARRAY], kind="stable")]
     for same in np.split(by_array, np.flatnonzero(np.diff(t[by_array, ARRAY])) + 1):
-        taken = np.full(shape, -1)
         if len(same) < 2:
             continue
+        taken = np.full(shapes[same[0]], -1)
         for i in same:
             area = taken[t[i, ROW] : t[i, ROW] + t[i, ROWS], t[i, COLUMN] : t[i, COLUMN] + t[i, COLUMNS]]
             if (area >= 0).any():

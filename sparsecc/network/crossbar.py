@@ -60,8 +60,7 @@ class CrossbarLayer:
     @property
     def cells(self) -> int:
         """Cells of its arrays."""
-        rows, columns = self.artifact.placed.shape
-        return self.artifact.placed.tiles.arrays * rows * columns
+        return self.artifact.cells_used
 
 
 @dataclass(frozen=True)

@@ -109,13 +109,15 @@ def test_every_step_keeps_the_matrix(
     small = squeezed(kept, encoding, shape[0], lambda before, after: True)
     assert keeps(small.tiles, w)
     assert small.lost == 0
-    assert len(small.tiles) <= len(kept)
+    # Halved weights may use slices that were empty; the top slice only gets fewer tiles.
+    top = encoding.slices - 1
+    assert sum(t.slice == top for t in small.tiles) <= sum(t.slice == top for t in kept)
     assert all(t.rows <= shape[0] for t in small.tiles)
     equal = shared(small.tiles, target.level_max, 2)
     final = placed(equal, shape, 3)
     assert keeps(final, w)
     table = Tiles.of(final)
-    assert broken_places(table, shape) is None
+    assert broken_places(table, lambda _: shape) is None
     x = np.random.default_rng(seed).integers(-127, 128, (size[1], 3))
     assert (product(table, x, size[0]) == w.astype(np.int64) @ x).all()
     for i, t in enumerate(table):
@@ -237,7 +239,7 @@ def test_tiles_of_a_wave_use_different_arrays_of_one_round(seed: int, arrays: in
     w = matrix(seed, 30, 30, 0.1)
     tiles = Tiles.of(placed(lowered(blocks(w, (8, 6)), target_of("sme128"), (8, 6)), (8, 6), spread))
     when = waves(tiles, arrays)
-    assert broken_places(tiles, (8, 6)) is None
+    assert broken_places(tiles, lambda _: (8, 6)) is None
     for bundle in np.split(when, np.flatnonzero(tiles.leads)[1:]):
         assert len(set(bundle.tolist())) <= 1
     if len(tiles):
@@ -268,10 +270,10 @@ def test_overlapping_tiles_are_found():
         np.arange(2, dtype=np.int32), np.arange(2, dtype=np.int32), np.ones((2, 2), np.int8), 0, array=0
     )
     assert "both use cells of array 0" in (
-        broken_places(Tiles.of([tile, replace(tile, row=1)]), (4, 4)) or ""
+        broken_places(Tiles.of([tile, replace(tile, row=1)]), lambda _: (4, 4)) or ""
     )
-    assert "word lines 3:5" in (broken_places(Tiles.of([replace(tile, row=3)]), (4, 4)) or "")
-    assert broken_places(Tiles.of([tile, replace(tile, row=2)]), (4, 4)) is None
+    assert "word lines 3:5" in (broken_places(Tiles.of([replace(tile, row=3)]), lambda _: (4, 4)) or "")
+    assert broken_places(Tiles.of([tile, replace(tile, row=2)]), lambda _: (4, 4)) is None
 
 
 def test_the_place_table_rebuilds_the_matrix():
@@ -306,7 +308,7 @@ def test_slices_side_by_side_hold_the_same_weights(
         places = placed(fit, shape, 3)
         assert keeps(places, w)
         assert broken_bundle(places, 16) is None
-        assert broken_places(Tiles.of(places), shape) is None
+        assert broken_places(Tiles.of(places), lambda _: shape) is None
         for t in fit:
             assert bits_needed(t, target) <= t.adc_bits
 

@@ -67,3 +67,53 @@ func.func @levels(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
   }
   func.return %a : tensor<4x8xi32>
 }
+
+// -----
+
+// CHECK: tile 0 takes word lines 32:33 and bit lines 0:1 of array 1, which has 32 x 32
+func.func @outside(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1)]> on "re2pim" array <64, 64> as 1 of <64, 64>, 2 of <32, 32> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 slice 0 at 1[32, 0] : [0] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: 2 arrays are 128 x 32; none may be larger than 64 x 64
+func.func @larger(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1)]> on "re2pim" array <64, 64> as 2 of <128, 32> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 slice 0 at 1[31, 31] : [0] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: a tile lies in array 3; there are 3
+func.func @beyond(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1)]> on "re2pim" array <64, 64> as 1 of <64, 64>, 2 of <32, 32> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 slice 0 at 3[0, 0] : [0] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: arrays of several shapes are listed as (arrays, word lines, bit lines), all at least 1
+func.func @none(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1)]> on "re2pim" array <64, 64> as 0 of <64, 64> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 slice 0 at 1[31, 31] : [0] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: arrays have several shapes, and tiles no places; xbar-place gives both
+func.func @unplaced(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1)]> on "re2pim" array <64, 64> as 1 of <64, 64> : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 slice 0 adc 2 : [0] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}

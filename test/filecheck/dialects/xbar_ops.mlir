@@ -29,6 +29,21 @@ func.func @tiles(%x: tensor<6x8xi8>) -> (tensor<4x8xi32>, tensor<4x8xi32>, tenso
 
 // -----
 
+// Arrays of several shapes, numbered through.
+// CHECK-LABEL: @shapes
+func.func @shapes(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  // CHECK: on "re2pim" array <128, 128> as 1 of <128, 128>, 2 of <32, 32> plan "sparse" :
+  // CHECK-NEXT: block 0 slice 0 adc 2 at 0[0, 0] : [0] += k[1] levels [1]
+  // CHECK-NEXT: block 1 slice 0 adc 2 at 2[31, 31] : [1] += k[1] levels [-1]
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1), (1, 1, -1)]> on "re2pim" array <128, 128> as 1 of <128, 128>, 2 of <32, 32> plan "sparse" : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 slice 0 adc 2 at 0[0, 0] : [0] += k[1] levels [1]
+    block 1 slice 0 adc 2 at 2[31, 31] : [1] += k[1] levels [-1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
 // Every instruction.
 // CHECK-LABEL: @instructions
 func.func @instructions(%cells: !tu.buffer<64xi8>, %lists: !tu.buffer<9xi32>, %i: index) {

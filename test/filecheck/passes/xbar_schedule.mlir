@@ -60,3 +60,18 @@ func.func @main(%x: tensor<2x8xi8>) -> tensor<2x8xi32> {
   }
   func.return %y : tensor<2x8xi32>
 }
+
+// -----
+
+// Arrays of two shapes: each is given to its arrays.
+// CHECK-LABEL: @program
+// CHECK:      xbar.shape %c0 count %c1 rows %c128 cols %c128 comment "arrays of this shape"
+// CHECK-NEXT: xbar.shape %c1 count %c2 rows %c32 cols %c32 comment "arrays of this shape"
+// C: AX(ax_xb_shape(m, 1, 2, 32, 32)); /* arrays of this shape */
+func.func @main(%x: tensor<2x8xi8>) -> tensor<2x8xi32> {
+  %y = xbar.spmm %x, #sparse.weight<2x2xi8, [(0, 0, 1), (1, 1, 1)]> on "re2pim" array <128, 128> as 1 of <128, 128>, 2 of <32, 32> : tensor<2x8xi8> -> tensor<2x8xi32> {
+    block 0 slice 0 adc 2 at 0[0, 0] : [0] += k[0] levels [1]
+    block 1 slice 0 adc 2 at 2[0, 0] : [1] += k[1] levels [1]
+  }
+  func.return %y : tensor<2x8xi32>
+}

@@ -6,6 +6,7 @@
 // RUN: sparsecc-opt %s --split-input-file -p xbar-slice-bits,xbar-drop-empty-slices,xbar-fit-adc | filecheck %s --check-prefix=ADC
 // RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-place{arrays=8}' | filecheck %s --check-prefix=PLACE
 // RUN: sparsecc-opt %s --split-input-file -p 'xbar-slice-bits,xbar-drop-empty-slices,xbar-place{arrays=1}' | filecheck %s --check-prefix=ONE
+// RUN: sparsecc-opt %s --split-input-file -p xbar-slice-bits,xbar-drop-empty-slices,xbar-place | filecheck %s --check-prefix=MIX
 
 // 2-bit cells: 64 = 1 << 6; -6 = -(2 + (1 << 2)); 5 = 1 + (1 << 2).
 // SLICE-LABEL: @small
@@ -42,6 +43,12 @@
 // PLACE:      block 0 slice 0 at 0[0, 0] :
 // PLACE-NEXT: block 0 slice 1 shl 2 at 1[0, 0] :
 // PLACE-NEXT: block 0 slice 3 shl 6 at 2[0, 0] :
+
+// MIX-LABEL: @small
+// MIX:      array <128, 128> as 3 of <32, 32>
+// MIX-NEXT: block 0 slice 0 at 0[0, 0] :
+// MIX-NEXT: block 0 slice 1 shl 2 at 1[0, 0] :
+// MIX-NEXT: block 0 slice 3 shl 6 at 2[0, 0] :
 
 // ONE-LABEL: @small
 // ONE:      block 0 slice 0 at 0[0, 0] :
