@@ -1,10 +1,10 @@
 """Networks for any batch up to a bound, which the program is told when it runs.
 
-The network is compiled for a few batches; these variants share their weights and the arena. A batch is
-covered by variants that run one after the other on its rows, the last one perhaps on fewer rows than it is
-for, in the least time: simulated cycles, and what the host is estimated to take. Dynamic programming finds
-it. So MikPoly (Yu et al., ASPLOS 2024) covers a product of unknown extents with micro-kernels; here whole
-networks are the micro-kernels.
+The network is compiled for a few batches; these variants share their weights and the arena, on CPUs the
+code of their kernels, too. A batch is covered by variants that run one after the other on its rows, the last
+one perhaps on fewer rows than it is for, in the least time: on tensor units simulated cycles, and what the
+host is estimated to take; on CPUs measured time. Dynamic programming finds it. So MikPoly (Yu et al., ASPLOS
+2024) covers a product of unknown extents with micro-kernels; here whole networks are the micro-kernels.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ from sparsecc.interpreters.sparse import run_module
 from sparsecc.network.tensor_unit import TensorUnitEngine
 from sparsecc.network_compiler import NetworkArtifact, compile_network
 from sparsecc.network_report import host_rows
-from sparsecc.target import AnyTarget, Target
+from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.load import load_target
 from sparsecc.toolchain import find_compiler, run_program
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from sparsecc.cpu_network import CpuNetwork
 
 Array = NDArray[Any]
 Progress = Callable[[str], None]
@@ -51,6 +53,8 @@ WORTH = 0.005
 EVERY = 16
 # Of the largest value: more than rounding in another order, less than a row that depends on another.
 INDEPENDENT = 0.02
+# Of a variant's program on a CPU, of which the fastest counts.
+RUNS = 3
 
 
 def _silent(_: str) -> None:
@@ -115,9 +119,9 @@ class Cost:
     """What a variant takes."""
 
     cycles: int
-    """When something follows it."""
+    """When something follows it; 0 on a CPU."""
     host: float
-    """Seconds, estimated."""
+    """Seconds of the host, estimated; on a CPU of all, measured, or by a rule where it is another."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,8 @@ class AnyBatchReport:
     variants: list[int]
     """Batches that the program holds the network for."""
     batches: list[dict[str, Any]]
-    """For each batch: its variants, cycles, microseconds of the host (estimated), and in all."""
+    """For each batch: its variants, cycles, microseconds of the host (estimated), and in all; on a CPU its
+    variants and microseconds (measured), or, for a CPU that is not this one, only its variants."""
     of_fixed: dict[int, float]
     """Time / that of compiling for one batch, for the batches that were compiled."""
     over_padding: float
@@ -155,16 +160,21 @@ class AnyBatchReport:
             title=f"{self.name} on {self.target}, products in {self.dtype}", title_justify="left",
             min_width=60,
         )  # fmt: skip
-        for heading in ("batch", "variants", "cycles", "host us", "us", "of fixed"):
+        columns = {"variants": "variants", "cycles": "cycles", "host_us": "host us", "us": "us"}
+        columns = {key: heading for key, heading in columns.items() if key in self.batches[0]}
+        for heading in ("batch", *columns.values(), "of fixed"):
             found.add_column(heading, justify="left" if heading == "variants" else "right")
         step = max(1, len(self.batches) // 16)
         for i, row in enumerate(self.batches):
             if i % step == 0 or i + 1 == len(self.batches) or row["batch"] in self.of_fixed:
                 ratio = self.of_fixed.get(row["batch"])
-                found.add_row(
-                    str(row["batch"]), " + ".join(map(str, row["variants"])), str(row["cycles"]),
-                    f"{row['host_us']:.1f}", f"{row['us']:.1f}", "" if ratio is None else f"{ratio:.2f}",
+                texts = (
+                    " + ".join(map(str, value)) if key == "variants"
+                    else str(value) if key == "cycles" else f"{value:.1f}"
+                    for key in columns
+                    for value in (row[key],)
                 )  # fmt: skip
+                found.add_row(str(row["batch"]), *texts, "" if ratio is None else f"{ratio:.2f}")
         totals = Table(show_header=False, box=None)
         totals.add_row("over padding", f"{self.over_padding:.2f} x to {self.max_batch} (geometric mean)")
         totals.add_row(
@@ -195,6 +205,11 @@ class AnyBatch:
     def name(self) -> str:
         return self.largest.name
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether times are those of a CPU, not counted in cycles."""
+        return isinstance(self.largest.target, CpuTarget)
+
     def cycles(self, batch: int) -> int:
         """Simulated cycles of a batch."""
         return max(0, sum(self.costs[c].cycles for c in self.cover.chunks(batch)) - self.fences)
@@ -208,20 +223,23 @@ class AnyBatch:
             f"{self.name}: batches up to {self.most} on {self.largest.target.name} in "
             f"{self.largest.target.in_type}",
             self.most, {b: a.program() for b, a in self.variants.items()}, self.cover.choice,
-            [self.cycles(b) for b in range(self.most + 1)], list(checked), self.largest.program(),
+            [] if self.on_cpu else [self.cycles(b) for b in range(self.most + 1)], list(checked),
+            self.largest.program(),
         )  # fmt: skip
 
     @cached_property
     def report(self) -> AnyBatchReport:
         """What is known of all batches."""
-        hertz = cast(Target, self.largest.target).clock_ghz * 1e9
+        hertz = _hertz(self.largest.target)
         seconds = self.cover.seconds
         rows: list[dict[str, Any]] = []
         for batch in range(1, self.most + 1):
             chunks, cycles = self.cover.chunks(batch), self.cycles(batch)
             host = sum(self.costs[c].host for c in chunks)
-            told = {"variants": chunks, "cycles": cycles, "host_us": host * 1e6}
-            rows.append({"batch": batch, **told, "us": (host + cycles / hertz) * 1e6})
+            told: dict[str, Any] = {"batch": batch, "variants": chunks}
+            told |= {} if self.on_cpu else {"cycles": cycles, "host_us": host * 1e6}
+            known = not (isinstance(self.largest.target, CpuTarget) and self.largest.target.missing)
+            rows.append(told | ({"us": (host + cycles / hertz) * 1e6} if known else {}))
         sizes = sizes_of(self._emitted())
         whole = _seconds(self.costs, hertz)
         return AnyBatchReport(
@@ -258,18 +276,39 @@ class AnyBatch:
         run_program([str(self._program), "--quiet", *arguments])
 
     def check(self) -> list[dict[str, int]]:
-        """Run batches on the stored inputs, all values and cycles compared; what the program told of each.
+        """Run batches on the stored inputs, all values compared, and cycles; what the program told of each.
 
         Raises UserError for wrong values.
         """
-        self.progress("simulating batches")
+        self.progress("running batches")
         with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
             path = Path(work) / "report.json"
             self._execute("--report", str(path))
             return cast("list[dict[str, int]]", json.loads(path.read_text()))
 
-    def __call__(self, *inputs: Array) -> Array | tuple[Array, ...]:
-        """The network's outputs for inputs of any batch. Raises UserError for one beyond the bound."""
+    @cached_property
+    def loaded(self) -> CpuNetwork | None:
+        """On a CPU the network in this process."""
+        if not isinstance(self.largest.target, CpuTarget):
+            return None
+        self.largest.target.check_runs_here()
+        from sparsecc.cpu_network import CpuNetwork
+
+        return CpuNetwork(self._program.parent / "model.so", self.largest, self.most)
+
+    def __call__(
+        self, *inputs: Array, out: Sequence[Array] | None = None, threads: int | None = None
+    ) -> Array | tuple[Array, ...]:
+        """The network's outputs for inputs of any batch. Raises UserError for one beyond the bound.
+
+        out, threads: on a CPU, as of `NetworkArtifact`.
+        """
+        if self.loaded is not None:
+            results = self.loaded(inputs, out, 1 if threads is None else threads)
+            return results[0] if len(results) == 1 else results
+        if out is not None or threads is not None:
+            name = self.largest.target.name
+            raise UserError(f"out and threads are for CPUs; target {name} is none: leave them out")
         artifact = self.largest
         arguments = artifact.function.body.block.args
         if len(inputs) != len(arguments):
@@ -322,10 +361,10 @@ def compile_any_batch(
     also where one row of a result depends on another row of the inputs.
     """
     chip = load_target(target) if isinstance(target, str) else target
-    if not isinstance(chip, Target):
+    if not isinstance(chip, Target | CpuTarget):
         raise UserError(
-            f"target {chip.name} has no tensor unit; batches at run time are for tensor units: leave "
-            "--max-batch out and give --batch"
+            f"target {chip.name} has crossbars, whose arrays are programmed for one network; batches at run "
+            "time are for tensor units and CPUs: leave --max-batch out and give --batch"
         )
     if max_batch < 1:
         raise UserError(f"--max-batch {max_batch}: needed at least one", exit_code=2)
@@ -345,12 +384,33 @@ def compile_any_batch(
         found[batch] = compile_network(
             source, target=target, batch=batch, dims=dims, inputs=given, seed=seed, progress=tell, **options
         )
-    progress("simulating the variants")
-    costs = {b: Cost(_cycles(a), sum(row.seconds for row in host_rows(a))) for b, a in sorted(found.items())}
-    best = cover(kept(_seconds(costs, chip.clock_ghz * 1e9), max_batch), max_batch)
+    progress("timing the variants")
+    costs = {b: _cost(a, b) for b, a in sorted(found.items())}
+    best = cover(kept(_seconds(costs, _hertz(chip)), max_batch), max_batch)
     used = sorted(set(best.choice[1:]))
     largest = found[max_batch]
-    return AnyBatch(max_batch, largest, {b: found[b] for b in used}, best, costs, _fences(largest), progress)
+    fences = 0 if isinstance(chip, CpuTarget) else _fences(largest)
+    return AnyBatch(max_batch, largest, {b: found[b] for b in used}, best, costs, fences, progress)
+
+
+def _hertz(chip: AnyTarget) -> float:
+    return chip.clock_ghz * 1e9 if isinstance(chip, Target) else 1.0
+
+
+def _cost(artifact: NetworkArtifact, batch: int) -> Cost:
+    """Of a variant: simulated and estimated, or measured; of a CPU that is not this one a rule."""
+    target = artifact.target
+    if not isinstance(target, CpuTarget):
+        return Cost(_cycles(artifact), sum(row.seconds for row in host_rows(artifact)))
+    if target.missing:
+        # A call and a vector that is not full cost about as much as one more row.
+        return Cost(0, 1e-6 * (batch + 1))
+    return Cost(0, _measured(artifact))
+
+
+def _measured(artifact: NetworkArtifact) -> float:
+    """Seconds of an inference here: the least median of a few runs."""
+    return min(float(artifact.run_program("--seconds", "0.05")["median"]) for _ in range(RUNS))
 
 
 def _seconds(costs: Mapping[int, Cost], hertz: float) -> dict[int, float]:

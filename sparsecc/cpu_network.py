@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_char_p, c_int, c_size_t, c_void_p
+from ctypes import c_char_p, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,14 +35,17 @@ def _described(names: Sequence[str], values: Sequence[SSAValue]) -> list[tuple[s
 class CpuNetwork:
     """A loaded network. One call at a time: its activations are kept in it."""
 
-    def __init__(self, path: Path, artifact: NetworkArtifact):
+    def __init__(self, path: Path, artifact: NetworkArtifact, most: int | None = None):
+        """most: of the batch, where it is told with each call; the artifact is then that of the largest."""
         library = ctypes.CDLL(str(path))
         library.model_size.restype = c_size_t
         library.model_init.argtypes = [c_void_p, c_int]
         library.model_threads.argtypes = [c_void_p, c_int]
         library.model_error.argtypes = [c_void_p]
         library.model_error.restype = c_char_p
-        library.model_infer.argtypes = [c_void_p, c_void_p, c_void_p]
+        arguments = [c_void_p, c_void_p] if most is None else [c_int64, c_void_p, c_void_p]
+        library.model_infer.argtypes = [c_void_p, *arguments]
+        self._most = most
         self._library = library
         self._memory = aligned(int(library.model_size()), np.uint8)
         self._model = address(self._memory)
@@ -55,6 +58,20 @@ class CpuNetwork:
     def _error(self) -> str:
         return cast(bytes, self._library.model_error(self._model)).decode()
 
+    def _batch(self, inputs: Sequence[Array]) -> int | None:
+        """That of the inputs; None where there is only one. Raises UserError for one out of bounds."""
+        if self._most is None:
+            return None
+        name, shape, _ = self._inputs[0]
+        found: tuple[int, ...] = getattr(inputs[0], "shape", ())
+        if not found or not 1 <= found[0] <= self._most:
+            rest = ", ".join(["batch", *map(str, shape[1:])])
+            raise UserError(
+                f"input {name} has shape {list(found)}; needed [{rest}], one batch from 1 to {self._most} "
+                "for all"
+            )
+        return found[0]
+
     def __call__(
         self, inputs: Sequence[Array], out: Sequence[Array] | None = None, threads: int = 1
     ) -> tuple[Array, ...]:
@@ -62,12 +79,16 @@ class CpuNetwork:
         if len(inputs) != len(self._inputs):
             names = ", ".join(name for name, _, _ in self._inputs)
             raise UserError(f"the network has {len(self._inputs)} inputs ({names}); found {len(inputs)}")
+        batch = self._batch(inputs)
+        expected, results = (
+            [_of_batch(one, batch) for one in each] for each in (self._inputs, self._outputs)
+        )
         if out is None:
-            out = [np.empty(shape, kind) for _, shape, kind in self._outputs]
+            out = [np.empty(shape, kind) for _, shape, kind in results]
         elif len(out) != len(self._outputs):
             raise UserError(f"the network has {len(self._outputs)} outputs; found {len(out)} arrays for them")
-        given = [_checked("input", one, array) for one, array in zip(self._inputs, inputs, strict=True)]
-        for one, array in zip(self._outputs, out, strict=True):
+        given = [_checked("input", one, array) for one, array in zip(expected, inputs, strict=True)]
+        for one, array in zip(results, out, strict=True):
             if _checked("output", one, array) is not array or not array.flags.writeable:
                 raise UserError(f"output {one[0]} is not a contiguous array that may be written")
         if threads != self._threads:
@@ -77,9 +98,17 @@ class CpuNetwork:
             self._threads = threads
         sources = (c_void_p * len(given))(*map(address, given))
         places = (c_void_p * len(out))(*map(address, out))
-        if self._library.model_infer(self._model, sources, places) != 0:
+        told = () if batch is None else (batch,)
+        if self._library.model_infer(self._model, *told, sources, places) != 0:
             raise UserError(f"the program failed: {self._error()}")
         return tuple(out)
+
+
+def _of_batch(
+    described: tuple[str, tuple[int, ...], Any], batch: int | None
+) -> tuple[str, tuple[int, ...], Any]:
+    name, shape, kind = described
+    return described if batch is None else (name, (batch, *shape[1:]), kind)
 
 
 def _checked(what: str, wanted: tuple[str, tuple[int, ...], Any], array: Array) -> Array:

@@ -7,6 +7,7 @@ runs variants one after the other on the rows of the inputs, in one arena.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -31,6 +32,7 @@ from sparsecc.codegen.network import (
 from sparsecc.codegen.parts import INCBIN, Part, data_c, write_files
 from sparsecc.dialects.host import Tensor, elements_in, kind_of
 from sparsecc.host.operator import C_TYPES, ELEMENT_BYTES
+from sparsecc.target import CpuTarget
 from sparsecc.toolchain import NETWORK_PROGRAM, RUNTIME, host_headers, host_sources
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class AnyBatchProgram:
     choice: Sequence[int]
     """The batch of the variant that runs first where so many rows remain, [most + 1]."""
     cycles: Sequence[int]
-    """Of each batch, [most + 1]."""
+    """Of each batch, [most + 1]; nothing where they are not counted."""
     checked: Sequence[int]
     """Batches that the program checks itself with."""
     whole: NetworkProgram
@@ -80,11 +82,18 @@ class _RowsPrinter(Printer):
         size = f"(size_t)rows * {_row(value)} * sizeof({C_TYPES[kind_of(value)]})"
         return f"memcpy(outputs[{i}], {self.array(value)}, {size});"
 
+    def _read(self) -> dict[SSAValue, int]:
+        # Inputs that have fewer rows than the variant must not be read where the caller has them.
+        return {}
+
 
 class SharedParts:
-    """Data of all variants: what is equal is stored once."""
+    """Data and assembly of all variants: what is equal is stored once."""
 
     def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        """Of assembly, by file."""
+        self._codes: dict[bytes, str] = {}
         self.parts: list[Part] = []
         self.unshared = 0
         """Bytes that the variants would take alone."""
@@ -99,6 +108,14 @@ class SharedParts:
             self._names[key] = f"weights{len(self.parts)}"
             self.parts.append(Part(self._names[key], part.c_type, data, part.file))
         return self._names[key]
+
+    def code(self, symbol: str, text: str) -> str:
+        """What stands for a symbol in text of assembly that is stored."""
+        key = blake2b(re.sub(rf"\b{symbol}_", "_", text).encode()).digest()
+        if key not in self._codes:
+            name = self._codes[key] = f"code{len(self._codes)}"
+            self.texts[f"{name}.s"] = re.sub(rf"\b{symbol}_", f"{name}_", text)
+        return self._codes[key]
 
     @property
     def bytes(self) -> int:
@@ -128,9 +145,19 @@ def _variant_c(size: int, program: NetworkProgram, shared: SharedParts) -> tuple
     constants = host_constants(program.storage)
     # Names of data are those under which it is stored, once for all variants.
     names = "".join(f"#define {p.name} {shared.name(p)}\n" for p in [*code.parts, *constants])
+    for file, text in code.texts.items():
+        if not file.endswith(".s"):
+            continue
+        symbol = file.removesuffix(".s")
+        held = shared.code(symbol, text)
+        tables = dict.fromkeys(re.findall(rf"^\.globl {symbol}_(\w+)", text, re.MULTILINE))
+        names += "".join(f"#define {symbol}_{name} {held}_{name}\n" for name in tables)
+    names += f"#define model_product_steps batch{size}_product_steps\n"
     declared = "".join(f"extern AX_DATA {p.declaration};\n" for p in constants)
     products = "".join(f"    {json.dumps(comment(layer.name))},\n" for layer in program.layers)
-    table = f"static const char *const model_products[] = {{\n{products}}};\n" if products else ""
+    # Of engines that name their products.
+    named = products and "model_products[" in code.source
+    table = f"static const char *const model_products[] = {{\n{products}}};\n" if named else ""
     body = _VARIANT.replace("{size}", str(size)).replace("{parameter}", code.parameter)
     init = "\n".join(f"    {line}" for line in code.init.splitlines())
     title, _, rest = code.source.partition('#include "model.h"\n')
@@ -140,7 +167,9 @@ def _variant_c(size: int, program: NetworkProgram, shared: SharedParts) -> tuple
     ), code  # fmt: skip
 
 
-def _model_c(program: AnyBatchProgram) -> str:
+def _model_c(program: AnyBatchProgram, code: EngineCode) -> str:
+    given = code.parameter.replace("*", " ").split()[-1]
+    memory = "".join(f"        m->parts[i].{name} = m->{name};\n" for name in _memory(code))
     sizes = list(program.variants)
     order = {size: i for i, size in enumerate(sizes)}
     choice = ", ".join(str(order[size]) if size in order else "0" for size in program.choice)
@@ -155,6 +184,7 @@ def _model_c(program: AnyBatchProgram) -> str:
 /* {comment(program.title)}
  *
  * Variants of the network, one after the other, cover the rows of a batch. Written by sparsecc. */
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -162,7 +192,7 @@ def _model_c(program: AnyBatchProgram) -> str:
 
 static const struct {{
     int64_t rows;
-    int (*init)(model_part *m, ax_machine *machine);
+    int (*init)(model_part *m, {code.parameter});
     int (*infer)(model_part *m, int64_t rows, const void *const *inputs, void *const *outputs);
 }} variants[MODEL_VARIANTS] = {{
 {table}
@@ -181,11 +211,12 @@ int model_chunks(int64_t batch) {{
     return count;
 }}
 
-int model_init(model *m, ax_machine *machine) {{
-    memset(m, 0, sizeof *m);
+int model_init(model *m, {code.parameter}) {{
+    memset(m, 0, offsetof(model, arena));
     for (int i = 0; i < MODEL_VARIANTS; i++) {{
         m->parts[i].arena = m->arena;
-        if (variants[i].init(&m->parts[i], machine) != 0) {{
+{memory}\
+        if (variants[i].init(&m->parts[i], {given}) != 0) {{
             m->error = m->parts[i].error;
             return -1;
         }}
@@ -217,7 +248,23 @@ int model_infer(model *m, int64_t batch, const void *const *inputs, void *const 
 """
 
 
+def _memory(code: EngineCode) -> dict[str, tuple[str, str]]:
+    """Memory of calls that all variants share: by name its declaration, and that of a pointer to it."""
+    from sparsecc.network.cpu import CpuCode
+
+    if not isinstance(code, CpuCode):
+        return {}
+    return {
+        "patches": (f"patches[{code.patches}]", "*patches"),
+        "panels": (f"panels[MODEL_THREADS][{code.panels}]", f"(*panels)[{code.panels}]"),
+    }
+
+
 def _model_h(program: AnyBatchProgram, code: EngineCode) -> str:
+    memory = "".join(f"    _Alignas(64) float {held};\n" for held, _ in _memory(code).values())
+    places = "".join(f"    float {place};\n" for _, place in _memory(code).values())
+    allocates = "" if code.allocates else " Allocates\n * nothing."
+    cycles = "extern const int64_t model_cycles[MODEL_MAX_BATCH + 1];\n" if program.cycles else ""
     whole, sizes = program.whole, list(program.variants)
     block = whole.function.body.block
     outputs = cast(func.ReturnOp, block.last_op).operands
@@ -269,10 +316,10 @@ def _model_h(program: AnyBatchProgram, code: EngineCode) -> str:
 #define MODEL_CHECKED {len(program.checked)}
 {arena(max(p.storage.size for p in program.variants.values()), code.scratch)}
 
-{INCBIN}
+{code.definitions}{INCBIN}
 /* A variant that is ready to run. */
 typedef struct model_part {{
-{code.fields}\
+{code.fields}{places}\
     const char *error;
     unsigned char *arena;
 }} model_part;
@@ -282,12 +329,12 @@ typedef struct model {{
     model_part parts[MODEL_VARIANTS];
     const char *error; /* one sentence, after -1 */
     _Alignas(64) unsigned char arena[MODEL_ARENA];
-}} model;
+{memory}}} model;
 
 /* Prepares a model; it must stay where it is. 0, or -1. */
 int model_init(model *m, {code.parameter});
-/* One inference of `batch` rows, 1 to MODEL_MAX_BATCH: arrays of the shapes above, row-major. Allocates
- * nothing. 0, or -1. */
+/* One inference of `batch` rows, 1 to MODEL_MAX_BATCH: arrays of the shapes above, row-major.{allocates}
+ * 0, or -1. */
 int model_infer(model *m, int64_t batch, const void *const *inputs, void *const *outputs);
 /* How many variants run for a batch, one after the other. */
 int model_chunks(int64_t batch);
@@ -304,8 +351,9 @@ typedef struct model_array {{
 
 /* For MODEL_MAX_BATCH rows. */
 extern const model_array model_inputs[], model_outputs[];
-/* Cycles of each batch, and the batches that the program checks itself with. */
-extern const int64_t model_cycles[MODEL_MAX_BATCH + 1], model_checked[MODEL_CHECKED];
+/* The batches that the program checks itself with, and, of what is simulated, the cycles of each. */
+extern const int64_t model_checked[MODEL_CHECKED];
+{cycles}\
 
 {data}
 #endif
@@ -326,6 +374,8 @@ def _tables(program: AnyBatchProgram) -> str:
             f"sizeof({C_TYPES[kind]}), {data}, {bound}}},\n"
         )
 
+    foretold = ", ".join(map(str, program.cycles))
+    cycles = f"const int64_t model_cycles[] = {{{foretold}}};\n" if foretold else ""
     inputs = "".join(
         row(name, a, f"model_input{i}")
         for i, ((name, _), a) in enumerate(zip(whole.inputs, block.args, strict=True))
@@ -337,7 +387,7 @@ def _tables(program: AnyBatchProgram) -> str:
     return (
         f"const model_array model_inputs[] = {{\n{inputs}}};\n\n"
         f"const model_array model_outputs[] = {{\n{results}}};\n\n"
-        f"const int64_t model_cycles[] = {{{', '.join(map(str, program.cycles))}}};\n"
+        f"{cycles}"
         f"const int64_t model_checked[] = {{{', '.join(map(str, program.checked))}}};\n"
     )
 
@@ -361,18 +411,24 @@ class _Sources:
 
 
 def _sources(program: AnyBatchProgram) -> _Sources:
-    shared, texts, code, scratch = SharedParts(), dict[str, str](), None, 0
-    for size, one in program.variants.items():
-        texts[f"batch{size}.c"], code = _variant_c(size, one, shared)
-        scratch = max(scratch, code.scratch)
-    assert code is not None, "a program has a variant"
-    return _Sources(texts, shared, replace(code, scratch=scratch))
+    from sparsecc.network.cpu import CpuCode
+
+    shared = SharedParts()
+    made = {size: _variant_c(size, one, shared) for size, one in program.variants.items()}
+    texts = {f"batch{size}.c": text for size, (text, _) in made.items()}
+    codes = [code for _, code in made.values()]
+    code = replace(codes[-1], scratch=max(c.scratch for c in codes))
+    if isinstance(code, CpuCode):
+        held = [c for c in codes if isinstance(c, CpuCode)]
+        code = replace(code, patches=max(c.patches for c in held), panels=max(c.panels for c in held))
+    return _Sources(texts, shared, code)
 
 
 def sizes_of(program: AnyBatchProgram) -> Sizes:
     """What the program's code and data take."""
     found = _sources(program)
-    return Sizes(sum(map(len, found.texts.values())), found.shared.bytes, found.shared.unshared)
+    text = sum(map(len, [*found.texts.values(), *found.shared.texts.values()]))
+    return Sizes(text, found.shared.bytes, found.shared.unshared)
 
 
 def write_any_batch(folder: Path, program: AnyBatchProgram, report: Mapping[str, object]) -> None:
@@ -391,15 +447,17 @@ def write_any_batch(folder: Path, program: AnyBatchProgram, report: Mapping[str,
             parts.append(Part(f"model_output_bound{i}", "float", bound.astype(np.float32), "check.bin"))
     sources = f"$(wildcard batch*.c) {code.sources}"
     texts = {
-        "model.c": _model_c(program),
+        "model.c": _model_c(program, code),
         "model.h": _model_h(program, code),
         "data.c": data_c(_tables(program), parts),
         "Makefile": MAKEFILE.format(flags=code.flags, sources=sources, libraries=code.libraries),
         "report.json": json.dumps(report, indent=2) + "\n",
         **found.texts,
-        **code.texts,
+        **{name: text for name, text in code.texts.items() if not name.endswith(".s")},
+        **found.shared.texts,
     }
     copies = {f"host/{p.name}": p for p in host_sources() + host_headers()} | dict(code.copies)
-    copies.pop("engine.h", None)
+    family = "cpu" if isinstance(whole.engine.target, CpuTarget) else "tu"
+    copies |= {p.name: p for p in sorted((RUNTIME / f"network_batch_{family}").iterdir())}
     copies |= {"arrays.h": NETWORK_PROGRAM / "arrays.h", "main.c": MAIN}
     write_files(folder, texts, parts, copies)

@@ -151,6 +151,22 @@ class CpuLayer:
         return patches_of(self.unfolded.window, self.unfolded.rows, lanes)
 
 
+@dataclass(frozen=True, eq=False)
+class CpuCode(EngineCode):
+    """With floats of memory that calls use: for patches, and of each thread for scratch panels."""
+
+    patches: int = 1
+    panels: int = 16
+
+
+def memory_text(patches: int, panels: int) -> str:
+    """The declarations of this memory."""
+    return (
+        f"    _Alignas(64) float patches[{patches}];\n"
+        f"    _Alignas(64) float panels[MODEL_THREADS][{panels}]; /* scratch */\n"
+    )
+
+
 @dataclass(frozen=True)
 class CpuEngine(Engine):
     """The engine of CPUs."""
@@ -302,15 +318,17 @@ class CpuEngine(Engine):
                 more, panels = self._memory(layer)
                 patches, each = max(patches, more), max(each, panels)
             statements.append(self._statement(layer, call_of))
+        patches, each = max(patches, 1), -(-max(each, 1) // 16) * 16
         places = ", ".join(str(c.step) for c in calls) or "0"
         source.append(f"const int model_product_steps[] = {{{places}}};\n{_CHECKED}")
         needed = f"this CPU lacks instructions of {self.chip.name}: {self.chip.simd.features}"
-        return EngineCode(
+        return CpuCode(
             source="".join(source),
             headers=["sc.h", "conv.h"],
             fields="    int threads;\n",
-            memory=f"    _Alignas(64) float patches[{max(patches, 1)}];\n"
-            f"    _Alignas(64) float panels[MODEL_THREADS][{-(-max(each, 1) // 16) * 16}]; /* scratch */\n",
+            memory=memory_text(patches, each),
+            patches=patches,
+            panels=each,
             definitions=_THREADS.replace("{threads}", str(THREADS)),
             parameter="int threads",
             init=_INIT.replace("{needed}", needed),
@@ -370,7 +388,8 @@ class CpuEngine(Engine):
         objects = [p.name for p in sorted(folder.glob("*.s"))]
         native = [str(runtime_object(self.chip)), str(host_object(self.chip))]
         what = "compiling the program"
-        shared = ["-shared", "model.c", "data.c", "library.c", *objects, *native, "-lm", "-o", "model.so"]
+        sources = sorted(p.name for p in folder.glob("*.c") if p.name != "main.c")
+        shared = ["-shared", *sources, *objects, *native, "-lm", "-o", "model.so"]
         call([*find_compiler(), *flags, *shared], folder, what)
         program = ["main.c", str(folder / "model.so"), *native, "-pthread", "-lm", "-o", "model"]
         call([*find_compiler(), *flags, *program], folder, what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -95,6 +96,57 @@ def test_the_program_checks_all_batches(network: AnyBatch):
     assert report.weights_bytes < report.weights_unshared_bytes
     assert report.over_padding > 1
     assert all(ratio < 1.05 for ratio in report.of_fixed.values())
+
+
+@pytest.fixture(scope="module")
+def native(path: Path) -> AnyBatch:
+    return compile_any_batch(path, max_batch=MOST, target="cpu")
+
+
+def test_all_batches_on_a_cpu(native: AnyBatch, path: Path, tmp_path: Path):
+    for batch in (*range(1, MOST + 1), 1):
+        x = image(batch, seed=batch)
+        expected = wanted(path, x)
+        out = [np.empty_like(y) for y in expected]
+        for threads in (1, 2):
+            found = native(x, out=out, threads=threads)
+            for y, place, w in zip(found, out, expected, strict=True):
+                assert y is place
+                np.testing.assert_allclose(y, w, atol=1e-5, rtol=1e-5)
+    rows = native.check()
+    assert [row["batch"] for row in rows] == list(range(1, MOST + 1))
+    assert not any(row["wrong"] for row in rows)
+    assert min(row["nanoseconds"] for row in rows) > 0
+    report = native.report
+    assert report.weights_bytes < report.weights_unshared_bytes
+    assert all(row["us"] > 0 for row in report.batches)
+    native.save(tmp_path / "out")
+    # Variants of one width of vectors share their code.
+    products = sum(len(a.layers) for a in native.variants.values())
+    texts = list((tmp_path / "out").glob("*.s"))
+    assert len(texts) <= min(products, 2 * len(native.largest.layers))
+
+
+def test_several_variants_in_one_inference_on_a_cpu(native: AnyBatch, path: Path):
+    """Whatever is the fastest here: covers are forced, with a last variant that has rows to spare."""
+    sizes = {2: compile_network(path, batch=2, target="cpu", inputs=[native.largest.inputs[0][:2]])}
+    forced = dataclasses.replace(native, variants=sizes, cover=cover({2: 1.0}, MOST))
+    assert forced.cover.chunks(MOST) == [2] * 4
+    x = image(MOST)
+    for y, w in zip(forced(x), wanted(path, x), strict=True):
+        np.testing.assert_allclose(y, w, atol=1e-5, rtol=1e-5)
+    assert not any(row["wrong"] for row in forced.check())
+
+
+def test_wrong_calls_on_a_cpu(native: AnyBatch):
+    with pytest.raises(
+        UserError, match=r"input x has shape \[8, 2, 5, 4\]; needed \[batch, 2, 5, 4\], one batch"
+    ):
+        native(image(MOST + 1))
+    with pytest.raises(UserError, match=r"input x has shape \[2, 2, 5, 5\]; needed \[2, 2, 5, 4\]"):
+        native(np.zeros((2, 2, 5, 5), np.float32))
+    with pytest.raises(UserError, match=r"output y has shape \[3, 20\]; needed \[2, 20\]"):
+        native(image(2), out=[np.zeros((3, 20), np.float32), np.zeros((2, 320), np.float32)])
 
 
 def test_fences(path: Path):
@@ -196,11 +248,14 @@ def test_rows_that_are_not_independent(nodes: list[Any], shape: list[Any], messa
     [
         (["--max-batch", "0"], "needed at least one"),
         (["--max-batch", "8", "--batch", "3"], "--batch is for one batch"),
-        (["--max-batch", "8", "--target", "isaac128"], "has no tensor unit"),
+        (["--max-batch", "8", "--target", "isaac128"], "has crossbars, whose arrays are programmed for one"),
+        (["--max-batch", "8", "--trace", "t.json"], "--trace is for one batch: give --batch"),
+        (["--max-batch", "8", "--html", "r.html"], "--html is for one batch"),
+        (["--max-batch", "8", "--target", "cpu", "--dump-ir", "ir"], "--dump-ir is for one batch"),
         (["--max-batch", "8", "--output", "y.npy"], "--output needs --input"),
         (["--max-batch", "8", "--n", "3"], "is a whole network"),
     ],
-    ids=["none", "two", "crossbars", "output", "columns"],
+    ids=["none", "two", "crossbars", "trace", "html", "ir", "output", "columns"],
 )
 def test_what_is_refused(path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
     assert main(["run", str(path), "--target", "scalesim-ws16", *arguments]) in (1, 2)

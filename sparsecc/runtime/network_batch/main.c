@@ -1,8 +1,8 @@
-/* Runs a network for any batch on the simulator, checks it, and reports.
+/* Runs a network for any batch, checks it, and reports; engine.h knows what computes, and what that costs.
  *
  * Without arguments: run on the first rows of the stored inputs for several batches, compare every output value with
- * the stored result, and the cycles with those that were foretold. Exit status: 0 all well, 1 an error of the program
- * or of a file, 2 wrong arguments, 3 a wrong value or other cycles.
+ * the stored result, and the cost with what was foretold. Exit status: 0 all well, 1 an error of the program or of a
+ * file, 2 wrong arguments, 3 a wrong value or another cost.
  */
 #include <errno.h>
 #include <math.h>
@@ -13,10 +13,11 @@
 
 #include "model.h"
 #include "arrays.h"
+#include "engine.h"
 
 static const char usage[] =
-    "usage: model [--batch N [--input X.npy]... [--output Y.npy]...] [--report FILE.json] [--quiet]\n"
-    "  runs the network on the simulated accelerator for N rows, or for the batches it checks itself with; --input is\n"
+    "usage: model [--batch N [--input X.npy]... [--output Y.npy]...] [--report FILE.json] [--quiet]" ENGINE_USAGE "\n"
+    "  runs the network on the " ENGINE_WHAT " for N rows, or for the batches it checks itself with; --input is\n"
     "  given once for each input, in their order, --output likewise; without --input the first rows of the stored\n"
     "  inputs are taken, and every value of the outputs is compared with the stored result\n";
 
@@ -33,7 +34,8 @@ static int parse(int argc, char **argv, options *o) {
             o->quiet = 1;
             continue;
         }
-        if (strcmp(name, "--report") == 0) value = &o->report;
+        if ((value = engine_option(name))) {
+        } else if (strcmp(name, "--report") == 0) value = &o->report;
         else if (strcmp(name, "--batch") == 0) value = &o->batch;
         else if (strcmp(name, "--input") == 0) value = &o->input[o->inputs < MODEL_INPUTS ? o->inputs++ : MODEL_INPUTS];
         else if (strcmp(name, "--output") == 0) value = &o->output[o->outputs < MODEL_OUTPUTS ? o->outputs++ : MODEL_OUTPUTS];
@@ -78,17 +80,6 @@ static int64_t wrong_values(void *const *outputs, int64_t rows) {
 
 static model network;
 
-/* One inference on a machine of its own; its cycles, or -1 after a message. */
-static int64_t cycles_of(int64_t rows, const void *const *inputs, void *const *outputs) {
-    int64_t cycles = -1;
-    ax_machine *machine = ax_open(&ax_target, 0u);
-    if (!machine) fprintf(stderr, "model: out of memory for the simulator\n");
-    else if (model_init(&network, machine) != 0 || model_infer(&network, rows, inputs, outputs) != 0) fprintf(stderr, "model: %s\n", network.error);
-    else cycles = ax_cycles(machine);
-    ax_close(machine);
-    return cycles;
-}
-
 /* An array of some rows, as files have it; `shape` holds its text. */
 static model_array of_rows(const model_array *a, int64_t rows, char *shape, size_t size) {
     model_array found = *a;
@@ -102,18 +93,19 @@ static int run(const options *o, const void *const *inputs, void *const *outputs
     int64_t wrong = 0, others = 0;
     if (!o->quiet) printf("%s\n", MODEL_TITLE);
     for (int i = 0; i < (o->rows ? 1 : MODEL_CHECKED); i++) {
-        const int64_t rows = o->rows ? o->rows : model_checked[i], cycles = cycles_of(rows, inputs, outputs);
-        if (cycles < 0) return 1;
+        const int64_t rows = o->rows ? o->rows : model_checked[i], cost = engine_run(&network, rows, inputs, outputs);
+        if (cost < 0) return 1;
         const int64_t bad = o->inputs ? 0 : wrong_values(outputs, rows);
-        const int other = cycles != model_cycles[rows];
+        const int64_t foretold = engine_foretold(rows);
+        const int other = foretold >= 0 && cost != foretold;
         wrong += bad;
         others += other;
         if (report) {
-            fprintf(report, "%s{\"batch\": %lld, \"chunks\": %d, \"cycles\": %lld, \"foretold\": %lld, \"wrong\": %lld}", i ? ", " : "[",
-                    (long long)rows, model_chunks(rows), (long long)cycles, (long long)model_cycles[rows], (long long)bad);
+            fprintf(report, "%s{\"batch\": %lld, \"chunks\": %d, \"" ENGINE_COST "\": %lld, \"foretold\": %lld, \"wrong\": %lld}",
+                    i ? ", " : "[", (long long)rows, model_chunks(rows), (long long)cost, (long long)foretold, (long long)bad);
         }
         if (!o->quiet) {
-            printf("batch %5lld  %3d chunks  %9lld cycles%s%s\n", (long long)rows, model_chunks(rows), (long long)cycles,
+            printf("batch %5lld  %3d chunks  %9lld " ENGINE_COST "%s%s\n", (long long)rows, model_chunks(rows), (long long)cost,
                    bad ? "  WRONG VALUES" : "", other ? "  NOT AS FORETOLD" : "");
         }
     }
@@ -124,7 +116,7 @@ static int run(const options *o, const void *const *inputs, void *const *outputs
         if (write_npy(o->output[k], &a, outputs[k]) != 0) return 1;
     }
     if (!wrong && !others) return 0;
-    fprintf(stderr, "model: %lld values are wrong, and %lld batches take other cycles than foretold\n", (long long)wrong,
+    fprintf(stderr, "model: %lld values are wrong, and %lld batches cost something else than foretold\n", (long long)wrong,
             (long long)others);
     return 3;
 }
