@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from sparsecc.operator_report import OperatorReport
 
 
 @dataclass(frozen=True)
-class CpuReport:
+class CpuReport(OperatorReport):
     """One operator on one CPU. What only a run tells is None before it."""
 
-    name: str
-    op: str
-    formula: str
-    target: str
-    shape: tuple[int, int, int]
-    """[M, K, N]."""
-    nnz: int
-    density: float
-    pattern: str
-    """The sparsity pattern found, and to which share it holds."""
-    dtype: str
-    plan: str
-    """"sparse" or "dense"."""
     kernel: str
     """The variant: the kernel and how it is cut."""
     reason: str
@@ -56,10 +40,6 @@ class CpuReport:
     stored_zeros: int
     pattern_only: bool
     assumed: tuple[str, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """The report as one JSON object."""
-        return dataclasses.asdict(self)
 
     def rows(self) -> list[tuple[str, str]]:
         """The report as (what, value with unit) lines."""
@@ -102,15 +82,3 @@ class CpuReport:
             ("check", f"{verdict}; largest error {self.max_error:g}, bound there {self.error_bound:g}")
         )
         return rows
-
-    def table(self) -> Table:
-        """The report as a table for the terminal."""
-        from rich import box
-        from rich.table import Table
-
-        table = Table(title=self.name, box=box.SIMPLE_HEAD, show_header=False, title_justify="left")
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for what, value in self.rows():
-            table.add_row(what, value)
-        return table

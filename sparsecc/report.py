@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sparsecc.cover.laws import fill
 from sparsecc.cover.optimum import fewest_bicliques, fewest_windows
 from sparsecc.dialects.sparse import SddmmOp
+from sparsecc.operator_report import OperatorReport
 from sparsecc.patterns import recognise
 from sparsecc.schedule.bound import cycle_bound
 from sparsecc.schedule.cost import Estimate
@@ -17,28 +18,13 @@ from sparsecc.schedule.planning import plan_cover
 from sparsecc.schedule.sddmm import mask_bound, plan_mask
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from sparsecc.compiler import Artifact, Simulation
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(OperatorReport):
     """One operator on one target. What only a run tells is None before it."""
 
-    name: str
-    op: str
-    """"spmm" or "sddmm"."""
-    formula: str
-    target: str
-    shape: tuple[int, int, int]
-    """[M, K, N]."""
-    nnz: int
-    density: float
-    pattern: str
-    """The sparsity pattern found, and to which share it holds."""
-    dtype: str
-    plan: str
     reason: str
     meta_ops: int
     groups: int
@@ -151,10 +137,6 @@ class Report:
         """This report beside what a random matrix of the same shape and density gains."""
         return dataclasses.replace(self, control_speedup=speedup)
 
-    def to_json(self) -> dict[str, object]:
-        """The report as one JSON object."""
-        return dataclasses.asdict(self)
-
     def rows(self) -> list[tuple[str, str]]:
         """The report as (what, value with unit) lines."""
         whole = self.cells + self.refused_cells
@@ -228,18 +210,6 @@ class Report:
         remarks += [f"{self.zeroed} became 0 in {self.dtype}"] if self.zeroed else []
         remarks += [f"{self.stored_zeros} stored zeros left out"] if self.stored_zeros else []
         return f"; {', '.join(remarks)}" if remarks else ""
-
-    def table(self) -> Table:
-        """The report as a table for the terminal."""
-        from rich import box
-        from rich.table import Table
-
-        table = Table(title=self.name, box=box.SIMPLE_HEAD, show_header=False, title_justify="left")
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for what, value in self.rows():
-            table.add_row(what, value)
-        return table
 
 
 class Outlook(NamedTuple):

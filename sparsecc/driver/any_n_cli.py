@@ -59,14 +59,3 @@ def run(arguments: argparse.Namespace, progress: Callable[[str], None], inputs: 
     if arguments.output:
         np.save(arguments.output, y)
     return artifact
-
-
-def show(artifact: AnyN, arguments: argparse.Namespace, console: Any) -> None:
-    """As JSON or as a table."""
-    if getattr(arguments, "json", False):
-        import json
-
-        print(json.dumps(artifact.report.to_json(), indent=2))
-    elif not arguments.quiet:
-        for table in artifact.report.tables():
-            console.print(table)

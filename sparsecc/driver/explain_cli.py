@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sparsecc.driver import network_cli
+from sparsecc.driver.options import EPILOG, add_search, add_told
+from sparsecc.driver.output import progress_of
 from sparsecc.errors import UserError
 
 
@@ -15,42 +17,27 @@ def add_explain(commands: Any) -> None:
     command: argparse.ArgumentParser = commands.add_parser(
         "explain", help="say in sentences what was found in each layer, what it costs, and what would help"
     )
-    command.add_argument("path", metavar="FILE", help="a matrix, or a whole network (.onnx, .pt2, .mlir)")
-    command.add_argument(
-        "--target", default="gemmini16", metavar="T", help="preset or .toml file (default: gemmini16)"
-    )
+    command.epilog = EPILOG
+    command.add_argument("path", metavar="FILE|DIR|PACK.tar.xz|MODEL", help="matrices, or a whole network")
+    add_search(command)
     command.add_argument(
         "--layer", metavar="NAME", help="of a network, or of a file of several: only this one"
     )
     command.add_argument(
         "--n", type=int, metavar="N", help="columns of X (default: 64, or those of the network)"
     )
-    command.add_argument("--dtype", metavar="TYPE", help="input type, of those the target has")
-    command.add_argument(
-        "--effort", type=int, default=1, choices=range(4), metavar="0..3",
-        help="how hard to search for covers (default: 1)",
-    )  # fmt: skip
-    command.add_argument("--seed", type=int, default=0, metavar="S", help="of random values and the control")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
-    command.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
-    command.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    command.add_argument(
-        "--batch", type=int, metavar="B", help="of a network: inputs at once, where it leaves that open"
-    )
-    command.add_argument(
-        "--dim", action="append", metavar="NAME=N", help="of a network: another extent that it leaves open"
-    )
-    command.add_argument(
-        "--mask", action="append", metavar="LAYER=FILE",
-        help="of a network: prune a layer to the nonzeros of a matrix; may be given for several layers",
-    )  # fmt: skip
-    command.add_argument(
-        "--no-propagate", action="store_true",
-        help="of a network: do not carry zeros and constants across layers",
-    )  # fmt: skip
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of sentences")
+    add_told(command, quiet="no progress")
+    network_cli.add_reading(command)
 
 
-def explain(arguments: argparse.Namespace, progress: Callable[[str], None]) -> int:
+def explain(arguments: argparse.Namespace) -> int:
+    """`sparsecc explain`."""
+    with progress_of(arguments) as progress:
+        return _explain(arguments, progress)
+
+
+def _explain(arguments: argparse.Namespace, progress: Callable[[str], None]) -> int:
     """The command. Raises UserError for what is wrong, with a layer only where it is the only one."""
     import json
 

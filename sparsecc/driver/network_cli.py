@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsecc.driver.output import read_input
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,41 +26,43 @@ def is_network(path: str) -> bool:
     return path.endswith((".onnx", ".pt2", ".mlir"))
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    """What only whole networks take."""
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """Which network a model's file stands for."""
     command.add_argument(
-        "--batch", type=int, metavar="B", help="MODEL.onnx: inputs at once, where the model leaves it open"
+        "--batch", type=int, metavar="B", help="MODEL: inputs at once, where the model leaves it open"
     )
     command.add_argument(
-        "--dim",
-        action="append",
-        metavar="NAME=N",
-        help="MODEL.onnx: another extent that the model leaves open",
+        "--dim", action="append", metavar="NAME=N", help="MODEL: another extent that the model leaves open"
     )
     command.add_argument(
         "--mask",
         action="append",
         metavar="LAYER=FILE",
-        help="MODEL.onnx: prune a layer to the nonzeros of a matrix; may be given for several layers",
+        help="MODEL: prune a layer to the nonzeros of a matrix; may be given for several layers",
     )
     command.add_argument(
         "--no-propagate",
         action="store_true",
-        help="MODEL.onnx: do not carry zeros and constants across layers",
+        help="MODEL: do not carry zeros and constants across layers",
     )
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What only whole networks take."""
+    add_reading(command)
     command.add_argument(
         "--calibrate",
         metavar="FILE.npz",
-        help="MODEL.onnx: samples of its inputs, to quantise it by for i8; array 'labels': the right classes",
+        help="MODEL: samples of its inputs, to quantise it by for i8; array 'labels': the right classes",
     )
     command.add_argument(
-        "--labels", metavar="FILE.npz", help="MODEL.onnx: other samples with labels, to measure accuracy on"
+        "--labels", metavar="FILE.npz", help="MODEL: other samples with labels, to measure accuracy on"
     )
     command.add_argument(
         "--scales",
         choices=("auto", "channel", "tensor"),
         default="auto",
-        help="MODEL.onnx: scales of quantised weights: one for each output, one in all, or as it is cheaper",
+        help="MODEL: scales of quantised weights: one for each output, one in all, or as it is cheaper",
     )
 
 
@@ -149,8 +152,6 @@ def inputs_of(paths: list[str] | None) -> Any:
         return None
     if len(paths) == 1 and paths[0].endswith(".npz"):
         return _archive(paths[0])
-    from sparsecc.driver.cli import read_input
-
     return [read_input(path) for path in paths]
 
 
@@ -185,14 +186,3 @@ def run(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Netwo
     if arguments.fail_if_slower_than_dense and (slower := report.slower_than_dense()):
         raise UserError(slower, exit_code=3)
     return report
-
-
-def show(report: NetworkReport, arguments: argparse.Namespace, console: Any) -> None:
-    """As JSON or as tables."""
-    if getattr(arguments, "json", False):
-        import json
-
-        print(json.dumps(report.to_json(), indent=2))
-    elif not arguments.quiet:
-        for table in report.tables():
-            console.print(table)

@@ -39,8 +39,8 @@ def add_diff(commands: Any) -> None:
         help="say what changed between two runs",
         epilog="A and B hold what `sparsecc run --json` printed, one object or a list of them.",
     )
-    command.add_argument("before", metavar="A.json")
-    command.add_argument("after", metavar="B.json")
+    command.add_argument("before", metavar="A.json", help="the run before")
+    command.add_argument("after", metavar="B.json", help="the run after")
     command.add_argument("--html", metavar="FILE", help="write the table as a page too")
 
 
@@ -63,7 +63,7 @@ def write(arguments: argparse.Namespace, artifact: Artifact) -> None:
         from sparsecc.html_report import report_page
 
         if isinstance(artifact, CpuArtifact):
-            write_tables(arguments.html, artifact.report, [artifact.report.table()])
+            write_tables(arguments.html, artifact.report, artifact.report.tables())
         else:
             _write_page(arguments.html, report_page([artifact]))
 

@@ -314,7 +314,7 @@ def test_bad_matrices_are_named(name: str, tmp_path: Path, capsys: Capture):
         ("run {w} --input {folder}/no.npy", 1, "no.npy"),
         ("run {w} --input {folder}/file", 1, "file"),
         ("targets nonsense", 2, "unknown target 'nonsense'"),
-        ("passes nonsense", 2, "unknown pass 'nonsense'; the passes are sparse-propagate, "),
+        ("passes nonsense", 2, "unknown pass 'nonsense'; the passes are "),
     ],
 )  # fmt: skip
 def test_wrong_commands_are_named(
