@@ -10,12 +10,8 @@ vain, so nothing is padded but what the unit pads.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +27,7 @@ from sparsecc.codegen.any_n import AnyNProgram, write_any_n
 from sparsecc.codegen.tiled import TiledWriter
 from sparsecc.compiler import Artifact, compile
 from sparsecc.dialects.sparse import SpmmOp
+from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
 from sparsecc.operator import Spmm
 from sparsecc.passes.convert_sparse_to_tu import schedule_of
@@ -40,7 +37,7 @@ from sparsecc.schedule.measure import TRIES
 from sparsecc.schedule.tables import Program, build
 from sparsecc.target import Target
 from sparsecc.target.load import load_target
-from sparsecc.toolchain import build_program, find_compiler, run_program
+from sparsecc.toolchain import build_program, find_compiler
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -207,28 +204,18 @@ class AnyN:
         write_any_n(Path(folder), self._emitted(), self.report.to_json())
 
     @cached_property
-    def _program(self) -> Path:
-        work = tempfile.mkdtemp(prefix="sparsecc-")
-        weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
-        folder = Path(work) / "model"
-        write_any_n(folder, self._emitted(), {})
+    def _program(self) -> Executable:
         self.progress("compiling the C")
-        return build_program(folder)
-
-    def _execute(self, *arguments: str) -> None:
-        run_program([str(self._program), "--quiet", *arguments])
+        return built(self, lambda folder: write_any_n(folder, self._emitted(), {}), build_program)
 
     def check(self) -> None:
         """Run every number of columns of the table on the stored input. Raises UserError for wrong values."""
         self.progress("simulating all numbers of columns")
-        self._execute()
+        self._program.run()
 
     def measured(self) -> list[dict[str, int]]:
         """As `check`; what the program told of each number of columns."""
-        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
-            path = Path(work) / "report.json"
-            self._execute("--report", str(path))
-            return cast("list[dict[str, int]]", json.loads(path.read_text()))
+        return self._program.report()
 
     def __call__(self, x: Array) -> Array:
         """C on the simulator, of x [K, n]. Raises UserError for an n beyond the bound."""
@@ -239,13 +226,7 @@ class AnyN:
                 f"[{operator.shape[2]}, 1 to {self.most}]"
             )
         (given,) = dataclasses.replace(operator, n=x.shape[1]).checked_inputs((x,))
-        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
-            np.save(Path(work) / "x.npy", given)
-            result = Path(work) / "c.npy"
-            self._execute(
-                "--n", str(x.shape[1]), "--input", str(Path(work) / "x.npy"), "--output", str(result)
-            )
-            return np.load(result)
+        return self._program.results([given], 1, "--n", str(x.shape[1]))[0]
 
 
 def compile_any_n(

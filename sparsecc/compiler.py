@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import tempfile
-import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +30,7 @@ from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.dialects import tu, xbar
 from sparsecc.dialects.nn_base import TensorAttr
 from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_large, metaops_blob
+from sparsecc.emitted import Executable, built
 from sparsecc.epilogue import Epilogue
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
@@ -49,7 +47,7 @@ from sparsecc.scales import Scales
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
-from sparsecc.toolchain import build_program, find_compiler, run_program
+from sparsecc.toolchain import build_program, find_compiler
 
 Array = NDArray[Any]
 # Told what is being done, for progress.
@@ -271,43 +269,23 @@ class Artifact:
     def _product(self, inputs: tuple[Array, ...], options: list[str]) -> Array:
         """The result of the program with these further options."""
         given = self.operator.checked_inputs(tuple(np.asarray(x) for x in inputs))
-        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
-            result = Path(work) / "c.npy"
-            command = [str(self._program), "--quiet", "--output", str(result), *options]
-            for name, array in zip(self.operator.inputs, given, strict=True):
-                np.save(Path(work) / f"{name}.npy", array)
-                command += ["--input", str(Path(work) / f"{name}.npy")]
-            run_program(command)
-            return np.load(result)
+        return self._program.results(given, 1, *options)[0]
 
     @cached_property
-    def _program(self) -> Path:
-        """The compiled program, in a folder that lives as long as the artifact."""
-        work = tempfile.mkdtemp(prefix="sparsecc-")
-        weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
-        folder = Path(work) / "model"
-        self._write(folder, {})
+    def _program(self) -> Executable:
         self.progress("compiling the C")
-        return build_program(folder)
+        return built(self, lambda folder: self._write(folder, {}), build_program)
 
     def simulate(self, values: bool = True) -> Simulation:
         """Run the program: on its stored input, every value checked, or for its time only."""
         program = self._program
         self.progress(f"simulating the {self.plan} plan" + ("" if values else " (time only)"))
-        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
-            path = Path(work) / "report.json"
-            command = [str(program), "--quiet", "--report", str(path)]
-            command += [] if values else ["--timing-only"]
-            run_program(command)
-            found = cast("dict[str, Any]", json.loads(path.read_text()))
+        found: dict[str, Any] = program.report(*([] if values else ["--timing-only"]))
         return Simulation(found["simulation"], found.get("check"))
 
     def rerun(self, output: str | None, trace: str | None) -> None:
         """Run on the stored input once more and write C [M, N] as .npy, and a Chrome trace."""
-        command = [str(self._program), "--quiet"]
-        command += ["--output", output] if output else []
-        command += ["--trace", trace] if trace else []
-        run_program(command)
+        self._program.run(*(["--output", output] if output else []), *(["--trace", trace] if trace else []))
 
     def cells(self) -> tuple[int, int]:
         """(unit cells computed, unit cells of the whole computing space)."""

@@ -110,7 +110,7 @@ class CrossbarArtifact(Artifact):
         """
         program, devices = self._program, self.stuck_devices(faults)
         self.progress(f"simulating {len(seeds)} runs with noise")
-        return monte_carlo(program, noise, seeds, devices)
+        return monte_carlo(program.path, noise, seeds, devices)
 
     def noisy_product(self, x: Array, noise: Noise, faults: Sequence[Fault] = ()) -> Array:
         """As a call, with devices that differ from their levels; [M, N] of x [K, N]."""
