@@ -36,9 +36,11 @@ from sparsecc.network.propagation import LayerGain, Propagation, propagated
 from sparsecc.network.propagation import check as check_propagation
 from sparsecc.network.quantised import calibrate as record
 from sparsecc.network.quantised import integer_passes, product_type
+from sparsecc.network.reorder import OrderGain, Orders, find_orders, matrices, ordered
 from sparsecc.network.storage import Storage, plan_storage
 from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass
 from sparsecc.passes.sparse_propagate import SparsePropagatePass
+from sparsecc.passes.sparse_reorder import SparseReorderPass
 from sparsecc.target import AnyTarget
 from sparsecc.target.load import load_target
 from sparsecc.toolchain import run_program
@@ -77,6 +79,8 @@ class NetworkArtifact:
     """What zeros and constants carried across layers took away; None where that was not asked for."""
     layers_before: Callable[[Sequence[str]], dict[str, Layer]]
     """Products of these names as they would be without it, compiled when they are asked for."""
+    ordered: list[OrderGain]
+    """Layers whose rows or columns have an order that was carried through the network."""
 
     @property
     def target(self) -> AnyTarget:
@@ -385,30 +389,15 @@ def compile_network(
             return run_passes(module, passes, lambda stage: stage.module.verify(), progress)
 
     stages = chosen_operators(module)
-    if module is not read and propagation is not None:
-        stages = [Stage("input", read), Stage(SparsePropagatePass.name, propagation.module), *stages[1:]]
-    names_of = [s.name for s in stages]
-    chosen = stages[names_of.index(ConvertNnToHostPass.name) - 1].module
-    accuracy: Accuracy | None = None
-    if samples is not None:
-        progress("measuring accuracy")
-        before, after = (outputs_of(_main(m), samples) for m in (module, chosen))
-        accuracy = compare(before, after, samples.labels)
-    lowered, main = stages[-1].module, _main(stages[-1].module)
-    progress("computing the expected values")
-    reference = run(lowered, main, given, restarts=set(checked_values(main)), exact=kind == "i8")
-    bounds = _bounds(chosen, lowered, main, given, kind == "i8")
-    storage = plan_storage(main)
-    calls = [op for op in steps(main) if isinstance(op, func.CallOp)]
-
+    lowered, calls = stages[-1].module, product_calls(stages[-1].module)
     options = Options(seed, effort, plan, confirm)
 
-    def layer_of(call: func.CallOp, lowered: ModuleOp, options: Options, tell: Progress) -> Layer:
+    def product_of(call: func.CallOp, lowered: ModuleOp) -> Product:
         weight, n = weight_of(lowered, call), cast(Tensor, call.results[0].type).get_shape()[1]
         pattern = weight.pattern
         values = weight.data if kind == "i8" else weight.data.astype(np.float32)
         matrix = make_csr(values, pattern.indices, pattern.indptr, weight.shape)
-        return engine.compile(Product(name_of(call), matrix, n, alone(lowered, call)), options, tell)
+        return Product(name_of(call), matrix, n, alone(lowered, call))
 
     def compiled(plan: str) -> tuple[Layer, ...]:
         layers: list[Layer] = []
@@ -421,9 +410,44 @@ def compile_network(
             # Steps of a recurrent layer call one function.
             symbol = call.callee.string_value()
             if symbol not in found:
-                found[symbol] = layer_of(call, lowered, replace(options, plan=plan), tell)
+                found[symbol] = engine.compile(product_of(call, lowered), replace(options, plan=plan), tell)
             layers.append(found[symbol])
         return tuple(layers)
+
+    layers, before_orders = compiled(plan), module
+    orders: Orders | None = None
+    if propagation is not None and plan == "auto":
+        progress(SparseReorderPass.name)
+        orders = find_orders(function.body.block, matrices(calls, lowered, layers), engine)
+    if orders is not None and propagation is not None:
+        module = ordered(module, orders)
+        function = _main(module)
+        check_propagation(replace(propagation, before=before_orders, module=module), given)
+        stages = chosen_operators(module)
+        lowered, calls = stages[-1].module, product_calls(stages[-1].module)
+        layers = tuple(
+            engine.carried(product_of(call, lowered), layer, orders.moves[layer.name], options, progress)
+            if layer.name in orders.moves
+            else layer
+            for call, layer in zip(calls, layers, strict=True)
+        )
+    if before_orders is not read and propagation is not None:
+        first = [Stage("input", read), Stage(SparsePropagatePass.name, propagation.module)]
+        stages = [*first, *([Stage(SparseReorderPass.name, module)] if orders else []), *stages[1:]]
+    elif orders is not None:
+        stages = [Stage("input", read), Stage(SparseReorderPass.name, module), *stages[1:]]
+    names_of = [s.name for s in stages]
+    chosen = stages[names_of.index(ConvertNnToHostPass.name) - 1].module
+    accuracy: Accuracy | None = None
+    if samples is not None:
+        progress("measuring accuracy")
+        before, after = (outputs_of(_main(m), samples) for m in (module, chosen))
+        accuracy = compare(before, after, samples.labels)
+    main = _main(lowered)
+    progress("computing the expected values")
+    reference = run(lowered, main, given, restarts=set(checked_values(main)), exact=kind == "i8")
+    bounds = _bounds(chosen, lowered, main, given, kind == "i8")
+    storage = plan_storage(main)
 
     def layers_before(names: Sequence[str]) -> dict[str, Layer]:
         progress("products without sparse-propagate")
@@ -432,10 +456,9 @@ def compile_network(
             whole = read.clone()
             record(_main(whole), input_names, calibrate, labelled)
         module = chosen_operators(whole)[-1].module
-        calls = [op for op in steps(_main(module)) if isinstance(op, func.CallOp)]
         return {
-            name_of(call): layer_of(call, module, options, progress)
-            for call in calls
+            name_of(call): engine.compile(product_of(call, module), options, progress)
+            for call in product_calls(module)
             if name_of(call) in names
         }
 
@@ -443,7 +466,7 @@ def compile_network(
         name,
         engine,
         tuple(stages),
-        compiled(plan),
+        layers,
         given,
         reference,
         bounds,
@@ -453,7 +476,13 @@ def compile_network(
         lambda: compiled("dense"),
         propagation,
         layers_before,
+        [] if orders is None else orders.gains,
     )
+
+
+def product_calls(module: ModuleOp) -> list[func.CallOp]:
+    """The calls of products in a network of calls, in order."""
+    return [op for op in steps(_main(module)) if isinstance(op, func.CallOp)]
 
 
 def alone(module: ModuleOp, call: func.CallOp) -> ModuleOp:

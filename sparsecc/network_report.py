@@ -15,6 +15,7 @@ from sparsecc.dialects.host import CallOp
 from sparsecc.network.engine import Layer
 from sparsecc.network.host_cost import RATES, HostWork, work_of
 from sparsecc.network.propagation import LayerGain, table
+from sparsecc.network.reorder import OrderGain, order_table
 from sparsecc.network.tensor_unit import TensorUnitEngine, TensorUnitLayer
 from sparsecc.network.told import checks, host_work, totals_table
 from sparsecc.operator import Spmm
@@ -93,6 +94,8 @@ class SimulatedReport:
     """Layers that became smaller by what their neighbours do not need, or know."""
     propagated_away: list[str]
     """Layers of which nothing was left."""
+    ordered: list[OrderGain]
+    """Layers whose rows or columns have an order that was carried through the network."""
     accuracy: Accuracy | None
     """Of products in integers against the network as it was; None where no samples were given."""
 
@@ -164,6 +167,7 @@ class SimulatedReport:
             unbounded_outputs=unknown,
             propagated=artifact.gains,
             propagated_away=artifact.propagation.gone if artifact.propagation else [],
+            ordered=artifact.ordered,
             accuracy=artifact.accuracy,
         )
 
@@ -195,6 +199,7 @@ class SimulatedReport:
             )  # fmt: skip
         host = host_table(self.host, self.host_rates, self.host_seconds + self.accelerator_seconds)
         gains = [table(self.propagated, self.propagated_away)] if self.propagated else []
+        gains += [order_table(self.ordered)] if self.ordered else []
         return [products, *gains, host, totals_table(self._totals())]
 
     def _totals(self) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ a run of them reports. Adding a family is adding an engine to `engine_for`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +21,7 @@ from sparsecc.codegen.parts import Part
 from sparsecc.compiler import Stage
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
+from sparsecc.propagate.cuts import Indices
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 
@@ -64,6 +65,21 @@ class Layer(Protocol):
     def stages(self) -> Sequence[Stage]:
         """Its module after each pass."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """Another order of the rows and columns of a matrix: for each new place the old one; None as they are."""
+
+    rows: Indices | None
+    columns: Indices | None
+    used: Indices | None = None
+    """Columns of the layer's weight that the matrix then has, where columns move."""
+
+    @property
+    def what(self) -> str:
+        """What has another order."""
+        return " and ".join(n for n, o in (("rows", self.rows), ("columns", self.columns)) if o is not None)
 
 
 @dataclass(frozen=True)
@@ -190,6 +206,23 @@ class Engine(ABC):
     @abstractmethod
     def compile(self, product: Product, options: Options, progress: Progress) -> Layer:
         """A product as a layer. Raises UserError."""
+
+    def wanted(self, layer: Layer) -> Iterable[Move]:
+        """Orders that a layer's plan gives its rows, or reads its columns in, where it would rather not.
+
+        Of none where orders are free: so it is with kernels whose indices are part of their code.
+        """
+        return ()
+
+    def moved_cycles(self, layer: Layer, move: Move) -> int | None:
+        """Cycles of a product with its matrix in another order; None where its plan cannot have that."""
+        return None
+
+    def carried(
+        self, product: Product, layer: Layer, move: Move, options: Options, progress: Progress
+    ) -> Layer:
+        """A product whose matrix is that of a layer in another order, by that layer's plan."""
+        return self.compile(product, options, progress)
 
     @abstractmethod
     def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:

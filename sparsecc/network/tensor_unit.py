@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
@@ -20,13 +20,24 @@ from sparsecc.codegen.c_target import CTarget, is_large
 from sparsecc.codegen.folder import INLINE_LIMIT, copies_of, stored
 from sparsecc.codegen.network import comment
 from sparsecc.codegen.parts import Part
-from sparsecc.compiler import Artifact, Stage, compile, has_compiler
+from sparsecc.compiler import Artifact, Stage, compile, has_compiler, named_target
 from sparsecc.dialects import tu
 from sparsecc.dialects.host import CallOp
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
-from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Operand, Options, Product, Progress
+from sparsecc.network.engine import (
+    Call,
+    Engine,
+    EngineCode,
+    Layer,
+    Move,
+    Operand,
+    Options,
+    Product,
+    Progress,
+)
 from sparsecc.network.patches import Unfolding
+from sparsecc.network.reorder_tu import cover_of, cycles_of, passes_for, same, wanted
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
 from sparsecc.passes.fuse_into_products import FuseIntoProductsPass
 from sparsecc.target import AnyTarget, Target
@@ -141,16 +152,57 @@ class TensorUnitEngine(Engine):
         return [FuseIntoProductsPass(stores=True)]
 
     def compile(self, product: Product, options: Options, progress: Progress) -> TensorUnitLayer:
+        layer = self._compiled(product, options, None, progress)
+        return layer.faster() if options.confirm else layer
+
+    def _compiled(
+        self, product: Product, options: Options, passes: Sequence[ModulePass] | None, progress: Progress
+    ) -> TensorUnitLayer:
+        """The layer with its patches written."""
         fused = next((op for op in product.module.walk() if isinstance(op, EpilogueOp)), None)
         artifact = compile(
             product.weight, target=self.named, n=product.n, dtype=self.in_type, seed=options.seed,
             effort=options.effort, plan=options.plan, name=product.name, confirm=options.confirm,
-            epilogue=fused.epilogue if fused else None, progress=progress,
+            epilogue=fused.epilogue if fused else None, passes=passes, progress=progress,
         )  # fmt: skip
         unfold = next((op for op in product.module.walk() if isinstance(op, CallOp)), None)
         unfolding = None if unfold is None else Unfolding.of(unfold)
-        layer = TensorUnitLayer(product.name, artifact, unfolding, None, options.effort)
-        return layer.faster() if options.confirm else layer
+        return TensorUnitLayer(product.name, artifact, unfolding, None, options.effort)
+
+    def wanted(self, layer: Layer) -> Iterator[Move]:
+        one = cast(TensorUnitLayer, layer)
+        for move in wanted(one.artifact, one.spmm):
+            # Patches by address are gathered in any order.
+            if move.columns is None or one.by_address is None:
+                yield move
+
+    def moved_cycles(self, layer: Layer, move: Move) -> int | None:
+        one = cast(TensorUnitLayer, layer)
+        if one.spmm.is_dense:
+            return one.cycles
+        unfolding = None if one.by_address is None else one.unfolding
+        found = cycles_of(one.artifact, one.spmm, unfolding, move, one.effort)
+        # A dense plan takes any order as it comes.
+        return found if found is None or one.by_address is not None else min(found, one.dense.cycles)
+
+    def carried(
+        self, product: Product, layer: Layer, move: Move, options: Options, progress: Progress
+    ) -> TensorUnitLayer:
+        one = cast(TensorUnitLayer, layer)
+        assert same(product.weight, one.spmm, move), "the network has another matrix than its order says"
+        with named_target(self.named) as named:
+            cover = cover_of(one.spmm, move, one.artifact.target)
+            passes = passes_for(named, cover, one.artifact, options)
+            compiled = self._compiled(product, options, passes, progress)
+        reason = one.artifact.reason
+        if one.by_address is not None:
+            compiled = compiled.faster()
+        elif compiled.cycles > one.dense.cycles:
+            reason = f"the best cover ({reason}) takes {compiled.cycles} cycles in the order of a neighbour"
+            compiled = compiled.dense
+        compiled.artifact.reason_given = reason
+        compiled.artifact.tried_given = one.artifact.tried
+        return compiled
 
     def code(self, title: str, layers: Sequence[Layer], calls: Sequence[Call]) -> EngineCode:
         programs = {
