@@ -10,12 +10,8 @@ host is estimated to take; on CPUs measured time. Dynamic programming finds it. 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,17 +23,19 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
 
 from sparsecc.codegen.any_batch import AnyBatchProgram, sizes_of, write_any_batch
+from sparsecc.compiler import Progress, silent
 from sparsecc.dialects.host import Tensor, kind_of
+from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
 from sparsecc.importers.network import read_network
 from sparsecc.interpreters.host import DTYPES
 from sparsecc.interpreters.sparse import run_module
 from sparsecc.network.tensor_unit import TensorUnitEngine
-from sparsecc.network_compiler import NetworkArtifact, compile_network
+from sparsecc.network_compiler import NetworkArtifact, compile_network, typed_input
 from sparsecc.network_report import host_rows
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.load import load_target
-from sparsecc.toolchain import find_compiler, run_program
+from sparsecc.toolchain import find_compiler
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     from sparsecc.cpu_network import CpuNetwork
 
 Array = NDArray[Any]
-Progress = Callable[[str], None]
 
 # A variant is worth its code where it saves so much of the geometric mean over all batches.
 WORTH = 0.005
@@ -55,10 +52,6 @@ EVERY = 16
 INDEPENDENT = 0.02
 # Of a variant's program on a CPU, of which the fastest counts.
 RUNS = 3
-
-
-def _silent(_: str) -> None:
-    """Progress that nobody sees."""
 
 
 def candidates(most: int) -> list[int]:
@@ -264,16 +257,10 @@ class AnyBatch:
         write_any_batch(Path(folder), self._emitted(), self.report.to_json())
 
     @cached_property
-    def _program(self) -> Path:
-        work = tempfile.mkdtemp(prefix="sparsecc-")
-        weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
-        folder = Path(work) / "model"
-        write_any_batch(folder, self._emitted(), {})
+    def _program(self) -> Executable:
         self.progress("compiling the C")
-        return self.largest.engine.build(folder)
-
-    def _execute(self, *arguments: str) -> None:
-        run_program([str(self._program), "--quiet", *arguments])
+        emitted = self._emitted()
+        return built(self, lambda folder: write_any_batch(folder, emitted, {}), self.largest.engine.build)
 
     def check(self) -> list[dict[str, int]]:
         """Run batches on the stored inputs, all values compared, and cycles; what the program told of each.
@@ -281,10 +268,7 @@ class AnyBatch:
         Raises UserError for wrong values.
         """
         self.progress("running batches")
-        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
-            path = Path(work) / "report.json"
-            self._execute("--report", str(path))
-            return cast("list[dict[str, int]]", json.loads(path.read_text()))
+        return self._program.report()
 
     @cached_property
     def loaded(self) -> CpuNetwork | None:
@@ -294,7 +278,7 @@ class AnyBatch:
         self.largest.target.check_runs_here()
         from sparsecc.cpu_network import CpuNetwork
 
-        return CpuNetwork(self._program.parent / "model.so", self.largest, self.most)
+        return CpuNetwork(self._program.path.parent / "model.so", self.largest, self.most)
 
     def __call__(
         self, *inputs: Array, out: Sequence[Array] | None = None, threads: int | None = None
@@ -315,31 +299,16 @@ class AnyBatch:
             names = ", ".join(artifact.input_names)
             raise UserError(f"the network has {len(arguments)} inputs ({names}); found {len(inputs)}")
         batch = inputs[0].shape[0] if inputs[0].ndim else 0
-        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
-            command = ["--batch", str(batch)]
-            for i, (name, argument, array) in enumerate(
-                zip(artifact.input_names, arguments, inputs, strict=True)
-            ):
-                rest, wanted = (
-                    cast(Tensor, argument.type).get_shape()[1:],
-                    np.dtype(DTYPES[kind_of(argument)]),
+        given: list[Array] = []
+        for name, argument, array in zip(artifact.input_names, arguments, inputs, strict=True):
+            rest = cast(Tensor, argument.type).get_shape()[1:]
+            if array.shape != (batch, *rest) or not 1 <= batch <= self.most:
+                raise UserError(
+                    f"input {name} has shape {list(array.shape)}; needed "
+                    f"[{', '.join(['batch', *map(str, rest)])}], one batch from 1 to {self.most} for all"
                 )
-                if array.shape != (batch, *rest) or not 1 <= batch <= self.most:
-                    raise UserError(
-                        f"input {name} has shape {list(array.shape)}; needed "
-                        f"[{', '.join(['batch', *map(str, rest)])}], one batch from 1 to {self.most} for all"
-                    )
-                if not np.can_cast(array.dtype, wanted, "same_kind") and array.dtype.kind != "b":
-                    raise UserError(f"input {name} has elements of type {array.dtype}; needed {wanted}")
-                if array.dtype.kind == "f" and not np.isfinite(array).all():
-                    raise UserError(f"input {name} has values that are not finite; needed finite numbers")
-                np.save(Path(work) / f"in{i}.npy", np.ascontiguousarray(array, wanted))
-                command += ["--input", str(Path(work) / f"in{i}.npy")]
-            results = [Path(work) / f"out{i}.npy" for i in range(len(artifact.outputs))]
-            for path in results:
-                command += ["--output", str(path)]
-            self._execute(*command)
-            found = tuple(np.load(path) for path in results)
+            given.append(typed_input(name, argument, array))
+        found = self._program.results(given, len(artifact.outputs), "--batch", str(batch))
         return found[0] if len(found) == 1 else found
 
 
@@ -351,7 +320,7 @@ def compile_any_batch(
     dims: Mapping[str, int] | None = None,
     inputs: Mapping[str, Any] | Sequence[Any] | None = None,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     **options: Any,
 ) -> AnyBatch:
     """Compile a network for every batch from 1 to max_batch, as one program. Needs a C compiler.

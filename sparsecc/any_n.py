@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from xdsl.dialects.builtin import FunctionType, ModuleOp
 
 from sparsecc.codegen.any_n import AnyNProgram, write_any_n
 from sparsecc.codegen.tiled import TiledWriter
-from sparsecc.compiler import Artifact, compile
+from sparsecc.compiler import Artifact, Progress, compile, silent
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
@@ -43,17 +43,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Array = NDArray[Any]
-Progress = Callable[[str], None]
 
 MOST_KERNELS = 6
 # A kernel is worth its code where it saves so much of the geometric mean over all N.
 WORTH = 0.005
 # Up to here the cycles of every N are known, above it those of whole tiles.
 EVERY = 128
-
-
-def _silent(_: str) -> None:
-    """Progress that nobody sees."""
 
 
 def anchors(most: int, tile: int) -> list[int]:
@@ -240,7 +235,7 @@ def compile_any_n(
     x: Array | None = None,
     plan: str = "auto",
     name: str | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> AnyN:
     """Compile C[M,n] = W[M,K] X[K,n] for every n from 1 to max_n, as one program. Needs a C compiler.
 

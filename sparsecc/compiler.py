@@ -179,7 +179,7 @@ class Simulation:
         return float(self.report["energy_pj"]["total"])
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """Progress that nobody sees."""
 
 
@@ -353,7 +353,7 @@ def compile(
     check_stages: bool = False,
     confirm: bool = True,
     scales: Scales | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Artifact:
     """Compile C[M,N] = W[M,K] X[K,N] for an accelerator, or, with op "sddmm", mask * (A[M,K] B[K,N]).
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,8 +18,9 @@ from xdsl.traits import SymbolTable
 
 from sparsecc.calibration import Accuracy, Samples, compare, outputs_of, samples_of
 from sparsecc.codegen.network import DESCR, Check, NetworkProgram, name_of, steps, write_network
-from sparsecc.compiler import Stage, named_target, run_passes, save_stages
+from sparsecc.compiler import Stage, named_target, run_passes, save_stages, silent
 from sparsecc.dialects.host import HOST_TYPES, CallOp, Tensor, kind_of
+from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.network import check_batch, read_network
@@ -43,13 +40,8 @@ from sparsecc.passes.sparse_propagate import SparsePropagatePass
 from sparsecc.passes.sparse_reorder import SparseReorderPass
 from sparsecc.target import AnyTarget
 from sparsecc.target.load import load_target
-from sparsecc.toolchain import run_program
 
 Array = NDArray[Any]
-
-
-def _silent(_: str) -> None:
-    """Progress that nobody sees."""
 
 
 @dataclass(eq=False)
@@ -146,14 +138,9 @@ class NetworkArtifact:
                 save_stages(layer.stages, Path(folder) / "ir" / _file_name(layer.name))
 
     @cached_property
-    def _program(self) -> Path:
-        """The compiled program, in a folder that lives as long as the artifact."""
-        work = tempfile.mkdtemp(prefix="sparsecc-")
-        weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
-        folder = Path(work) / "model"
-        write_network(folder, self.program(), {})
+    def _program(self) -> Executable:
         self.progress("compiling the C")
-        return self.engine.build(folder)
+        return built(self, lambda folder: write_network(folder, self.program(), {}), self.engine.build)
 
     @cached_property
     def dense(self) -> NetworkArtifact:
@@ -163,7 +150,7 @@ class NetworkArtifact:
     @cached_property
     def loaded(self) -> Callable[..., tuple[Array, ...]] | None:
         """The network in this process, where its target runs here: see `sparsecc.cpu_network`."""
-        return self.engine.load(self._program.parent, self)
+        return self.engine.load(self._program.path.parent, self)
 
     def __call__(
         self, *inputs: Array, out: Sequence[Array] | None = None, threads: int | None = None
@@ -181,16 +168,7 @@ class NetworkArtifact:
                 f"out and threads are for CPUs; target {self.target.name} is none: leave them out"
             )
         given = checked_inputs(self.function, self.input_names, inputs)
-        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
-            command = [str(self._program), "--quiet"]
-            for i, array in enumerate(given):
-                np.save(Path(work) / f"in{i}.npy", array)
-                command += ["--input", str(Path(work) / f"in{i}.npy")]
-            results = [Path(work) / f"out{i}.npy" for i in range(len(self.outputs))]
-            for path in results:
-                command += ["--output", str(path)]
-            run_program(command)
-            found = tuple(np.load(path) for path in results)
+        found = self._program.results(given, len(self.outputs))
         return found[0] if len(found) == 1 else found
 
     @cached_property
@@ -222,15 +200,12 @@ class NetworkArtifact:
         """What the program reports of a run on the stored inputs; options: more arguments for it."""
         program = self._program
         self.progress("running the network")
-        with tempfile.TemporaryDirectory(prefix="sparsecc-") as work:
-            path = Path(work) / "report.json"
-            run_program([str(program), "--quiet", "--report", str(path), *options])
-            return cast("dict[str, Any]", json.loads(path.read_text()))
+        return program.report(*options)
 
     def rerun(self, outputs: Sequence[str], trace: str | None) -> None:
         """Run on the stored inputs once more and write the outputs as .npy, and a Chrome trace."""
-        command = [str(self._program), "--quiet", *(part for path in outputs for part in ("--output", path))]
-        run_program([*command, *(["--trace", trace] if trace else [])])
+        named = [part for path in outputs for part in ("--output", path)]
+        self._program.run(*named, *(["--trace", trace] if trace else []))
 
     def predicted(self) -> NetworkReport:
         """The report as far as it is known without building the program."""
@@ -284,15 +259,21 @@ def checked_inputs(function: func.FuncOp, names: Sequence[str], inputs: Sequence
         raise UserError(f"the network has {len(arguments)} inputs ({', '.join(names)}); found {len(inputs)}")
     found: list[Array] = []
     for name, argument, array in zip(names, arguments, inputs, strict=True):
-        shape, wanted = cast(Tensor, argument.type).get_shape(), np.dtype(DTYPES[kind_of(argument)])
+        shape = cast(Tensor, argument.type).get_shape()
         if array.shape != shape:
             raise UserError(f"input {name} has shape {list(array.shape)}; needed {list(shape)}")
-        if not np.can_cast(array.dtype, wanted, "same_kind") and array.dtype.kind != "b":
-            raise UserError(f"input {name} has elements of type {array.dtype}; needed {wanted}")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise UserError(f"input {name} has values that are not finite; needed finite numbers")
-        found.append(np.ascontiguousarray(array, wanted))
+        found.append(typed_input(name, argument, array))
     return tuple(found)
+
+
+def typed_input(name: str, argument: SSAValue, array: Array) -> Array:
+    """The array in the argument's type. Raises UserError where it does not fit or is not finite."""
+    wanted = np.dtype(DTYPES[kind_of(argument)])
+    if not np.can_cast(array.dtype, wanted, "same_kind") and array.dtype.kind != "b":
+        raise UserError(f"input {name} has elements of type {array.dtype}; needed {wanted}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UserError(f"input {name} has values that are not finite; needed finite numbers")
+    return np.ascontiguousarray(array, wanted)
 
 
 def _random_inputs(function: func.FuncOp, seed: int) -> list[Array]:
@@ -324,7 +305,7 @@ def compile_network(
     scales: str = "auto",
     masks: Mapping[str, str | Array] | None = None,
     propagate: bool = True,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> NetworkArtifact:
     """Compile a whole network.
 

@@ -25,7 +25,7 @@ def add_option(command: argparse.ArgumentParser) -> None:
         "--max-batch",
         type=int,
         metavar="B",
-        help="MODEL.onnx: any batch up to B, told when the program runs",
+        help="MODEL: any batch up to B, told when the program runs",
     )
 
 
@@ -82,14 +82,3 @@ def run(arguments: argparse.Namespace, progress: Callable[[str], None]) -> AnyBa
     elif output:
         np.save(output, arrays[0])
     return artifact
-
-
-def show(artifact: AnyBatch, arguments: argparse.Namespace, console: Any) -> None:
-    """As JSON or as tables."""
-    if getattr(arguments, "json", False):
-        import json
-
-        print(json.dumps(artifact.report.to_json(), indent=2))
-    elif not arguments.quiet:
-        for table in artifact.report.tables():
-            console.print(table)
