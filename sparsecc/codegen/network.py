@@ -19,6 +19,7 @@ from xdsl.ir import Operation, SSAValue
 
 from sparsecc.codegen.folder import stored
 from sparsecc.codegen.parts import INCBIN, Part, data_c, write_files
+from sparsecc.codegen.rolled import rolled
 from sparsecc.dialects.host import CallOp, Tensor, ViewOp, elements_in, kind_of
 from sparsecc.dialects.nn_base import ConstantOp
 from sparsecc.host.operator import C_TYPES, Kind
@@ -184,7 +185,7 @@ class Printer:
                         lines.append(self.store(i, value))
                 case _:
                     assert isinstance(op, ConstantOp | ViewOp | tensor.EmptyOp), op.name
-        return "\n".join(f"    {line}" for line in lines)
+        return "\n".join(f"    {line}" for line in rolled(lines))
 
     def operand(self, value: SSAValue) -> Operand:
         from sparsecc.network.engine import Operand
