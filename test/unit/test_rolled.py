@@ -96,7 +96,7 @@ def recurrent(kind: str, steps: int) -> tuple[Any, Array]:
         "b": weights(2, 2 * gates * hidden),
     }  # fmt: skip
     x = rng.standard_normal((steps, 3, inputs)).astype(np.float32)
-    both = {"hidden_size": hidden, "direction": "bidirectional"}
+    both: dict[str, Any] = {"hidden_size": hidden, "direction": "bidirectional"}
     graph = helper.make_graph(
         [helper.make_node(kind, ["x", "w", "r", "b"], ["y", "h"], **both)],
         "steps", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
