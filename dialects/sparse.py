@@ -52,6 +52,7 @@ from sparsecc.dialects.sparse_attributes import (
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
 from sparsecc.dialects.sparse_groups import CoverOp, GroupOp
 from sparsecc.dialects.sparse_product import ProductOp
+from sparsecc.dialects.sparse_quantization import QuantizationAttr, broken_quantization
 
 __all__ = [
     "PRINTED_ENTRIES",
@@ -148,7 +149,7 @@ class SpmmOp(ProductOp):
             )
         if self.weight.element_type != x.element_type:
             return f"W holds {self.weight.element_type}, X {x.element_type}; they must agree"
-        return _broken_result(x, y, "X")
+        return broken_quantization(self, m) or _broken_result(x, y, "X")
 
     def broken_cover(self, cover: MetaOps) -> str | None:
         return broken_cover_law(cover, self.weight.pattern, self.positions)
@@ -227,5 +228,7 @@ def _broken_result(factor: TensorType[Attribute], result: TensorType[Attribute],
 
 
 Sparse = Dialect(
-    "sparse", [ConstantOp, CoverOp, EpilogueOp, GroupOp, SddmmOp, SpmmOp], [MetaOpsAttr, UnitAttr, WeightAttr]
+    "sparse",
+    [ConstantOp, CoverOp, EpilogueOp, GroupOp, SddmmOp, SpmmOp],
+    [MetaOpsAttr, QuantizationAttr, UnitAttr, WeightAttr],
 )

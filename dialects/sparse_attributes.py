@@ -57,7 +57,7 @@ def _holds(kind: type[np.generic], value: float) -> bool:
     return abs(value) <= float(np.finfo(cast(type[np.floating], kind)).max)
 
 
-def _number_text(value: float) -> str:
+def number_text(value: float) -> str:
     """A number as the parser reads it: a float has digits and a point before its exponent."""
     text = repr(value)
     return text.replace("e", ".0e") if "e" in text and "." not in text else text
@@ -231,7 +231,7 @@ class WeightAttr(ParametrizedAttribute):
             rows, columns = self.pattern.row_of().tolist(), self.pattern.indices.tolist()
             values = cast("list[float]", self.data.tolist())
             entries = zip(rows, columns, values, strict=True)
-            listed = ", ".join(f"({r}, {c}, {_number_text(v)})" for r, c, v in entries)
+            listed = ", ".join(f"({r}, {c}, {number_text(v)})" for r, c, v in entries)
             printer.print_string(f", [{listed}]")
 
 

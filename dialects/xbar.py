@@ -54,6 +54,7 @@ from sparsecc.crossbar.place import broken_places
 from sparsecc.crossbar.pool import Pool
 from sparsecc.crossbar.tiles import Tile, Tiles, dense_of
 from sparsecc.dialects.sparse import WeightAttr
+from sparsecc.dialects.sparse_quantization import broken_quantization
 from sparsecc.dialects.tu import AddressType, BufferType, InstructionOp
 
 # Larger tables are printed as a digest.
@@ -367,7 +368,7 @@ class SpmmOp(IRDLOperation):
                 f"W is {m}x{k}x{found[0]}, X {x}, the result {y}; needed: W {m}x{k}xi8, X {k}xNxi8 and "
                 f"result {m}xNxi32"
             )
-        return None
+        return broken_quantization(self, m)
 
     def _broken_tiles(self) -> str | None:
         m, k = self.weight.shape

@@ -27,6 +27,7 @@ from xdsl.utils.hints import isa
 
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.dialects.sparse import CoverOp, SpmmOp, UnitAttr, WeightAttr
+from sparsecc.dialects.sparse_quantization import QUANTIZATION
 from sparsecc.passes.base import SparsePass
 from sparsecc.passes.recognise import MatmulOp, check_product, constant_matrix, erase_unused
 from sparsecc.target.load import load_target
@@ -65,8 +66,12 @@ class ConvertLinalgToSparsePass(SparsePass):
         check_product(op, [x])
         new = _transposed_spmm(x, weight, unit, init) if on_the_right else [_spmm(x, weight, unit, init.type)]
         Rewriter.insert_op(new, InsertPoint.before(op))
+        quantization = op.attributes.get(QUANTIZATION)
         for created in new:
             created.location = op.location
+            # X W has its scales by column of W; those of rows are not its.
+            if quantization is not None and isinstance(created, SpmmOp) and not on_the_right:
+                created.attributes[QUANTIZATION] = quantization
         op.results[0].replace_all_uses_with(new[-1].results[0])
         operands = list(op.operands)
         Rewriter.erase_op(op)

@@ -25,6 +25,7 @@ from sparsecc.crossbar.choose import cheapest_blocks, dense_blocks, dense_cost
 from sparsecc.crossbar.tiles import Tiles
 from sparsecc.dialects import xbar
 from sparsecc.dialects.sparse import ProductOp, SpmmOp
+from sparsecc.dialects.sparse_quantization import QUANTIZATION, quantization_of
 from sparsecc.errors import UserError
 from sparsecc.passes.base import SparsePass, refuse
 from sparsecc.passes.xbar_pass import crossbar_target
@@ -72,6 +73,8 @@ class ConvertSparseToXbarPass(SparsePass):
                 product.reason,
             )  # fmt: skip
             new.attributes |= product.attributes
+            if (found := quantization_of(product)) is not None:
+                new.attributes[QUANTIZATION] = found.with_offset(target.weight_offset)
             new.location = product.location
             Rewriter.replace_op(product, new)
 

@@ -25,6 +25,7 @@ from sparsecc.crossbar.pool import Pool
 from sparsecc.crossbar.tiles import ARRAY, IMAGE
 from sparsecc.crossbar_report import CrossbarReport
 from sparsecc.dialects import xbar
+from sparsecc.dialects.sparse_quantization import quantization_of
 from sparsecc.dialects.tu import BufferType
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
@@ -35,7 +36,7 @@ from sparsecc.operator import Spmm, operator_of
 from sparsecc.passes.xbar_fit_adc import MAY_CLIP
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import crossbar
-from sparsecc.scales import Scales
+from sparsecc.scales import Scales, real_values
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.crossbar_noise import Noise
 
@@ -121,6 +122,16 @@ class CrossbarArtifact(Artifact):
                 path.write_text(device_lines(devices))
                 options += ["--faults", str(path)]
             return self._product((x,), options)
+
+    def real(self, *inputs: Array) -> NDArray[np.float32]:
+        """As a call, in the units of the matrix and inputs as they came: float32, [M, N].
+
+        Results are multiplied by what the IR says their steps are worth; int8 inputs and weights are worth 1.
+        """
+        found, rows = quantization_of(self.placed), self.operator.shape[0]
+        epilogue = cast("Spmm", self.operator).epilogue
+        worth = np.ones(rows) if found is None else found.worth
+        return real_values(self(*inputs), worth, None if epilogue is None else epilogue.scale)
 
     @property
     def pool(self) -> Pool:

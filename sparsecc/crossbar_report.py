@@ -10,6 +10,7 @@ from sparsecc.cover.laws import fill
 from sparsecc.crossbar.bound import energy_bound
 from sparsecc.crossbar.choose import dense_arrays
 from sparsecc.crossbar.cost import cost
+from sparsecc.dialects.sparse_quantization import quantization_of
 from sparsecc.patterns import recognise
 from sparsecc.report import Report, si
 
@@ -46,6 +47,8 @@ class CrossbarReport(Report):
     """No exact mapping takes less for an inference; None after lossy passes."""
     scales: tuple[float, float] | None
     """The least and the largest number that sums are multiplied by to become int8; None where they stay."""
+    steps: tuple[float, float] | None
+    """What one step of the sums is worth, by row: the least and the largest; None where all came as int8."""
     adc_conversions: int | None
     adc_conversions_dense: int | None
     adc_clipped: int | None
@@ -140,6 +143,7 @@ class CrossbarReport(Report):
             lost=placed.lost_weights,
             energy_bound_pj=_energy_bound(artifact),
             scales=_scales(artifact),
+            steps=_steps(artifact),
             adc_conversions=found["adc_conversions"] if found else None,
             adc_conversions_dense=other["adc_conversions"] if other else None,
             adc_clipped=found["adc_clipped"] if found else None,
@@ -171,6 +175,8 @@ class CrossbarReport(Report):
             rows.append(
                 ("result", "int8: sums times {:.4g} to {:.4g}, as they are stored".format(*self.scales))
             )
+        if self.steps:
+            rows.append(("a step of the sums", "worth {:.4g} to {:.4g}, by row".format(*self.steps)))
         if self.may_clip:
             rows.append(
                 ("ADC may clip", f"{self.may_clip} tiles: their sums can exceed the target's converters")
@@ -311,6 +317,11 @@ def _scales(artifact: CrossbarArtifact) -> tuple[float, float] | None:
     if epilogue is None or epilogue.scale is None:
         return None
     return float(epilogue.scale.min()), float(epilogue.scale.max())
+
+
+def _steps(artifact: CrossbarArtifact) -> tuple[float, float] | None:
+    found = quantization_of(artifact.placed)
+    return None if found is None else (float(found.worth.min()), float(found.worth.max()))
 
 
 def _useful(artifact: CrossbarArtifact, cycles: int) -> float:

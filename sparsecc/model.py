@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects import arith, func, tensor
 from xdsl.dialects.builtin import (
@@ -22,9 +23,11 @@ from xdsl.dialects.linalg import ops as linalg
 from xdsl.ir import Operation, SSAValue, TypeAttribute
 
 from sparsecc.dialects.sparse import ConstantOp, EpilogueOp, WeightAttr
+from sparsecc.dialects.sparse_quantization import QUANTIZATION, QuantizationAttr
 from sparsecc.importers.matrix import Csr
 from sparsecc.operator import Operator, Sddmm, Spmm
 from sparsecc.target import AnyTarget
+from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.numbers import DTYPES
 
 ELEMENT_TYPES: dict[str, TypeAttribute] = {
@@ -55,6 +58,8 @@ def model_module(operator: Operator, target: AnyTarget) -> ModuleOp:
     else:
         weight = _constant(csr, csr.data, element, "w")
         product = _product(weight.res, block.args[0], init, zero.result)
+        if isinstance(target, CrossbarTarget) and (found := _quantization(operator)) is not None:
+            product.attributes[QUANTIZATION] = found
         ops, y = [weight, zero, empty, filled, product], product.results[0]
     y.name_hint = "y"
     if isinstance(operator, Spmm) and operator.epilogue is not None:
@@ -64,6 +69,16 @@ def model_module(operator: Operator, target: AnyTarget) -> ModuleOp:
         function.properties["function_type"] = FunctionType.from_lists(arguments, [y.type])
     block.add_ops([*ops, func.ReturnOp(y)])
     return ModuleOp([function])
+
+
+def _quantization(operator: Operator) -> QuantizationAttr | None:
+    """What a step of weights and inputs is worth; None where both were int8 as they came."""
+    scale = operator.input_scale if isinstance(operator, Spmm) else None
+    if operator.scales is None and scale is None:
+        return None
+    rows = operator.shape[0]
+    weights = np.ones(rows, np.float32) if operator.scales is None else operator.scales
+    return QuantizationAttr.of(weights, 1.0 if scale is None else scale)
 
 
 def _constant(csr: Csr, values: NDArray[Any], element: TypeAttribute, name: str) -> ConstantOp:

@@ -85,3 +85,14 @@ def quantize_by(csr: Csr, scale: float) -> tuple[Csr, int]:
 def quantize_input(x: Array, scale: float) -> NDArray[np.int8]:
     """Inputs in steps of `scale`; what is beyond 127 steps saturates."""
     return np.clip(np.rint(x.astype(np.float64) / scale), -INT8_MAX, INT8_MAX).astype(np.int8)
+
+
+def real_values(
+    results: NDArray[np.integer], worth: NDArray[np.float64], stored: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """What int32 sums, or the int8 that stores made of them, stand for, [rows, n].
+
+    worth: of a step of a sum, [rows]; stored: what stores multiplied sums by, [rows] or one; None: nothing.
+    """
+    step = worth if stored is None else worth / stored.astype(np.float64)
+    return (results.astype(np.float64) * step[:, None]).astype(np.float32)

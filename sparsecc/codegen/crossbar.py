@@ -15,6 +15,7 @@ from sparsecc.codegen.loops import Index, Loops
 from sparsecc.crossbar.choose import array_count
 from sparsecc.crossbar.program import BLOCKS, WRITES, CrossbarProgram
 from sparsecc.dialects import tu, xbar
+from sparsecc.dialects.sparse_quantization import QUANTIZATION
 from sparsecc.epilogue import Epilogue
 from sparsecc.target.crossbar import CrossbarTarget
 
@@ -279,6 +280,8 @@ class CrossbarWriter:
         entry = func.FuncOp(
             self.function.sym_name.data, FunctionType.from_lists(block.arg_types, ()), Region(block)
         )
+        if (quantization := self.op.attributes.get(QUANTIZATION)) is not None:
+            entry.attributes[QUANTIZATION] = quantization
         entry.attributes["tu.target"] = StringAttr(self.target.name)
         rows = (
             p.x_panel * (ahead - 1) + p.x_rows * p.panel_blocks,

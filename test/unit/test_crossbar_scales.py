@@ -11,7 +11,9 @@ from xdsl.dialects.builtin import IntegerAttr, i32
 
 import sparsecc
 from sparsecc.compiler import run_passes
+from sparsecc.crossbar_compiler import CrossbarArtifact
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
+from sparsecc.dialects.sparse_quantization import QUANTIZATION, QuantizationAttr, quantization_of
 from sparsecc.driver.cli import main
 from sparsecc.errors import UserError
 from sparsecc.model import model_module
@@ -62,7 +64,7 @@ def test_results_are_requantised_bit_for_bit(target: str, weight: float | None):
 def test_the_ir_says_scales_and_zero_points():
     artifact = sparsecc.compile(layer(), target="isaac128", n=N, effort=0, scales=Scales(None, 0.1, 0.2))
     texts = {stage.name: stage.text() for stage in artifact.stages}
-    assert "linalg.quantized_matmul ins(%w, %x, %0, %0 :" in texts["input"]
+    assert "ins(%w, %x, %0, %0 :" in texts["input"]
     assert "arith.constant 0 : i32" in texts["input"]
     for name in ("input", "xbar-place"):
         assert f"tensor<{M}xf32>> : tensor<{M}x{N}xi32> -> tensor<{M}x{N}xi8>" in texts[name]
@@ -70,6 +72,50 @@ def test_the_ir_says_scales_and_zero_points():
     assert texts["xbar-schedule"].count("tu.output i8 scale") == M
     one = sparsecc.compile(layer(), target="isaac128", n=N, effort=0, scales=Scales(0.1, 0.1, 0.2))
     assert one.stages[-2].text().count("tu.output i8 scale") == 1
+
+
+def compiled(w: np.ndarray, target: str, scales: Scales, n: int = N) -> CrossbarArtifact:
+    found = sparsecc.compile(w, target=target, n=n, effort=0, scales=scales)
+    assert isinstance(found, CrossbarArtifact)
+    return found
+
+
+@pytest.mark.parametrize(("target", "offset"), [("isaac128", 128), ("sme128", 0)])
+def test_sums_in_int32_are_turned_to_floats_by_what_the_ir_says(target: str, offset: int):
+    w, s_x = layer(), 0.0625
+    artifact = compiled(w, target, Scales(input=s_x))
+    steps = (np.abs(w).max(axis=1).astype(np.float64) / 127).astype(np.float32)
+    products = ("input", "convert-linalg-to-sparse", "sparse-compact")
+    for stage in artifact.stages:
+        (found,) = [q for q in map(quantization_of, stage.module.walk()) if q is not None]
+        assert np.array_equal(found.weights.array, steps)
+        assert found.inputs.array == s_x
+        assert found.offset.data == (0 if stage.name in products else offset)
+    assert "inputs 0.0625 zero 0, offset" in artifact.stages[-3].text()
+    x = np.random.default_rng(5).integers(-120, 121, (K, N)) * s_x
+    y = artifact.real(x.astype(np.float32))
+    # Inputs are whole steps, so only weights were rounded: by half a step at most.
+    exact = np.rint(w / steps[:, None].astype(np.float64)) * steps[:, None] @ x
+    assert y.dtype == np.float32
+    assert np.allclose(y, exact, rtol=1e-6, atol=0)
+    assert (np.abs(y - w @ x) <= 0.5001 * steps[:, None] * np.abs(x).sum(axis=0)).all()
+    # Another scale in the IR, and the same sums stand for something else.
+    artifact.placed.attributes[QUANTIZATION] = QuantizationAttr.of(2 * steps, s_x)
+    assert np.allclose(artifact.real(x.astype(np.float32)), 2 * exact, rtol=1e-6, atol=0)
+    assert dict(artifact.report.rows())["a step of the sums"].startswith("worth ")
+
+
+def test_results_in_int8_are_turned_to_floats_by_their_own_steps():
+    artifact = compiled(layer(), "isaac128", Scales(None, 0.1, 0.2))
+    x = np.random.default_rng(5).uniform(-1, 1, (K, N)).astype(np.float32)
+    assert np.allclose(artifact.real(x), 0.2 * artifact(x), rtol=1e-6)
+
+
+def test_what_came_as_int8_is_worth_one():
+    w = np.random.default_rng(3).integers(-9, 10, (8, 12)).astype(np.int8)
+    artifact = compiled(w, "isaac128", Scales(weight=1.0), 2)
+    x = np.arange(24).reshape(12, 2).astype(np.int8)
+    assert np.array_equal(artifact.real(x), w.astype(int) @ x)
 
 
 def test_a_weight_scale_alone_leaves_sums():

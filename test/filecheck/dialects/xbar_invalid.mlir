@@ -117,3 +117,43 @@ func.func @unplaced(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
   }
   func.return %a : tensor<4x8xi32>
 }
+
+// -----
+
+// CHECK: the quantization has 3 scales of weights; the product has 4 rows
+func.func @few_scales(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1)]> on "isaac128" array <64, 64> attributes {sparse.quantization = #sparse.quantization<weights #nn.tensor<[0.5, 0.25, 1.0], tensor<3xf32>> zero 0, inputs 0.1 zero 0, offset 128>} : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 : [0] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: a scale of weights is not a finite number above 0
+func.func @negative(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1)]> on "isaac128" array <64, 64> attributes {sparse.quantization = #sparse.quantization<weights #nn.tensor<[0.5, -0.25, 1.0, 1.0], tensor<4xf32>> zero 0, inputs 0.1 zero 0, offset 128>} : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 : [0] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: a scale of inputs is not a finite number above 0
+func.func @nothing(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1)]> on "isaac128" array <64, 64> attributes {sparse.quantization = #sparse.quantization<weights #nn.tensor<[0.5, 0.25, 1.0, 1.0], tensor<4xf32>> zero 0, inputs 0.0 zero 0, offset 128>} : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 : [0] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}
+
+// -----
+
+// CHECK: the zero point of inputs is 3; int8 is symmetric here: 0
+func.func @zero(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
+  %a = xbar.spmm %x, #sparse.weight<4x6xi8, [(0, 1, 1)]> on "isaac128" array <64, 64> attributes {sparse.quantization = #sparse.quantization<weights #nn.tensor<[0.5, 0.25, 1.0, 1.0], tensor<4xf32>> zero 0, inputs 0.1 zero 3, offset 128>} : tensor<6x8xi8> -> tensor<4x8xi32> {
+    block 0 : [0] += k[1] levels [1]
+  }
+  func.return %a : tensor<4x8xi32>
+}

@@ -44,6 +44,18 @@ func.func @shapes(%x: tensor<6x8xi8>) -> tensor<4x8xi32> {
 
 // -----
 
+// What int8 numbers stand for, and the offset of cells.
+// CHECK-LABEL: @steps
+func.func @steps(%x: tensor<6x8xi8>) -> tensor<2x8xi32> {
+  // CHECK: attributes {sparse.quantization = #sparse.quantization<weights #nn.tensor<[0.5, 0.25], tensor<2xf32>> zero 0, inputs 0.1 zero 0, offset 128>} :
+  %a = xbar.spmm %x, #sparse.weight<2x6xi8, [(0, 1, 5)]> on "isaac128" array <128, 128> attributes {sparse.quantization = #sparse.quantization<weights #nn.tensor<[0.5, 0.25], tensor<2xf32>> zero 0, inputs 0.1 zero 0, offset 128>} : tensor<6x8xi8> -> tensor<2x8xi32> {
+    block 0 : [0] += k[1] levels [5]
+  }
+  func.return %a : tensor<2x8xi32>
+}
+
+// -----
+
 // Every instruction.
 // CHECK-LABEL: @instructions
 func.func @instructions(%cells: !tu.buffer<64xi8>, %lists: !tu.buffer<9xi32>, %i: index) {
