@@ -24,7 +24,6 @@ from xdsl.context import Context
 from xdsl.dialects import func
 from xdsl.dialects.builtin import I64, DenseArrayBase, ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
-from xdsl.utils.exceptions import PassFailedException
 from xdsl.utils.hints import isa
 
 from sparsecc.dialects.nn_base import ConstantOp, NnOp, shape_of
@@ -179,8 +178,8 @@ def _reorder(function: func.FuncOp, wanted: Sequence[Operation]) -> None:
         if found is None or channels.atoms.moved(found) is None:
             refuse(op, "something that uses its outputs does not take another order; leave the order out")
         changed = found != np.arange(len(found))
-        if ((whole != np.arange(len(whole))) & changed).any():
-            raise PassFailedException(f"{op.name}: two layers order the same channels; leave one order out")
+        if ((whole != np.arange(len(whole))) & changed & (whole != found)).any():
+            refuse(op, "orders channels otherwise than a layer before it does; leave one of the orders out")
         whole[changed] = found[changed]
     moved = channels.atoms.moved(whole)
     assert moved is not None

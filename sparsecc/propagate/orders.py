@@ -93,6 +93,8 @@ def _blocks(of: Mapping[Axis, Indices], stays: np.ndarray[tuple[int], np.dtype[n
         rows.append(np.stack([atoms, np.full(len(atoms), number), counts], axis=1))
     table = np.concatenate(rows) if rows else np.zeros((0, 3), np.intp)
     table = table[~stays[table[:, 0]]]
+    if not len(table):
+        return np.full(len(stays), -1, np.intp)
     table = table[np.lexsort((table[:, 1], table[:, 0]))]
     atoms, start = np.unique(table[:, 0], return_index=True)
     alike: dict[bytes, list[int]] = {}
