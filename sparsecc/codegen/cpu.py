@@ -188,7 +188,7 @@ def matrix_parts(
             return Parts(
                 f"{m}, {k}, {registers.lanes}, {plan.width}, {plan.blocks}, {plan.groups}, {plan.height}, "
                 f"{name}_table, {name}_values, {2 * registers.window}, {plain}, {name}_rows, "
-                f"{int(plan.same_rows)}, {variant.panels}, {variant.batch}, {int(variant.pack)}",
+                f"{plan.cut}, {variant.panels}, {variant.batch}, {int(variant.pack)}",
                 {f"{name}_values": ("float", a.values), f"{name}_rows": ("int32_t", a.rows)} | fused,
                 assembly(plan, registers, epilogue, name, places),
                 name,

@@ -198,7 +198,8 @@ def assembly(
     symbol: str,
     places: NDArray[np.int64] | None = None,
 ) -> str:
-    """The text of all chunks, and of `symbol`_table: of each its function and where its values begin.
+    """The text of all chunks, and of `symbol`_table: of each its function and where its values begin,
+    and at last where both end.
 
     places: [K] of plans of one block: elements from the vector of the first row of X to that of each row, for
     code that is to be called with strides of 0.
@@ -216,9 +217,10 @@ def assembly(
             out.append(_finish(plan, registers, epilogue, chunk))
         out.append(_rows(plan, chunk, "%rdx", "%rcx", f"vmovups %{registers.name}{{slot}},{{row}}\n"))
         out.append("ret\n")
+    out.append(f"{symbol}_{len(plan.ends) - 1}:\n")
     out.append(f'.section .data.rel.ro,"aw"\n.p2align 3\n.globl {symbol}_table\n{symbol}_table:\n')
     starts = line_starts(plan, epilogue.bias)
-    out += [f".quad {symbol}_{c},{starts[c]}\n" for c in range(len(plan.ends) - 1)]
+    out += [f".quad {symbol}_{c},{starts[c]}\n" for c in range(len(plan.ends))]
     out.append('.section .note.GNU-stack,"",@progbits\n')
     return "".join(out)
 

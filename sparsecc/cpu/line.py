@@ -96,7 +96,7 @@ def line_kernel(
     struct = LineStruct(
         m, k, registers.lanes, plan.width, plan.blocks, plan.groups, plan.height, table,
         address(arrays.values), 2 * registers.window, fused,
-        address(arrays.rows), int(plan.same_rows), 1, plan.groups, 1,
+        address(arrays.rows), plan.cut, 1, plan.groups, 1,
     )  # fmt: skip
     kept = [code, arrays]
     kernel = Kernel("line", struct, library.sc_line_run, library.sc_line_at, library.sc_time, kept)

@@ -53,7 +53,7 @@ class LineStruct(Structure):
     _fields_ = [
         ("m", c_int64), ("k", c_int64), ("lanes", c_int64), ("width", c_int64), ("blocks", c_int64),
         ("groups", c_int64), ("height", c_int64), ("table", c_void_p), ("values", c_void_p),
-        ("ahead", c_int64), ("epilogue", EpilogueStruct), ("rows", c_void_p), ("same_rows", c_int64),
+        ("ahead", c_int64), ("epilogue", EpilogueStruct), ("rows", c_void_p), ("cut", c_int64),
         ("panels", c_int64), ("batch", c_int64), ("pack", c_int64),
     ]  # fmt: skip
 

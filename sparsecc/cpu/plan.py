@@ -50,6 +50,24 @@ class LinePlan:
         return bool((self.rows == self.rows[0]).all())
 
     @property
+    def cut(self) -> int:
+        """Where threads may share out groups: `groups`: anywhere; below: before this one alone; 0: nowhere.
+
+        Blocks add to what those before left, so a share needs the same rows in all of them.
+        """
+        if self.same_rows:
+            return self.groups
+        group, of_place = np.empty_like(self.rows), np.arange(self.shape[0]) // self.height
+        np.put_along_axis(group, self.rows, np.broadcast_to(of_place, self.rows.shape), axis=1)
+        # Rows that are in an earlier group of one block than of another are torn apart by cuts between these.
+        first, last = (np.bincount(g, minlength=self.groups) for g in (group.min(0), group.max(0)))
+        whole = 1 + np.flatnonzero(np.cumsum(first - last)[:-1] == 0)
+        if not len(whole):
+            return 0
+        before = np.diff(self.ends).reshape(self.blocks, self.groups).sum(0).cumsum()[whole - 1]
+        return int(whole[np.argmin(np.abs(2 * before - self.nnz))])
+
+    @property
     def nnz(self) -> int:
         return len(self.order)
 

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from sparsecc.cpu.build import digest, own_version, shared_object
 from sparsecc.cpu.plan import Indices, block_count
-from sparsecc.importers.matrix import Csr
+from sparsecc.importers.matrix import Csr, make_csr
 from sparsecc.toolchain import RUNTIME
 
 # What a shared column is worth to the greedy order, in columns that are not; 0: the share of them counts.
 GAINS = (0, 2, 4)
+
+# Groups from which on the orders of two halves are hardly worse than one of the whole.
+HALF_GROUPS = 4
 
 # Orders found last: they are asked for when variants are listed, when they are timed, and when one is built.
 RECENT = 4
@@ -82,6 +85,22 @@ def clustered(w: Csr, height: int, width: int) -> Indices:
 
 
 def _clustered(w: Csr, height: int, width: int) -> Indices:
+    m, k = w.shape
+    if block_count(k, width) > 1 and m >= 2 * HALF_GROUPS * height:
+        # Of each half by itself: where blocks have orders of their own, two threads take a half each.
+        middle = int(np.searchsorted(w.indptr, w.nnz // 2)) // height * height
+        middle = min(max(middle, height), (m - 1) // height * height)
+        halves = _ordered(_rows(w, 0, middle), height, width), _ordered(_rows(w, middle, m), height, width)
+        return np.concatenate([halves[0], middle + halves[1]], axis=1)
+    return _ordered(w, height, width)
+
+
+def _rows(w: Csr, first: int, end: int) -> Csr:
+    starts, inside = w.indptr[first : end + 1], slice(w.indptr[first], w.indptr[end])
+    return make_csr(w.data[inside], w.indices[inside], starts - starts[0], (end - first, w.shape[1]))
+
+
+def _ordered(w: Csr, height: int, width: int) -> Indices:
     m, k = w.shape
     row, column = np.repeat(np.arange(m), np.diff(w.indptr)), w.indices.astype(np.int64)
     block = column // width

@@ -1,6 +1,7 @@
 /* Straight-line code over panels of X: loops, scratch panels for what does not fill a vector, threads. */
 #include "internal.h"
 #include "panels.h"
+#include "share.h"
 
 /* Between packed panels, so that equal rows of neighbouring panels do not fall into one set of the cache. */
 enum { GAP = 16 };
@@ -65,7 +66,7 @@ static void run_groups(const sc_line *w, int64_t block, size_t g0, size_t g1, co
     }
 }
 
-/* Code and values of more than FAR bytes come from beyond the second cache. */
+/* More bytes come from beyond the second cache. */
 enum { CACHE_LINE = 64, FAR = 512 << 10 };
 
 static inline void fetch(const char *from, const char *end) {
@@ -76,10 +77,61 @@ static const char *code_of(const sc_line *w, size_t chunk) {
     return (const char *)(uintptr_t)w->table[chunk].run;
 }
 
+/* Bytes of code of groups g0 to g1 in all blocks: nearly all instructions are as long as those that multiply. */
+static size_t code_of_groups(const sc_line *w, size_t g0, size_t g1) {
+    size_t bytes = 0;
+    for (size_t b = 0, groups = (size_t)w->groups; b < (size_t)w->blocks; b++)
+        bytes += (size_t)(code_of(w, b * groups + g1) - code_of(w, b * groups + g0));
+    return bytes;
+}
+
+/* Where share `part` of `parts` begins: the group, and the panel in it. */
+static void begin_of_share(const sc_line *w, size_t part, size_t parts, size_t panels, size_t *group, size_t *panel) {
+    const size_t groups = (size_t)w->groups, before = code_of_groups(w, 0, groups) * part / parts;
+    size_t low = 0, high = groups;
+    while (high - low > 1) {
+        const size_t middle = (low + high) / 2;
+        if (code_of_groups(w, 0, middle) <= before) low = middle;
+        else high = middle;
+    }
+    *group = part < parts ? low : groups;
+    *panel = part < parts ? (before - code_of_groups(w, 0, low)) * panels / code_of_groups(w, low, low + 1) : 0;
+}
+
+size_t sc_line_share(const sc_line *w, size_t part, size_t parts, size_t panels, sc_part pieces[SC_LINE_PIECES]) {
+    const size_t groups = (size_t)w->groups, cut = (size_t)w->cut;
+    size_t group, panel, last, end, count = 0;
+    if (cut < groups) {
+        pieces[0] = part == 0 ? (sc_part){0, panels, 0, cut} : (sc_part){0, panels, cut, groups};
+        return 1;
+    }
+    begin_of_share(w, part, parts, panels, &group, &panel);
+    begin_of_share(w, part + 1, parts, panels, &last, &end);
+    if (group == last) {
+        if (panel < end) pieces[count++] = (sc_part){panel, end, group, group + 1};
+        return count;
+    }
+    if (panel > 0) {
+        pieces[count++] = (sc_part){panel, panels, group, group + 1};
+        group++;
+    }
+    if (group < last) pieces[count++] = (sc_part){0, panels, group, last};
+    if (end > 0) pieces[count++] = (sc_part){0, end, last, last + 1};
+    return count;
+}
+
+int sc_line_has_shares(const sc_line *w, size_t parts) {
+    return w->cut == w->groups || (w->cut > 0 && parts == 2);
+}
+
+int sc_line_is_far(const sc_line *w) {
+    return code_of_groups(w, 0, (size_t)w->groups) + sizeof *w->values * w->table[w->blocks * w->groups].first > FAR;
+}
+
 /* Fetches a share, `part` of `parts`, of the code and values of `count` chunks from `first` on to the second cache:
  * by itself a core asks for instructions too late to hide where they come from. */
 static void fetch_chunks(const sc_line *w, size_t first, size_t count, size_t part, size_t parts) {
-    const size_t last = sc_min(first + count, (size_t)(w->blocks * w->groups) - 1);
+    const size_t last = sc_min(first + count, (size_t)(w->blocks * w->groups));
     if (first >= last) return;
     const char *code = code_of(w, first), *values = (const char *)(w->values + w->table[first].first);
     const size_t bytes = (size_t)(code_of(w, last) - code);
@@ -98,7 +150,7 @@ static inline size_t place(size_t n, size_t panel) {
 static int run_panels(const sc_line *w, const sc_call *c, sc_part part, size_t x_panel, size_t y_panel) {
     const size_t lanes = (size_t)w->lanes, width = (size_t)w->width, all = (part.n1 - part.n0) / lanes;
     const size_t most = sc_min(all, (size_t)w->panels), step = width * lanes + GAP;
-    const int far = code_of(w, (size_t)(w->blocks * w->groups) - 1) - code_of(w, 0) > FAR;
+    const int far = code_of(w, (size_t)(w->blocks * w->groups)) - code_of(w, 0) > FAR;
     float *packed = NULL;
     if (w->pack && !x_panel && !(packed = sc_take(c, most * step))) return -1;
     for (size_t p0 = 0; p0 < all; p0 += most) {

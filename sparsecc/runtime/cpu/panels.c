@@ -1,7 +1,7 @@
 /* Calls on panels: shared out to threads, and, for kernels that know rows only, panel by panel. */
 #include "panels.h"
 
-#include "internal.h"
+#include "share.h"
 
 enum { WRITEABLE = 0x400 };
 
@@ -28,39 +28,24 @@ int sc_array_panels(const sc_array_call *f, const char *x, const char *y, int th
     return f->aligned.run(f->aligned.w, (const sc_call *)(const void *)&call, threads);
 }
 
-/* A call of a kernel, cut by panels while there are enough of them for all threads, else by rows. */
-typedef struct cut {
+/* A kernel on panels. */
+typedef struct call_of {
     const void *w;
     const sc_panels *call;
-    size_t m, k, rows, parts;
-    int by_rows;
-    int (*run)(const struct cut *cut, sc_part part);
-} cut;
+    size_t m, k;
+} call_of;
 
-static int run_part(const void *context, int index) {
-    const cut *c = context;
-    const size_t i = (size_t)index, all = c->by_rows ? c->rows : c->call->panels;
-    const size_t first = all * i / c->parts, end = all * (i + 1) / c->parts;
-    const sc_part part = c->by_rows ? (sc_part){0, c->call->panels * SC_PANEL, first, end}
-                                    : (sc_part){first * SC_PANEL, end * SC_PANEL, 0, c->rows};
-    return c->run(c, part);
-}
-
-static int run_cut(cut c, int may_split_rows, int threads) {
-    if (c.call->panels == 0 || c.rows == 0) return 0;
-    const size_t wanted = threads > 1 ? (size_t)threads : 1;
-    c.by_rows = may_split_rows && c.call->panels % wanted != 0 && c.call->panels < 4 * wanted;
-    c.parts = sc_min(wanted, c.by_rows ? c.rows : c.call->panels);
-    return sc_parallel(run_part, &c, (int)c.parts);
-}
-
-static int run_line(const cut *c, sc_part part) {
+static int run_line(const void *context, sc_part part, size_t index) {
+    const call_of *c = context;
+    (void)index;
     return sc_line_panels_part(c->w, c->call, part);
 }
 
 /* Each panel is a matrix of SC_PANEL columns. */
 #define PANEL_BY_PANEL(kernel, run)                                                               \
-    static int run(const cut *c, sc_part part) {                                                  \
+    static int run(const void *context, sc_part part, size_t index) {                             \
+        const call_of *c = context;                                                               \
+        (void)index;                                                                              \
         for (size_t p = part.n0 / SC_PANEL; p < part.n1 / SC_PANEL; p++) {                        \
             const size_t at = p * c->m * SC_PANEL;                                                \
             const sc_call call = {                                                                \
@@ -75,16 +60,14 @@ static int run_line(const cut *c, sc_part part) {
 PANEL_BY_PANEL(sc_csr_part, run_csr)
 PANEL_BY_PANEL(sc_dense_part, run_dense)
 
-#define CUT(count, function) ((cut){w, call, (size_t)w->m, (size_t)w->k, (size_t)(count), 1, 0, function})
-
-int sc_line_panels(const sc_line *w, const sc_panels *call, int threads) {
-    return run_cut(CUT(w->groups, run_line), (int)w->same_rows, threads);
-}
-
-int sc_csr_panels(const sc_csr *w, const sc_panels *call, int threads) {
-    return run_cut(CUT((w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, run_csr), 1, threads);
-}
-
-int sc_dense_panels(const sc_dense *w, const sc_panels *call, int threads) {
-    return run_cut(CUT((w->m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS, run_dense), 1, threads);
-}
+/* count: rows of the kernel; code: w if it is straight-line code. */
+#define PANELS(kernel, run, count, code)                                                          \
+    int kernel##_panels(const kernel *w, const sc_panels *call, int threads) {                    \
+        const call_of of = {w, call, (size_t)w->m, (size_t)w->k};                                 \
+        const size_t n = call->panels * SC_PANEL;                                                 \
+        const sc_work work = {&of, run, n, SC_PANEL, (size_t)(count), !(code), code};             \
+        return sc_share_out(&work, threads);                                                      \
+    }
+PANELS(sc_line, run_line, w->groups, w)
+PANELS(sc_csr, run_csr, (w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, NULL)
+PANELS(sc_dense, run_dense, (w->m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS, NULL)

@@ -1,4 +1,4 @@
-/* Calls cut to parts, and a pool of threads that wait for them. */
+/* A pool of threads that wait for parts of calls. */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <stdatomic.h>
@@ -107,73 +107,3 @@ void sc_start(int threads) {
     pthread_mutex_unlock(&lock);
     pthread_mutex_unlock(&busy);
 }
-
-/* A call in equal parts: of positions while there are panels for all threads, else of rows. */
-typedef struct split {
-    const void *w;
-    const sc_call *call;
-    size_t rows, panel;
-    int may_split_rows, parts, by_rows;
-    int (*run)(const void *w, const sc_call *call, sc_part part);
-} split;
-
-static int run_split(const void *context, int index) {
-    const split *s = context;
-    const size_t i = (size_t)index, parts = (size_t)s->parts;
-    sc_part part = {0, s->call->n, 0, s->rows};
-    if (s->by_rows) {
-        part.r0 = s->rows * i / parts;
-        part.r1 = s->rows * (i + 1) / parts;
-    } else {
-        const size_t panels = (s->call->n + s->panel - 1) / s->panel;
-        part.n0 = panels * i / parts * s->panel;
-        part.n1 = sc_min(panels * (i + 1) / parts * s->panel, s->call->n);
-    }
-    sc_call call = *s->call;
-    if (call.scratch) call.scratch += i * call.each;
-    return s->run(s->w, &call, part);
-}
-
-static int run_parts(split s, int threads) {
-    if (s.call->n == 0 || s.rows == 0) return 0;
-    const size_t panels = (s.call->n + s.panel - 1) / s.panel, wanted = (size_t)(threads < MOST ? threads : MOST);
-    /* With fewer than four panels a thread, an uneven share costs more than reading X twice. */
-    s.by_rows = s.may_split_rows && panels % wanted != 0 && panels < 4 * wanted;
-    s.parts = (int)sc_min(wanted, s.by_rows ? s.rows : panels);
-    return sc_parallel(run_split, &s, s.parts);
-}
-
-#define RUN(kernel, count, width, may)                                                          \
-    static int kernel##_any(const void *w, const sc_call *call, sc_part part) {            \
-        return kernel##_part(w, call, part);                                               \
-    }                                                                                      \
-    int kernel##_run(const kernel *w, const sc_call *call, int threads) {                  \
-        return run_parts((split){w, call, (size_t)(count), width, (int)(may), 1, 0, kernel##_any}, threads); \
-    }                                                                                      \
-    int kernel##_at(const kernel *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual, \
-                    size_t ldr, int threads) {                                             \
-        const sc_call call = {x, ldx, y, ldy, n, residual, ldr, NULL, 0, 0};               \
-        return kernel##_run(w, &call, threads);                                            \
-    }
-RUN(sc_line, w->groups, (size_t)w->lanes, w->same_rows)
-RUN(sc_csr, (w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, 4 * SC_LANES, 1)
-RUN(sc_dense, (w->m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS, SC_DENSE_VECTORS *SC_LANES, 1)
-RUN(sc_vector, (w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB, 1, 1)
-/* Calls of networks, whose memory is planned. */
-#define RUN_IN(kernel)                                                                                              \
-    int kernel##_in(const kernel *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual, \
-                    size_t ldr, int threads, float *scratch, size_t each) {                \
-        const sc_call call = {x, ldx, y, ldy, n, residual, ldr, scratch, each, 0};         \
-        return kernel##_run(w, &call, threads);                                            \
-    }
-RUN_IN(sc_line)
-RUN_IN(sc_csr)
-RUN_IN(sc_dense)
-RUN_IN(sc_vector)
-
-int sc_line_turned(const sc_line *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual,
-                   size_t ldr, int threads, float *scratch, size_t each) {
-    const sc_call call = {x, ldx, y, ldy, n, residual, ldr, scratch, each, 1};
-    return sc_line_run(w, &call, threads);
-}
-RUN(sc_words, sc_words_rows(w), sc_words_panel(w), w->kernel != SC_WORDS_LINE || ((const sc_line *)w->inner)->same_rows)

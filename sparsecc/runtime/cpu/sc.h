@@ -75,12 +75,12 @@ typedef struct sc_line {
     int64_t width;          /* columns of a block */
     int64_t blocks, groups; /* the table is [blocks][groups] */
     int64_t height;         /* rows of a group */
-    const sc_chunk *table;
+    const sc_chunk *table; /* and where code and values of the last chunk end */
     const float *values; /* of all chunks */
     int64_t ahead;       /* bytes from a chunk's values to where its pointer to them stands */
     sc_epilogue epilogue;
     const int32_t *rows; /* [M] row of the result of each row of each group of the last block */
-    int64_t same_rows;   /* groups have the same rows in all blocks, so that threads may share out rows */
+    int64_t cut; /* threads may share out groups: `groups`: anywhere; below: before this one alone; 0: nowhere */
     /* The schedule: any is right, some are faster. */
     int64_t panels; /* of X that run through a block of columns before the next */
     int64_t batch;  /* groups that run over those panels one after another */

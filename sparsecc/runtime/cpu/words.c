@@ -105,7 +105,7 @@ static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uin
     }
     const size_t padded = (count + lanes - 1) / lanes * lanes, m = (size_t)w->m;
     /* Rows of a group are in one place of the buffer only if they are the same in all blocks of columns. */
-    const size_t batch = line->same_rows ? (size_t)line->batch : part.r1 - part.r0;
+    const size_t batch = line->cut == line->groups ? (size_t)line->batch : part.r1 - part.r0;
     uint32_t *sums = (uint32_t *)(void *)sc_scratch(m * padded + SC_LANES);
     if (!sums) return -1;
     call.y = (float *)(void *)sums;
