@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sparsecc.cpu_compiler import compile_cpu
 from sparsecc.cpu_report import CpuReport
-from sparsecc.driver.analyze import Failure, Task, progress_bar, tasks_of
+from sparsecc.driver.tasks import Failure, Task, counted, gathered, guarded, loaded, tasks_of, tell
 from sparsecc.errors import UserError
-from sparsecc.importers import load_matrix
-from sparsecc.importers.smtx import parse_smtx
 from sparsecc.target.cpu import CpuTarget
 
 if TYPE_CHECKING:
@@ -33,41 +29,24 @@ def run(arguments: argparse.Namespace, target: CpuTarget) -> int:
             exit_code=2,
         )
     tasks = tasks_of(arguments.path)
-    rows: list[Row] = []
-    with progress_bar(len(tasks), arguments.quiet) as done:
-        for task in tasks:
-            rows.append(_row(task, arguments, target))
-            done(task.name)
-    if len(tasks) == 1 and isinstance(rows[0], Failure):
-        raise UserError(rows[0].error)
-    if arguments.json:
-        operators = [
-            {"name": r.name, "error": r.error} if isinstance(r, Failure) else r.to_json() for r in rows
-        ]
-        found = {"target": target.name, "n": arguments.n, "operators": operators, "summary": summary(rows)}
-        print(json.dumps(found, indent=2))
-    else:
-        _print(rows, target, arguments.n)
-    return int(any(isinstance(row, Failure) for row in rows))
+    rows = gathered(tasks, (_row(task, arguments, target) for task in tasks), arguments.quiet)
+    operators = [{"name": r.name, "error": r.error} if isinstance(r, Failure) else r.to_json() for r in rows]
+    whole = {"target": target.name, "n": arguments.n, "operators": operators, "summary": summary(rows)}
+    return tell(rows, whole, lambda: _shown(rows, target, arguments.n), arguments.json, 200)
 
 
 def _row(task: Task, arguments: argparse.Namespace, target: CpuTarget) -> Row:
     """One row; a failure where the matrix cannot be read, held or compiled."""
-    try:
-        if task.data is None:
-            matrix = load_matrix(task.source)
-        else:
-            matrix = parse_smtx(task.data, source=task.source, name=task.name)
+
+    def work() -> CpuReport:
         artifact = compile_cpu(
-            matrix, target, arguments.target, n=arguments.n, dtype=arguments.dtype, seed=arguments.seed,
+            loaded(task), target, arguments.target, n=arguments.n, dtype=arguments.dtype, seed=arguments.seed,
             x=None, plan="auto", pattern=arguments.pattern, passes=None, name=task.name, check_stages=False,
             progress=lambda _: None,
         )  # fmt: skip
         return artifact.report
-    except UserError as error:
-        return Failure(task.name, str(error))
-    except MemoryError:
-        return Failure(task.name, f"{task.source}: out of memory; take a larger machine")
+
+    return guarded(task, work)
 
 
 def summary(rows: Iterable[Row]) -> dict[str, Any]:
@@ -115,16 +94,13 @@ def table(rows: Iterable[Row]) -> Table:
     return made
 
 
-def _print(rows: list[Row], target: CpuTarget, n: int) -> None:
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
-    console.print(f"{target.name}, N = {n}, one core: times measured on this machine beside the dense plan")
-    console.print(table(rows))
+def _shown(rows: list[Row], target: CpuTarget, n: int) -> Iterator[object]:
+    """Above the table, the table, and below it."""
+    yield f"{target.name}, N = {n}, one core: times measured on this machine beside the dense plan"
+    yield table(rows)
     found = summary(rows)
-    parts = [f"{found[v]} {v}" for v in ("sparse", "dense", "failed") if found[v]]
-    console.print(
-        f"\n{len(rows)} operator{'s' * (len(rows) != 1)}: {', '.join(parts)}; {found['wall_ms']:.4g} ms, "
+    yield (
+        f"\n{counted(rows, found)}; {found['wall_ms']:.4g} ms, "
         f"dense {found['dense_ms']:.4g} ms: {found['speedup']:.2f}x; geometric mean "
         f"{found['mean_speedup']:.2f}x"
     )

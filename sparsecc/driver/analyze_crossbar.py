@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from sparsecc.crossbar_analysis import CrossbarAnalysis, analyze_crossbar
-from sparsecc.driver.analyze import Failure, Options, Task, guarded, in_order, loaded, progress_bar, tasks_of
-from sparsecc.errors import UserError
+from sparsecc.driver.analyze import Options
+from sparsecc.driver.tasks import (
+    Failure,
+    Task,
+    counted,
+    gathered,
+    guarded,
+    in_order,
+    loaded,
+    tasks_of,
+    tell,
+    verdicts,
+)
 from sparsecc.operator import operator_of
 from sparsecc.patterns.declared import check_declared
 from sparsecc.report import si
@@ -28,18 +37,10 @@ Row = CrossbarAnalysis | Failure
 def run(arguments: argparse.Namespace, target: CrossbarTarget, options: Options) -> int:
     """The command. 1 when any operator could not be looked at, else 0."""
     tasks = tasks_of(arguments.path)
-    rows: list[Row] = []
-    with progress_bar(len(tasks), arguments.quiet) as done:
-        for row in in_order(partial(analyze_task, options=options), tasks, arguments.jobs):
-            rows.append(row)
-            done(row.name)
-    if len(tasks) == 1 and isinstance(rows[0], Failure):
-        raise UserError(rows[0].error)
-    if arguments.json:
-        print(json.dumps(to_json(rows, target, arguments.n), indent=2))
-    else:
-        _print(rows, target, arguments.n)
-    return int(any(isinstance(row, Failure) for row in rows))
+    found = in_order(partial(analyze_task, options=options), tasks, arguments.jobs)
+    rows = gathered(tasks, found, arguments.quiet)
+    whole = to_json(rows, target, arguments.n)
+    return tell(rows, whole, lambda: _shown(rows, target, arguments.n), arguments.json, 220)
 
 
 def analyze_task(task: Task, options: Options) -> Row:
@@ -59,13 +60,12 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
     """How many rows of each verdict, and what all operators take together."""
     rows = list(rows)
     good = [row for row in rows if isinstance(row, CrossbarAnalysis)]
-    count = {v: sum(row.verdict == v for row in rows) for v in ("chosen", "eligible", "refused", "failed")}
     names = ("arrays", "arrays_dense", "cycles", "dense_cycles", "energy_pj", "dense_energy_pj",
              "program_energy_pj", "dense_program_energy_pj", "energy_bound_pj")  # fmt: skip
     sums = {name: sum(getattr(row, name) for row in good) for name in names}
     control = sum(row.dense_energy_pj / row.control_energy_ratio for row in good)
     return {
-        **count,
+        **verdicts(rows),
         **sums,
         "speedup": sums["dense_cycles"] / sums["cycles"] if sums["cycles"] else 1.0,
         "energy_ratio": sums["dense_energy_pj"] / sums["energy_pj"] if sums["energy_pj"] else 1.0,
@@ -117,21 +117,17 @@ def _mean(bits: dict[int, int]) -> float:
     return sum(b * count for b, count in bits.items()) / max(1, sum(bits.values()))
 
 
-def _print(rows: list[Row], target: CrossbarTarget, n: int) -> None:
-    from rich.console import Console
-
-    # Wide enough for a pipe; a terminal has the width it has.
-    console = Console(width=None if sys.stdout.isatty() else 220, highlight=False, markup=False)
-    console.print(
+def _shown(rows: list[Row], target: CrossbarTarget, n: int) -> Iterator[object]:
+    """Above the table, the table, and below it."""
+    yield (
         f"{target.name}, N = {n}: arrays and mean ADC bits of the plan taken / of the dense mapping; energy "
         "of an inference, predicted, and how many times less that is than dense, beside the same values at "
         "random places; gap to the lower bound; energy to program, and the inferences that repay it"
     )
-    console.print(table(rows))
+    yield table(rows)
     found = summary(rows)
-    parts = [f"{found[v]} {v}" for v in ("chosen", "eligible", "refused", "failed") if found[v]]
-    console.print(
-        f"\n{len(rows)} operator{'s' * (len(rows) != 1)}: {', '.join(parts)}; {found['arrays']} arrays for "
+    yield (
+        f"\n{counted(rows, found)}; {found['arrays']} arrays for "
         f"{found['arrays_dense']}, {si(found['energy_pj'])}J for {si(found['dense_energy_pj'])}J: "
         f"{found['energy_ratio']:.2f}x less (random places {found['control_energy_ratio']:.2f}x), "
         f"{found['speedup']:.2f}x faster; no exact mapping below {si(found['energy_bound_pj'])}J"

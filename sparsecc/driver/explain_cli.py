@@ -109,7 +109,7 @@ def _layers(arguments: argparse.Namespace, progress: Callable[[str], None]) -> t
         for product in products:
             layers.append((product.name, lambda p=product: p.matrix, arguments.n or product.n, product.gain))
     else:
-        from sparsecc.driver.analyze import loaded, tasks_of
+        from sparsecc.driver.tasks import loaded, tasks_of
 
         for task in tasks_of(arguments.path):
             layers.append((task.name, lambda t=task: loaded(t), arguments.n or 64, None))

@@ -14,8 +14,9 @@ from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariable
 import sparsecc
 from sparsecc import patterns
 from sparsecc.analysis import Analysis, Search, analyze
-from sparsecc.driver.analyze import Failure, Options, analyze_all, summary, table, tasks_of
+from sparsecc.driver.analyze import Options, analyze_all, summary, table
 from sparsecc.driver.cli import main
+from sparsecc.driver.tasks import Failure, tasks_of
 from sparsecc.operator import operator_of
 from sparsecc.patterns import Mask
 from sparsecc.target import Target

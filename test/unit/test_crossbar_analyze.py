@@ -12,9 +12,9 @@ from sparsecc import patterns
 from sparsecc.analysis import Search
 from sparsecc.crossbar_analysis import CrossbarAnalysis, analyze_crossbar
 from sparsecc.crossbar_report import CrossbarReport
-from sparsecc.driver.analyze import Failure
 from sparsecc.driver.analyze_crossbar import summary, table
 from sparsecc.driver.cli import main
+from sparsecc.driver.tasks import Failure
 from sparsecc.operator import operator_of
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
