@@ -44,7 +44,7 @@ from sparsecc.codegen.masked import MaskedWriter
 from sparsecc.codegen.program import ProgramWriter
 from sparsecc.codegen.stores import store_of
 from sparsecc.codegen.tiled import TiledWriter
-from sparsecc.codegen.timing import for_epilogue, measure_of
+from sparsecc.codegen.timing import for_epilogue, measure_of, with_stores
 from sparsecc.dialects.sparse import ConstantOp, ProductOp, SddmmOp, SpmmOp
 from sparsecc.dialects.sparse_epilogue import EpilogueOp, epilogue_of
 from sparsecc.errors import UserError
@@ -141,6 +141,7 @@ def _writer(function: func.FuncOp, product: ProductOp, target: Target, tries: Tr
         return MaskedWriter(function, product, target, build_masked(planned, target))
     assert isinstance(product, SpmmOp)
     weight, n = product.weight, product.positions
+    target = with_stores(target, product)
     plan = schedule_of(product, target, tries)
     if isinstance(plan, IndexedPlan):
         program = build_indexed(plan, weight.pattern, weight.data, n, target)
@@ -152,6 +153,7 @@ def _writer(function: func.FuncOp, product: ProductOp, target: Target, tries: Tr
 def schedule_of(product: SpmmOp, target: Target, tries: Tries | None) -> Plan | IndexedPlan:
     """The schedule that a product's cover gets; the simulator decides with `tries`, else the cost model."""
     weight, n = product.weight, product.positions
+    target = with_stores(target, product)
     plan = plan_cover(product.cover(), weight.pattern, n, target, compress=not product.is_dense)
     if epilogue_of(product.res) is not None and isinstance(plan, Plan) and plan.order.added:
         raise UserError(

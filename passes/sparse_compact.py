@@ -160,10 +160,11 @@ class SparseCompactPass(ProductPass):
                     sources = tuple(s for s in target.sources if not s[0].startswith("scatter_add."))
                     target = replace(target, scatter_add=None, sources=sources)
                 measure = None
-                if self.simulate and isinstance(op, SpmmOp):
-                    from sparsecc.codegen.timing import measure_of
+                if isinstance(op, SpmmOp):
+                    from sparsecc.codegen.timing import measure_of, with_stores
 
-                    measure = measure_of(op, target)
+                    target = with_stores(target, op)
+                    measure = measure_of(op, target) if self.simulate else None
                 choice = choose(pattern, n, target, self.effort, self.seed, measure)
                 # The operator that replaces this one has its attributes.
                 op.attributes[TRIED] = _tried_attribute(

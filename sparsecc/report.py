@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sparsecc.codegen.timing import with_stores
 from sparsecc.cover.laws import fill
 from sparsecc.cover.optimum import fewest_bicliques, fewest_windows
-from sparsecc.dialects.sparse import SddmmOp
+from sparsecc.dialects.sparse import SddmmOp, SpmmOp
 from sparsecc.operator_report import OperatorReport
 from sparsecc.patterns import recognise
 from sparsecc.schedule.bound import cycle_bound
@@ -227,9 +228,13 @@ class Outlook(NamedTuple):
 
 def outlook_of(artifact: Artifact) -> Outlook:
     """Schedules the operator as convert-sparse-to-tu does, and bounds it."""
-    if isinstance(artifact.spmm, SddmmOp):
+    product = artifact.spmm
+    if isinstance(product, SddmmOp):
         return _masked_outlook(artifact)
-    target, pattern, n = artifact.target, artifact.spmm.weight.pattern, artifact.operator.shape[1]
+    pattern, n = product.weight.pattern, artifact.operator.shape[1]
+    target = artifact.target
+    if isinstance(product, SpmmOp):
+        target = with_stores(target, product)
     bound = cycle_bound(pattern, n, target)
     solve = fewest_windows if target.indexed is None else fewest_bicliques
     fewest = solve(pattern, target.unit)

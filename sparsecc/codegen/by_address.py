@@ -8,7 +8,7 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import FunctionType, ModuleOp
 
 from sparsecc.codegen.tiled import TiledWriter
-from sparsecc.codegen.timing import for_epilogue, measure_of
+from sparsecc.codegen.timing import for_epilogue, measure_of, with_stores
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.errors import UserError
 from sparsecc.schedule.cost import Plan, schedules
@@ -34,7 +34,7 @@ def plans_by_width(spmm: SpmmOp, strips: Strips, target: Target) -> list[Plan]:
 
     Empty where the target has none for the cover; those whose rows are added by index are left out.
     """
-    pattern, cols = spmm.weight.pattern, target.array.cols
+    pattern, cols, target = spmm.weight.pattern, target.array.cols, with_stores(target, spmm)
     n = strips.columns(cols)
     best: dict[int, Plan] = {}
     try:
@@ -64,7 +64,7 @@ def program_of(found: ByAddress, spmm: SpmmOp, target: Target) -> ModuleOp:
     """The instructions: main takes the image and the result."""
     entry = func.FuncOp("main", FunctionType.from_lists((), ()))
     module = ModuleOp([entry])
-    plan, weight = for_epilogue(found.plan, spmm), spmm.weight
+    plan, weight, target = for_epilogue(found.plan, spmm), spmm.weight, with_stores(target, spmm)
     n = found.strips.columns(target.array.cols)
     program = build(plan, weight.pattern, weight.data, n, target)
     TiledWriter(entry, spmm, target, program, strips=found.strips).emit(module)

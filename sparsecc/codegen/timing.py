@@ -50,6 +50,14 @@ def for_epilogue(plan: Plan, spmm: SpmmOp) -> Plan:
     return replace(plan, knobs=replace(plan.knobs, zero_rows=0))
 
 
+def with_stores(target: Target, spmm: SpmmOp) -> Target:
+    """The target as its stores round the results of an operator."""
+    fused = epilogue_of(spmm.res)
+    if fused is None:
+        return target
+    return target.storing(str(fused.res.type.element_type), fused.bias is not None)
+
+
 def measure_of(spmm: SpmmOp, target: Target, strips: Strips | None = None) -> Measure:
     """Simulated cycles of schedules of an operator. Raises UserError where there is no C compiler.
 
@@ -57,6 +65,7 @@ def measure_of(spmm: SpmmOp, target: Target, strips: Strips | None = None) -> Me
     """
     pattern, n = spmm.weight.pattern, spmm.positions
     values = spmm.weight.data
+    target = with_stores(target, spmm)
     entry = func.FuncOp("main", FunctionType.from_lists((), ()))
 
     def measure(plan: Plan | IndexedPlan) -> int:

@@ -83,7 +83,7 @@ def least_share(target: Target) -> float:
 
 def store_cycles(m: int, n: int, target: Target) -> float:
     """Cycles of the stores of m x n results, which no cover makes fewer."""
-    return m * n * target.element_bytes(target.acc_type) / target.dma.bytes_per_cycle
+    return m * n * target.element_bytes(target.store_type) / target.dma.bytes_per_cycle
 
 
 def _compute(pattern: Pattern, cells: CellBounds, n: int, target: Target) -> float:

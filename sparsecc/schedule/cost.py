@@ -142,7 +142,7 @@ def tile_cycles(height: Int64, rows: Int64, n: int, target: Target) -> NDArray[n
 
 def store_cycles(columns: int, scattered: bool, target: Target) -> int:
     """Cycles to store a row of so many results."""
-    row_bytes = columns * target.element_bytes(target.acc_type)
+    row_bytes = columns * target.element_bytes(target.store_type)
     overhead = target.dma.gather_overhead if scattered else target.dma.row_overhead
     return data_cycles(row_bytes, target) + overhead * requests(row_bytes, target)
 
@@ -228,6 +228,16 @@ def estimate(metaops: MetaOps, order: RowOrder, bands: Bands, tiles: Tiles, m: i
     if not knobs.zero_rows:
         # Blocks without steps wait for accumulators, and hold up what is behind them.
         ramp += store * (1 - float(live_blocks(bands, m, knobs.block_rows).mean()))
+    if target.biased:
+        # A row of the first column tile is filled at a time; the others are copies of it.
+        blocks, copies = -(-m // knobs.block_rows), -(-columns // array.cols) - 1
+        row_bytes = array.cols * target.element_bytes(target.acc_type)
+        copied = m * row_bytes / target.move.bytes_per_cycle + blocks * target.move.latency
+        filled = m * (-(-array.cols // target.vector.lanes) + target.vector.latency)
+        instructions += passes * (m + blocks * copies)
+        # Blocks are filled, and copied, while others are computed; the first is filled before.
+        move += max(filled * (passes - 1 / blocks), copies * copied * passes)
+        ramp += filled / blocks
     issue = instructions * target.queues.issue_gap
     # What a ring of steps holds is loaded while as much is moved and computed.
     phase = np.arange(0, uses, knobs.ring * knobs.step_tiles)

@@ -194,7 +194,7 @@ def _estimate(
     x_loads = panels if not knobs.panels_inside or knobs.x_slots >= panels else panels * len(blocks)
     x_load = float(k) * data_cycles(panel_bytes, target)
     m = sum(map(len, blocks))
-    y_bytes = min(n, knobs.panel_tiles * array.cols) * target.element_bytes(target.acc_type)
+    y_bytes = min(n, knobs.panel_tiles * array.cols) * target.element_bytes(target.store_type)
     y_row = data_cycles(y_bytes, target) + dma.gather_overhead * requests(y_bytes, target)
     fill = float(m) * n_tiles * array.cols / target.vector.lanes
 

@@ -63,6 +63,10 @@ class Target(Sourced):
     """None: TU.SPMMA is an error."""
     scatter_add: ScatterAdd | None = None
     """None: an STS that adds is an error."""
+    stored: str = ""
+    """Type that stores round to where this target is used so; "": that of ACC."""
+    biased: bool = False
+    """Whether accumulators begin with a bias, not with zeros, where this target is used so."""
 
     def __post_init__(self):
         check_target(self)
@@ -109,6 +113,15 @@ class Target(Sourced):
         if in_type not in known:
             raise UserError(f"target {self.name} has no input type '{in_type}'; it has {', '.join(known)}")
         return dataclasses.replace(self, array=dataclasses.replace(self.array, in_type=in_type))
+
+    def storing(self, element_type: str, biased: bool) -> Target:
+        """The same target, used with stores that round to a type, of sums that begin with a bias or not."""
+        return dataclasses.replace(self, stored=element_type, biased=biased)
+
+    @property
+    def store_type(self) -> str:
+        """Element type of results in memory."""
+        return self.stored or self.acc_type
 
     @staticmethod
     def element_bytes(element_type: str) -> int:
