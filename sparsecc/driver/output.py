@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ class Told(Protocol):
 
 @contextmanager
 def progress_of(arguments: argparse.Namespace) -> Generator[Callable[[str], None]]:
-    """What is being done: lines with -v, a spinner on a terminal, else nothing."""
+    """What is being done: lines with -v, a bar on a terminal, else nothing."""
     if arguments.verbose:
         yield lambda text: print(text, file=sys.stderr, flush=True)
         return
@@ -34,9 +35,29 @@ def progress_of(arguments: argparse.Namespace) -> Generator[Callable[[str], None
         yield lambda _: None
         return
     from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    with Console(stderr=True).status("starting") as status:
-        yield status.update
+    words = TextColumn("{task.description}", markup=False)
+    columns = (SpinnerColumn(), BarColumn(bar_width=24), TimeElapsedColumn(), words)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def tell(text: str) -> None:
+            nonlocal task
+            if (steps := steps_of(text)) is None and bar.tasks[0].total is not None:
+                # How far building or simulating is, nobody knows.
+                bar.remove_task(task)
+                task = bar.add_task(text, total=None)
+            done, total = steps or (None, None)
+            bar.update(task, description=text, completed=done, total=total)
+
+        yield tell
+
+
+def steps_of(text: str) -> tuple[int, int] | None:
+    """Steps that are done when `LAYER (3 of 7): ...` begins, and all; None for what is not counted."""
+    found = re.search(r"\((\d+) of (\d+)\)", text)
+    return None if found is None else (int(found[1]) - 1, int(found[2]))
 
 
 def console() -> Any:
