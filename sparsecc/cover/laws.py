@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparsecc.cover.metaops import (
     K0,
@@ -254,9 +253,3 @@ def broken_alignment(metaops: MetaOps, unit: tuple[int, int, int], pattern: Patt
 def fill(metaops: MetaOps, nnz: int) -> float:
     """Nonzeros / points of the M x K plane in the meta-ops; 1.0 for no meta-ops."""
     return nnz / metaops.area if metaops.area else 1.0
-
-
-def unit_cells(metaops: MetaOps, unit: tuple[int, int, int]) -> NDArray[np.int64]:
-    """Unit cells (of the M x K plane) that each meta-op occupies, its sides rounded up to whole units."""
-    m = -(-metaops.table[:, M].astype(np.int64) // unit[0])
-    return m * -(-metaops.table[:, K].astype(np.int64) // unit[2])

@@ -1,7 +1,7 @@
 """Row orders of a pattern that bring rows with like columns together.
 
-Column orders are the same on the transpose. Every order names the rows with a nonzero, each once (`complete`
-adds the empty ones), and depends on nothing but the pattern, the parameters and the seed.
+Column orders are the same on the transpose. Every order names the rows with a nonzero, each once, and depends
+on nothing but the pattern, the parameters and the seed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,6 @@ TAKEN = 1 << 62
 def natural(pattern: Pattern) -> Order:
     """Rows as they stand, without the empty ones."""
     return np.flatnonzero(np.diff(pattern.indptr)).astype(np.int32)
-
-
-def complete(order: Order, rows: int) -> Order:
-    """The order with all rows that it leaves out at its end: a permutation of [rows]."""
-    missing = np.ones(rows, bool)
-    missing[order] = False
-    return np.concatenate((order, np.flatnonzero(missing).astype(np.int32)))
 
 
 def by_degree(pattern: Pattern) -> Order:

@@ -101,24 +101,6 @@ def panel_points(order: Order, pattern: Pattern, height: int) -> int:
     return int((widths * rows).sum())
 
 
-def panel_cells(order: Order, pattern: Pattern, height: int, unit: Unit) -> int:
-    """Unit cells that the gathered panels keep: as many as `split` makes of them.
-
-    A panel of several unit rows refuses the cells that hold nothing, so these are counted one by one.
-    """
-    panel, column = panel_columns(order, pattern, height)
-    panels = count_panels(order, height)
-    widths = np.bincount(panel, minlength=panels)
-    if height <= unit[0]:
-        return int((-(-widths // unit[2])).sum())
-    gathered = np.arange(len(panel)) - (np.cumsum(widths) - widths)[panel]
-    place = rank(order, pattern.m)[pattern.row_of()].astype(np.int64)
-    at = np.searchsorted(panel * pattern.k + column, place // height * pattern.k + pattern.indices)
-    unit_rows = -(-height // unit[0])
-    row = place // height * unit_rows + place % height // unit[0]
-    return len(distinct(row, gathered[at] // unit[2], panels * unit_rows, -(-pattern.k // unit[2])))
-
-
 def tile_cells(rows: Order, columns: Order, pattern: Pattern, unit: Unit) -> int:
     """Unit cells of the matrix in these orders of rows and columns that hold a nonzero."""
     row = rank(rows, pattern.m)[pattern.row_of()] // unit[0]

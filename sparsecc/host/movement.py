@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -110,8 +110,6 @@ def operators() -> Iterator[HostOperator]:
 
 # Maps of one axis for remap: for each element of the result the element of x, or -1.
 
-PAD_MODES = ("constant", "edge", "reflect", "wrap")
-
 
 def pad_map(extent: int, low: int, high: int, mode: str) -> tuple[int, ...]:
     """Padding of an axis; negative widths crop. Modes are those of ONNX and numpy."""
@@ -129,62 +127,3 @@ def pad_map(extent: int, low: int, high: int, mode: str) -> tuple[int, ...]:
             assert mode == "wrap", mode
             found = places % extent
     return tuple(int(i) for i in found)
-
-
-_HALF = np.float32(0.5)
-
-
-def _half_pixel(i: Array, scale: np.float32, extent: int, result: int) -> Array:
-    return (i + _HALF) / scale - _HALF
-
-
-def _pytorch_half_pixel(i: Array, scale: np.float32, extent: int, result: int) -> Array:
-    return _half_pixel(i, scale, extent, result) if result > 1 else 0 * i
-
-
-def _symmetric(i: Array, scale: np.float32, extent: int, result: int) -> Array:
-    """half_pixel about the middle, where result is not exactly extent * scale; in f64, rounded once."""
-    wide = np.float64(scale)
-    offset = extent / 2 * (1 - result / (wide * extent))
-    return (offset + (i + 0.5) / wide - 0.5).astype(np.float32)
-
-
-def _align_corners(i: Array, scale: np.float32, extent: int, result: int) -> Array:
-    return i * np.float32(extent - 1) / np.float32(max(1, result - 1))
-
-
-def _asymmetric(i: Array, scale: np.float32, extent: int, result: int) -> Array:
-    return i * (1 / scale)
-
-
-COORDINATES: dict[str, Callable[[Array, np.float32, int, int], Array]] = {
-    "half_pixel": _half_pixel,
-    "pytorch_half_pixel": _pytorch_half_pixel,
-    "half_pixel_symmetric": _symmetric,
-    "align_corners": _align_corners,
-    "asymmetric": _asymmetric,
-}
-"""coordinate_transformation_mode of ONNX Resize: of elements i of m, at this scale, the places in x of n.
-
-In f32, as onnxruntime has them, which decides at ties; those of half_pixel_symmetric may differ from its.
-"""
-
-ROUNDINGS: dict[str, Callable[[Array], Array]] = {
-    "round_prefer_floor": lambda x: np.ceil(x - _HALF),
-    "round_prefer_ceil": lambda x: np.floor(x + _HALF),
-    "floor": np.floor,
-    "ceil": np.ceil,
-}
-"""nearest_mode of ONNX Resize."""
-
-
-def nearest_map(
-    extent: int,
-    result: int,
-    scale: float,
-    coordinates: str = "half_pixel",
-    rounding: str = "round_prefer_floor",
-) -> tuple[int, ...]:
-    """ONNX Resize to nearest along one axis; scale is that of the node, or result / extent."""
-    places = COORDINATES[coordinates](np.arange(result, dtype=np.float32), np.float32(scale), extent, result)
-    return tuple(int(i) for i in np.clip(ROUNDINGS[rounding](places), 0, extent - 1))

@@ -172,14 +172,3 @@ def operators() -> Iterator[HostOperator]:
         yield _combine("mul", kind, np.multiply)
     yield from map(_lookup, (1, 4))
     yield _dynamic_quantize()
-
-
-def activation_table(
-    function: Callable[[Array], Array], kind: str, x_scale: float, x_zero: int, y_scale: float, y_zero: int
-) -> Array:
-    """The 256 bytes for lookup_1: x of `kind` dequantised, `function` of f32, quantised to the same kind."""
-    x = np.arange(256, dtype=np.uint8).view(DTYPES[kind])
-    zero = np.asarray(x_zero, DTYPES[kind])
-    real_x = dequantize(x, np.asarray(x_scale, np.float32), zero, None)
-    scale = np.asarray(y_scale, np.float32)
-    return quantize(function(real_x).astype(np.float32), scale, np.asarray(y_zero, DTYPES[kind]), None)

@@ -96,18 +96,3 @@ def transpose(shape: Sequence[int], perm: Sequence[int]) -> Walk:
     """A copy in which axis i of the result is axis perm[i] of x [shape]."""
     steps, extents = contiguous(shape), [shape[p] for p in perm]
     return Walk.of(extents, contiguous(extents), [steps[p] for p in perm])
-
-
-def take_slice(
-    shape: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], strides: Sequence[int]
-) -> tuple[Walk, int]:
-    """A copy of part of x [shape] to a contiguous result, and the element of x it begins at."""
-    steps = contiguous(shape)
-    walk = Walk.of(sizes, contiguous(sizes), [n * s for n, s in zip(strides, steps, strict=True)])
-    return walk, sum(o * s for o, s in zip(offsets, steps, strict=True))
-
-
-def put_slice(part: Sequence[int], whole: Sequence[int], offsets: Sequence[int]) -> tuple[Walk, int]:
-    """A copy of contiguous x [part] into y [whole], and the element of y it begins at."""
-    steps = contiguous(whole)
-    return Walk.of(part, steps, contiguous(part)), sum(o * s for o, s in zip(offsets, steps, strict=True))

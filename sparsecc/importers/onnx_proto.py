@@ -45,8 +45,6 @@ _OTHER_TYPES = {
     25: "uint2", 26: "int2",
 }  # fmt: skip
 
-EXTENSIONS = (".onnx",)
-
 
 def onnx_library() -> Any:
     """The `onnx` package. Raises UserError when it is not installed."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.cover.metaops import K_MAP, M_MAP, Int64, MetaOps
+from sparsecc.cover.metaops import K_MAP, Int64, MetaOps
 from sparsecc.errors import UserError
 from sparsecc.schedule.geometry import Bands, RowOrder, Tiles, cut_to_bands, cut_to_tiles, row_order
 from sparsecc.schedule.packing import Packing
@@ -364,8 +364,3 @@ def best_plan(
 ) -> Plan:
     """The schedule of least estimated cycles for a cover, as `schedules`. Raises UserError when none fits."""
     return min(schedules(metaops, m, n, target, packing, order), key=lambda plan: plan.estimate.score)
-
-
-def is_gathered(metaops: MetaOps) -> bool:
-    """Whether any meta-op lists its rows or columns."""
-    return bool((metaops.table[:, [M_MAP, K_MAP]] >= 0).any())

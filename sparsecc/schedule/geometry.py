@@ -104,11 +104,6 @@ class Bands:
     """Tiles of each piece: its columns / R, rounded up."""
 
     @property
-    def band_tiles(self) -> Int64:
-        """Tiles of each band."""
-        return np.bincount(self.piece_band, self.piece_tiles, len(self.first)).astype(np.int64)
-
-    @property
     def tiles(self) -> int:
         return int(self.piece_tiles.sum())
 

@@ -12,10 +12,9 @@ from host_cases import bind, installed
 from numpy.typing import NDArray
 
 from sparsecc.host import walk as walks
-from sparsecc.host.movement import nearest_map, pad_map
+from sparsecc.host.movement import pad_map
 from sparsecc.host.operator import Product, Window
 from sparsecc.host.ops import OPERATORS
-from sparsecc.host.quantised import activation_table
 from sparsecc.host.recurrent import Activation
 from sparsecc.host.walk import Walk
 from sparsecc.nn.shapes import window_extents
@@ -237,27 +236,6 @@ def test_integer_convolution(run: Run) -> None:
     np.testing.assert_array_equal(y, wanted)
 
 
-@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "align_corners", "half_pixel_symmetric"])
-@pytest.mark.parametrize("rounding", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
-def test_resize(run: Run, coordinates: str, rounding: str) -> None:
-    x = normal(1, 2, 5, 6)
-    # Scales without ties, at which implementations differ in half_pixel_symmetric.
-    for scales in ((2.0, 1.7), (0.7, 3.0)):
-        given = np.array([1, 1, *scales], np.float32)
-        wanted = node(
-            "Resize", [x, None, given], mode="nearest", coordinate_transformation_mode=coordinates,
-            nearest_mode=rounding,
-        )[0]  # fmt: skip
-        out = wanted.shape[2:]
-        maps = [
-            nearest_map(n, m, float(s), coordinates, rounding)
-            for n, m, s in zip((5, 6), out, given[2:], strict=True)
-        ]
-        y = np.empty_like(wanted)
-        run("host_remap_4", y, x, 2, 5, 6, 1, *out, *maps, 0)
-        np.testing.assert_array_equal(y, wanted)
-
-
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "wrap"])
 def test_pad(run: Run, mode: str) -> None:
     x, pads = normal(2, 3, 4, 5), np.array([0, 0, 2, 1, 0, 0, 1, 3], INT64)
@@ -315,12 +293,6 @@ def test_quantisation(run: Run, kind: str) -> None:
     back = np.empty_like(x)
     run(f"host_dequantize_{kind}", back, y, scale, zero, 2, 3, 45)
     np.testing.assert_array_equal(back, node("DequantizeLinear", [y, scale, zero], axis=1)[0])
-    table = activation_table(np.tanh, kind, 0.05, 7, 1 / 128, 3)
-    z = np.empty_like(y)
-    run("host_lookup_1", z.view(np.uint8), y.view(np.uint8), y.size, table.view(np.uint8))
-    real = node("DequantizeLinear", [y, np.array(0.05, np.float32), np.array(7, dtype)])[0]
-    wanted = node("QuantizeLinear", [np.tanh(real), np.array(1 / 128, np.float32), np.array(3, dtype)])[0]
-    np.testing.assert_array_equal(z, wanted)
 
 
 def test_sums_are_requantised_as_in_qlinear(run: Run) -> None:

@@ -184,21 +184,6 @@ def test_transposes_are_those_of_numpy(library: ctypes.CDLL, size: int) -> None:
         np.testing.assert_array_equal(y, x.transpose(perm))
 
 
-def test_slices_and_concat_are_those_of_numpy(library: ctypes.CDLL) -> None:
-    x = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
-    walk, at = walks.take_slice(x.shape, (3, 1, 5), (4, 2, 3), (-1, 2, -2))
-    y = np.empty((4, 2, 3), np.float32)
-    run(library, "host_copy_4", y, x.reshape(-1)[at:], walk.table())
-    np.testing.assert_array_equal(y, x[::-1, 1::2, ::-2][:, :2, :3])
-    parts = [x, x[:, :2] + 100]
-    whole, first = np.zeros((4, 7, 6), np.float32), 0
-    for part in parts:
-        walk, at = walks.put_slice(part.shape, whole.shape, (0, first, 0))
-        run(library, "host_copy_4", whole.reshape(-1)[at:], np.ascontiguousarray(part), walk.table())
-        first += part.shape[1]
-    np.testing.assert_array_equal(whole, np.concatenate(parts, axis=1))
-
-
 def test_walks_join_axes() -> None:
     assert Walk.broadcast((2, 3, 4), (2, 3, 4)) == Walk((24,), ((1,), (1,), (1,)))
     assert Walk.broadcast((8, 3, 4), (8, 1, 1)) == Walk((8, 12), ((12, 1), (12, 1), (1, 0)))

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sparsecc.cover.cells import split
 from sparsecc.cover.exchange import exchange, prices
 from sparsecc.cover.laws import Pattern
 from sparsecc.cover.lists import gathered_panels
@@ -18,7 +17,6 @@ from sparsecc.cover.orders import (
     by_degree,
     by_minhash,
     clusters,
-    complete,
     greedy_panels,
     in_chunks,
     jaccard_groups,
@@ -30,7 +28,6 @@ from sparsecc.cover.panels import (
     Order,
     merged_columns,
     merged_rows,
-    panel_cells,
     panel_points,
     panel_widths,
     selected_rows,
@@ -108,7 +105,6 @@ def test_an_order_names_each_row_with_a_nonzero_once(mask: Mask, name: str):
     order = ORDERS[name](pattern)
     assert order.dtype == np.int32
     assert sorted(order.tolist()) == np.flatnonzero(mask.any(axis=1)).tolist()
-    assert sorted(complete(order, pattern.m).tolist()) == list(range(pattern.m))
     assert np.array_equal(order, ORDERS[name](pattern))
 
 
@@ -122,7 +118,6 @@ def test_scores_count_what_covers_keep(mask: Mask, height: int, um: int, uk: int
     panels = [order[at : at + height] for at in range(0, len(order), height)]
     assert panel_widths(order, pattern, height).tolist() == [mask[p].any(axis=0).sum() for p in panels]
     assert panel_points(order, pattern, height) == cover.area
-    assert panel_cells(order, pattern, height, unit) == len(split(cover, pattern, unit))
     columns = natural(transposed(pattern))
     kept = mask[order][:, columns]
     tiles = {(r // um, c // uk) for r, c in zip(*np.nonzero(kept), strict=True)}
