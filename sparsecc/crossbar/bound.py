@@ -23,8 +23,8 @@ singular value,
 (the expander mixing lemma, for u and v that say what is expected: the mean, or lengths of rows times lengths
 of columns). N is also at most r * q, and at most what the r longest lines and the q longest columns hold.
 Conversions of the N cells need at least q + (N - q) * beta bits together: a column that sums to s takes at
-least log2(1 + s), which is concave and so above its chord from 1 to r; this needs cells that count at least
-1, flipped or not (`Cells.hard`).
+least log2(1 + s), which is concave and so above its chord from 1 to r; this needs cells that add at least 1
+(`Cells.hard`), which with unsigned cells not all do: a level that stands for something may be 0.
 
 **By outputs.** Let the cost of a driven line be split equally among the cells on it that stand for something.
 The d cells of output j in one slice lie in p bit lines of at most R cells each. A bit line with c cells, on
@@ -32,22 +32,20 @@ lines with rho_i such cells, pays line * sum 1 / rho_i >= line * c^2 / sum rho_i
 counts what it and the other bit lines of its array have on its lines: at most columns * c, and at most
 slices * (d_j + the sum of the largest overlaps of j with others, as many as an array has room for with all
 slices), twice that where an input may have two lines (squeeze-out). The larger of the two quotients is convex
-in c, so that p equal parts pay least. Their conversions take at least a bit each, and together the bit length
-of the number of cells that count at least 1, since lengths of sums are at most the sum of lengths. The least
-over p is taken.
+in c, so that p equal parts pay least. Their conversions take at least the fewest bits each. The least over p
+is taken.
 
 Neither says that all outputs cannot have their best partners at once, which they cannot: so the bound is some
 times below what searches find, the more so the more a matrix looks like a random one.
 
-The encoding is given. Squeeze-out moves levels between slices, but each weight keeps so many cells in
-different slices as the best of its exact forms has; targets that can do it are bounded by those, all slices
-taken together. Lossy squeeze-out computes another matrix, and is not bounded.
+A weight has the fewest cells of any of its exact forms in the slices of the encoding: signed digits, and
+squeezed out (`fewest_cells`). Lossy squeeze-out computes another matrix, and is not bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -55,7 +53,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 
 from sparsecc.cover.laws import Pattern
-from sparsecc.crossbar.encode import Encoding, levels_of
+from sparsecc.crossbar.encode import Encoding
 from sparsecc.target.crossbar import CrossbarTarget
 
 Bool = NDArray[np.bool_]
@@ -77,7 +75,7 @@ class Cells:
     count: int
     """Cells; more than crossings where these have one in several slices."""
     hard: bool
-    """Whether each adds at least 1 to the sum of its column, flipped or not."""
+    """Whether each adds at least 1 to the sum of its column."""
 
 
 def energy_bound(pattern: Pattern, data: NDArray[np.generic], n: int, target: CrossbarTarget) -> float:
@@ -85,41 +83,44 @@ def energy_bound(pattern: Pattern, data: NDArray[np.generic], n: int, target: Cr
     e = target.energy
     weights = np.zeros((pattern.m, pattern.k), np.int8)
     weights[np.repeat(np.arange(pattern.m), np.diff(pattern.indptr)), pattern.indices] = data
-    slices = [
-        max((cells.count * _least_per_cell(cells, target) for cells in ways), key=lambda bound: bound.sum())
-        for ways in _slices(weights, target)
-    ]
-    vector = max(*sum(slices, np.zeros(len(SHARES))).tolist(), _by_outputs(weights, target))
+    encoding = Encoding.of(target)
+    fewest = fewest_cells(encoding)[np.abs(weights.astype(np.int64))]
+    cells = Cells(weights != 0, int(fewest.sum()), encoding.is_signed)
+    by_multiplications = cells.count * _least_per_cell(cells, target)
+    vector = max(*by_multiplications.tolist(), _by_outputs(fewest, target))
     used = int((weights != 0).any(axis=0).sum())
     loaded = used * (e.dram_pj_per_byte + e.spad_pj_per_byte)
     stored = 4 * pattern.m * (e.dram_pj_per_byte + e.acc_pj_per_byte)
     return n * (vector + loaded + stored)
 
 
-def _slices(weights: NDArray[np.int8], target: CrossbarTarget) -> Iterator[list[Cells]]:
-    """The cells of each slice, or of all together; in several ways, of which each gives a bound."""
-    encoding = Encoding.of(target)
-    if encoding.is_signed:
-        # Every level but 0 adds its magnitude.
-        count = int(_fewest_cells(encoding)[np.abs(weights.astype(np.int64))].sum())
-        yield [Cells(weights != 0, count, True)]
-        return
-    for levels, zero in zip(levels_of(weights, encoding), encoding.zeros, strict=True):
-        used = levels != zero
-        hard = used & (levels != 0) & (levels != encoding.largest_level)
-        yield [Cells(used, int(used.sum()), False), Cells(hard, int(hard.sum()), True)]
+@lru_cache
+def fewest_cells(encoding: Encoding) -> Ints:
+    """Of each magnitude, the fewest cells that any exact form of it has.
 
-
-def _fewest_cells(encoding: Encoding) -> Ints:
-    """Of each magnitude, the fewest slices that any exact form of it has cells in: plain or squeezed out."""
-    magnitudes = np.arange(1 << encoding.weight_bits)
-    digits = np.stack([magnitudes >> shift & encoding.largest_level for shift in encoding.shifts]) != 0
-    plain = digits.sum(axis=0)
-    # The top digit moves to a doubled line of the slice below, where another of the weight may be.
-    fewest = np.maximum(plain - 1, (magnitudes > 0).astype(np.int64))
-    even = magnitudes % 2 == 0
-    fewest[even] = np.minimum(fewest[even], plain[magnitudes[even] // 2])
-    return fewest
+    A cell stands for a level of either sign, shifted by its slice and, on a doubled line, once more. Forms
+    that would use a cell twice are counted as well, which only lowers the bound.
+    """
+    largest = 1 << encoding.weight_bits
+    factors = (1, 2) if encoding.is_signed else (1,)
+    cells = {
+        sign * level * factor << shift
+        for sign in (1, -1)
+        for level in range(1, encoding.largest_level + 1)
+        for factor in factors
+        for shift in encoding.shifts
+    }
+    reach = 2 * max(cells)
+    found = np.full(2 * reach + 1, -1)
+    ends = {0}
+    count = 0
+    while ends:
+        for value in ends:
+            found[value + reach] = count
+        count += 1
+        sums = {value + cell for value in ends for cell in cells}
+        ends = {value for value in sums if abs(value) <= reach and found[value + reach] < 0}
+    return found[reach : reach + largest + 1].astype(np.int64)
 
 
 def most_cells(used: Bool, rows: Ints, columns: Ints) -> Floats:
@@ -167,42 +168,37 @@ def _mixed(used: Bool, rows: Ints, columns: Ints) -> Floats:
     return found
 
 
-def _by_outputs(weights: NDArray[np.int8], target: CrossbarTarget) -> float:
+def _by_outputs(fewest: Ints, target: CrossbarTarget) -> float:
     """The bound from the bit lines of each output on its own: see the second part of the module's words."""
     array, e, encoding = target.array, target.energy, Encoding.of(target)
-    used = weights != 0
+    used = fewest > 0
     if array.ou_rows or array.ou_cols or array.digitised == "separately" or len(used) > MOST_OUTPUTS:
         return 0.0
     tallest, widest = (max(extents) for extents in zip(*array.shapes, strict=True))
     outputs = -(-widest // target.slices)
     near = used.sum(axis=1) + _largest_overlaps(used, outputs)[:, -1]
-    columns: list[tuple[Ints, Ints, Ints]] = []  # of each output: cells, bit lines and bits, at least
-    if encoding.is_signed:
-        # An input may have two lines, and levels may move between slices.
-        fewest = _fewest_cells(encoding)[np.abs(weights.astype(np.int64))]
-        columns.append((fewest.sum(axis=1), fewest.max(axis=1, initial=0), np.zeros(len(used), np.int64)))
+    if encoding.is_signed:  # an input may have two lines
         near = 2 * near
-    else:
-        for ways in _slices(weights, target):
-            cells, hard = (way.used.sum(axis=1) for way in ways)
-            columns.append((cells, (cells > 0).astype(np.int64), np.frexp(hard.astype(np.float64))[1]))
+    cells, lines = fewest.sum(axis=1), fewest.max(axis=1, initial=0)
     line = target.steps() * e.dac_pj + e.spad_pj_per_byte
     cell = target.steps() * (2 if target.differential else 1) * e.array_pj / (array.rows * array.cols)
-    least_bits, total = target.adc_bits_for(1), 0.0
-    for cells, lines, bits in columns:
-        best = np.where(cells > 0, np.inf, 0.0)
-        for parts in range(1, int(cells.max(initial=0)) + 1):
-            each = cells / parts
-            together = np.maximum(np.minimum(target.slices * near, widest * each), 1e-12)
-            converted = np.maximum(parts * least_bits, bits) * e.adc_pj_per_bit
-            energy = (
-                target.steps() * (converted + parts * (e.adc_pj + e.shift_add_pj))
-                + parts * (line * each**2 / together + 4 * e.acc_pj_per_byte / target.slices)
-                + cells * cell
-            )
-            best = np.where((parts >= lines) & (each <= tallest), np.minimum(best, energy), best)
-        total += float(best.sum())
-    return total
+    conversion = target.adc_pj(target.adc_bits_for(1)) + e.shift_add_pj
+    best = np.where(cells > 0, np.inf, 0.0)
+    for parts in range(1, int(cells.max(initial=0)) + 1):
+        each = cells / parts
+        together = np.maximum(np.minimum(target.slices * near, widest * each), 1e-12)
+        energy = (
+            parts * (target.steps() * conversion + line * each**2 / together)
+            + parts * 4 * e.acc_pj_per_byte / _bit_lines(target)
+            + cells * cell
+        )
+        best = np.where((parts >= lines) & (each <= tallest), np.minimum(best, energy), best)
+    return float(best.sum())
+
+
+def _bit_lines(target: CrossbarTarget) -> int:
+    """Of an output in one array, at most: a slice each; offset, the top one may have one for each sign."""
+    return target.slices + (0 if target.differential else 1)
 
 
 def _largest_overlaps(used: Bool, most: int) -> Floats:
@@ -260,7 +256,7 @@ def _least_per_cell(cells: Cells, target: CrossbarTarget) -> Floats:
         + bits * e.adc_pj_per_bit
     )
     line = target.steps() * across * e.dac_pj + e.spad_pj_per_byte
-    others = target.steps() * step + q * 4 * e.acc_pj_per_byte / target.slices
+    others = target.steps() * step + q * 4 * e.acc_pj_per_byte / _bit_lines(target)
     return np.array(
         [((r * line * share + others) / np.maximum(most, 1e-12)).min() for share in shares], np.float64
     )
