@@ -23,6 +23,8 @@ Range = tuple[float, float]
 
 # Discardable attributes: of an operator the range of its result, of a function those of its arguments.
 RANGE, INPUT_RANGES = "range", "input_ranges"
+# Of histograms for percentiles, as many as onnxruntime's quantiser takes.
+_BINS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +126,14 @@ def outputs_of(function: func.FuncOp, samples: Samples) -> Array:
     return np.concatenate(found)
 
 
-def record_ranges(function: func.FuncOp, samples: Samples) -> None:
-    """Write the least and the largest value that samples give as attributes, of f32 values."""
+def record_ranges(function: func.FuncOp, samples: Samples, percentile: float = 100.0) -> None:
+    """Write the least and the largest value that samples give as attributes, of f32 values.
+
+    percentile: of each value's elements that its range holds; those left out are the outermost, as many at
+    each end, to 1/2048 of the range. Below 100 the samples are run twice. Raises UserError.
+    """
+    if not 50.0 < percentile <= 100.0:
+        raise UserError(f"percentile {percentile:g}: needed more than 50, and 100 at most", exit_code=2)
     block = function.body.block
     ranges: dict[SSAValue, Range] = {}
     for inputs, _ in samples.batches():
@@ -134,10 +142,35 @@ def record_ranges(function: func.FuncOp, samples: Samples) -> None:
             if element_of(value) == "f32" and array.size:
                 low, high = ranges.get(value, (0.0, 0.0))
                 ranges[value] = min(low, float(array.min())), max(high, float(array.max()))
+    if percentile < 100.0:
+        ranges = _narrowed(function, samples, ranges, percentile)
     for op in block.ops:
         if isinstance(op, NnOp) and len(op.results) == 1 and (found := ranges.get(op.results[0])) is not None:
             op.attributes[RANGE] = _attribute(found)
     function.attributes[INPUT_RANGES] = ArrayAttr(_attribute(ranges.get(a, (0.0, 0.0))) for a in block.args)
+
+
+def _narrowed(
+    function: func.FuncOp, samples: Samples, ranges: Mapping[SSAValue, Range], percentile: float
+) -> dict[SSAValue, Range]:
+    """The ranges without the outermost elements: quantiles of a histogram of each value."""
+    counts = {value: np.zeros(_BINS, np.int64) for value in ranges}
+    for inputs, held in samples.batches():
+        values, _ = values_of(function, inputs)
+        for value, (low, high) in ranges.items():
+            array = values[value]
+            # Copies at the end of the last batch do not count twice.
+            counted = array[:held] if array.ndim and len(array) == samples.batch else array
+            counts[value] += np.histogram(counted, _BINS, (low, max(high, np.nextafter(low, np.inf))))[0]
+    found: dict[SSAValue, Range] = {}
+    for value, (low, high) in ranges.items():
+        share = np.cumsum(counts[value]) / counts[value].sum()
+        tail = (100.0 - percentile) / 200.0
+        first, last = np.searchsorted(share, [tail, 1 - tail])
+        edges = np.linspace(low, high, _BINS + 1)
+        # 0 stays: zero points stand for it.
+        found[value] = min(0.0, float(edges[first])), max(0.0, float(edges[min(last, _BINS - 1) + 1]))
+    return found
 
 
 def _attribute(found: Range) -> Attribute:

@@ -301,6 +301,7 @@ def compile_network(
     name: str | None = None,
     confirm: bool = True,
     calibrate: Mapping[str, Array] | None = None,
+    percentile: float = 100.0,
     labelled: Mapping[str, Array] | None = None,
     scales: str = "auto",
     masks: Mapping[str, str | Array] | None = None,
@@ -316,9 +317,10 @@ def compile_network(
     quantised or calibrated, where the target has it, otherwise its most exact float. seed, effort, plan,
     confirm: as for `sparsecc.compile`, for every product. calibrate: samples of the inputs by name,
     [samples, ...], by whose ranges a network of floats is quantised, and "labels", the right classes.
-    labelled: such samples to measure accuracy on, those of `calibrate` by default. scales: of weights, as for
-    `nn-quantize`. masks: of pruning, by layer (`sparsecc.masks`). propagate: carry zeros and constants across
-    layers first (`sparse-propagate`). Raises UserError, which names the node that cannot be compiled.
+    percentile: of each value's elements that its range holds. labelled: such samples to measure accuracy on,
+    those of `calibrate` by default. scales: of weights, as for `nn-quantize`. masks: of pruning, by layer
+    (`sparsecc.masks`). propagate: carry zeros and constants across layers first (`sparse-propagate`). Raises
+    UserError, which names the node that cannot be compiled.
     """
     found_target = load_target(target) if isinstance(target, str) else target
     engine_for(found_target, target)
@@ -344,11 +346,13 @@ def compile_network(
         module = propagation.module if propagation.changed else module
         function = _main(module)
     samples: Samples | None = None
+    if calibrate is None and percentile != 100.0:
+        raise UserError("a percentile is of ranges that a calibration finds; give samples to calibrate by")
     if calibrate is not None:
         progress("calibrating")
         module = module.clone()
         function = _main(module)
-        by, samples = record(function, names, calibrate, labelled)
+        by, samples = record(function, names, calibrate, labelled, percentile)
         inputs = next(by.batches())[0] if inputs is None else inputs
     elif labelled is not None:
         samples = samples_of(function, names, labelled)
@@ -435,7 +439,7 @@ def compile_network(
         whole = read
         if calibrate is not None:
             whole = read.clone()
-            record(_main(whole), input_names, calibrate, labelled)
+            record(_main(whole), input_names, calibrate, labelled, percentile)
         module = chosen_operators(whole)[-1].module
         return {
             name_of(call): engine.compile(product_of(call, module), options, progress)

@@ -59,6 +59,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--labels", metavar="FILE.npz", help="MODEL: other samples with labels, to measure accuracy on"
     )
     command.add_argument(
+        "--percentile",
+        type=float,
+        default=100.0,
+        metavar="P",
+        help="MODEL: of the values of a layer, how many the range found by --calibrate holds (default: 100)",
+    )
+    command.add_argument(
         "--scales",
         choices=("auto", "channel", "tensor"),
         default="auto",
@@ -100,6 +107,7 @@ def options(arguments: argparse.Namespace, path: str) -> dict[str, Any]:
         "calibrate": _samples(arguments.calibrate),
         "labelled": _samples(arguments.labels),
         "scales": arguments.scales,
+        "percentile": arguments.percentile,
     }
 
 

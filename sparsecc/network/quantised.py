@@ -76,8 +76,9 @@ def calibrate(
     names: Sequence[str],
     given: Mapping[str, Array],
     labelled: Mapping[str, Array] | None,
+    percentile: float = 100.0,
 ) -> tuple[Samples, Samples]:
     """Record the ranges that inputs give; returns them, and those that accuracy is measured on."""
     samples = samples_of(function, names, given)
-    record_ranges(function, samples)
+    record_ranges(function, samples, percentile)
     return samples, samples if labelled is None else samples_of(function, names, labelled)

@@ -288,6 +288,36 @@ def test_ranges_are_those_of_all_samples_and_zero():
     assert recorded_range(calibrated(-x).body.block.args[0]) == (-8.0, 0.0)
 
 
+@pytest.mark.parametrize("percentile", [99.0, 99.9])
+def test_percentiles_leave_out_the_outermost_values(percentile: float):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2001, 2, 3)).astype(np.float32).reshape(-1, 3)
+    x[7, 1] = 40.0
+    node = helper.make_node("Relu", ["x"], ["y"], name="relu")
+    function = function_of(import_model(model_of([node], {}, [4, 3], "y"), "relu.onnx", Path()))
+    record_ranges(function, samples_of(function, ["x"], {"x": x}), percentile)
+    bin_width = (40.0 - float(x.min())) / 2048
+    tail = (100 - percentile) / 200
+    block = function.body.block
+    (result,) = block.last_op.operands  # pyright: ignore[reportOptionalMemberAccess]
+    for value, array in ((block.args[0], x), (result, np.maximum(x, 0))):
+        low, high = recorded_range(value) or (0.0, 0.0)
+        assert low <= 0 <= high < 5
+        wanted = np.quantile(array, [tail, 1 - tail])
+        assert abs(low - wanted[0]) <= bin_width
+        assert abs(high - wanted[1]) <= bin_width
+
+
+def test_wrong_percentiles():
+    node = helper.make_node("Relu", ["x"], ["y"], name="relu")
+    module = import_model(model_of([node], {}, [2, 3], "y"), "relu.onnx", Path())
+    x = np.ones((2, 3), np.float32)
+    with pytest.raises(UserError, match="percentile 101: needed more than 50, and 100 at most"):
+        compile_network(module, target="gemmini16", calibrate={"x": x}, percentile=101.0)
+    with pytest.raises(UserError, match="a percentile is of ranges that a calibration finds"):
+        compile_network(module, target="ascend910", percentile=99.0)
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @given(low=st.floats(-1e6, 1e6), width=st.floats(0, 1e6))
 def test_zero_and_the_range_are_held(symmetric: bool, low: float, width: float):
