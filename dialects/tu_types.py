@@ -33,6 +33,8 @@ class Memory(StrEnum):
 
 @irdl_attr_definition
 class MemoryAttr(EnumAttribute[Memory], SpacedOpaqueSyntaxAttribute):
+    """One of the on-chip memories."""
+
     name = "tu.memory"
 
 

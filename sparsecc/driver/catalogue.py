@@ -1,4 +1,4 @@
-"""The commands that say what there is: targets, passes, doctor."""
+"""The commands that say what there is: targets, passes, dialects, doctor."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ def add_passes(commands: Any) -> None:
         "passes", help="list the passes, or describe one with its options"
     )
     command.add_argument("name", nargs="?", metavar="NAME", help="a pass")
+
+
+def add_dialects(commands: Any) -> None:
+    """The command `dialects`."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "dialects", help="list the dialects, or describe one with its operations"
+    )
+    command.add_argument("name", nargs="?", metavar="NAME", help="a dialect")
 
 
 def targets(arguments: argparse.Namespace) -> int:
@@ -74,6 +82,41 @@ def passes(arguments: argparse.Namespace) -> int:
     for field in options:
         default = "required" if field.default is MISSING else f"default {field.default}"
         print(f"  {field.name.replace('_', '-')} ({default}): {found.option_help[field.name]}")
+    return 0
+
+
+def dialects(arguments: argparse.Namespace) -> int:
+    """`sparsecc dialects`."""
+    import inspect
+
+    from sparsecc.universe import SPARSECC_UNIVERSE
+
+    known = SPARSECC_UNIVERSE.all_dialects
+    if arguments.name not in (None, *known):
+        raise UserError(
+            f"unknown dialect {arguments.name!r}; the dialects are {', '.join(known)}", exit_code=2
+        )
+
+    def described(thing: object) -> list[str]:
+        return (inspect.getdoc(thing) or "").splitlines()
+
+    def module_of(name: str) -> object:
+        return sys.modules[f"sparsecc.dialects.{name}"]
+
+    if arguments.name is None:
+        width = max(map(len, known))
+        for name, factory in known.items():
+            factory()
+            print(f"{name:{width}}  {described(module_of(name))[0]}")
+        return 0
+    found = known[arguments.name]()
+    print("\n".join(described(module_of(arguments.name))))
+    for title, things in (("operations", found.operations), ("types and attributes", found.attributes)):
+        texts = {thing.name: described(thing)[:1] for thing in things}
+        width = max(map(len, texts), default=0)
+        print(f"\n{title}:" if texts else "", end="\n" if texts else "")
+        for name, text in sorted(texts.items()):
+            print(f"  {name:{width}}  {' '.join(text)}".rstrip())
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The command `sparsecc`: run, compile, analyze, explain, diff, convert, targets, passes, doctor."""
+"""The command `sparsecc`, and its sub-commands."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     explain_cli.add_explain(commands)
     catalogue.add_targets(commands)
     catalogue.add_passes(commands)
+    catalogue.add_dialects(commands)
     convert.add_convert(commands)
     commands.add_parser("doctor", help="say which compilers and optional tools are found")
     for command in commands.choices.values():
@@ -53,6 +54,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "explain": explain_cli.explain,
     "targets": catalogue.targets,
     "passes": catalogue.passes,
+    "dialects": catalogue.dialects,
     "convert": convert.convert,
     "doctor": catalogue.doctor,
 }

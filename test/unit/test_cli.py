@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import pytest
 import sparsecc
 from sparsecc.driver.cli import main
 from sparsecc.target import Target
-from sparsecc.universe import PASSES
+from sparsecc.universe import PASSES, SPARSECC_UNIVERSE
 
 # What `run --json` promises.
 KEYS = (
@@ -176,6 +177,16 @@ def test_passes_are_listed_and_described(capsys: Capture):
     assert "limit (default 256): most instructions" in ok(capsys, "passes", "tu-unroll")
 
 
+def test_dialects_and_their_operations_are_described(capsys: Capture) -> None:
+    listed = [line.split(maxsplit=1) for line in ok(capsys, "dialects").splitlines()]
+    assert [name for name, _ in listed] == list(SPARSECC_UNIVERSE.all_dialects)
+    for name, summary in listed:
+        out = ok(capsys, "dialects", name)
+        assert out.startswith(summary)
+        for op in SPARSECC_UNIVERSE.all_dialects[name]().operations:
+            assert re.search(rf"^  {re.escape(op.name)} +\S", out, flags=re.MULTILINE), op.name
+
+
 def test_doctor_finds_the_compiler(capsys: Capture, monkeypatch: pytest.MonkeyPatch):
     out = ok(capsys, "doctor")
     assert "C compiler" in out
@@ -314,6 +325,7 @@ def test_bad_matrices_are_named(name: str, tmp_path: Path, capsys: Capture):
         ("run {w} --input {folder}/no.npy", 1, "no.npy"),
         ("run {w} --input {folder}/file", 1, "file"),
         ("targets nonsense", 2, "unknown target 'nonsense'"),
+        ("dialects nonsense", 2, "unknown dialect 'nonsense'; the dialects are cpu, host, nn, "),
         ("passes nonsense", 2, "unknown pass 'nonsense'; the passes are "),
     ],
 )  # fmt: skip
