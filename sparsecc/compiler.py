@@ -31,14 +31,16 @@ from sparsecc.dialects import tu, xbar
 from sparsecc.dialects.nn_base import TensorAttr
 from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_large, metaops_blob
 from sparsecc.emitted import Executable, built
-from sparsecc.epilogue import Epilogue
+from sparsecc.epilogue import Epilogue, fused
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.interpreters import tu as tu_interpreter
 from sparsecc.like import padded
 from sparsecc.model import model_module
 from sparsecc.operator import Operator, Spmm, masked_operator_of, operator_of
+from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
 from sparsecc.passes.sparse_compact import MODES, tried
+from sparsecc.passes.tu_unroll import TuUnrollPass
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import tensor_unit
 from sparsecc.replay import replay
@@ -357,13 +359,15 @@ def compile(
 ) -> Artifact:
     """Compile C[M,N] = W[M,K] X[K,N] for an accelerator, or, with op "sddmm", mask * (A[M,K] B[K,N]).
 
+    emit: bool = True,
     source: W, or what has the pattern of the mask, as the path of a matrix file, a numpy array, a scipy
     sparse matrix or a Matrix. target: a preset's name, the path of a TOML file, or a Target. n: positions
     (columns of X), given by the mask for "sddmm". k: inner dimension for "sddmm". dtype: the input type, the
     target's first by default. seed: for values the file does not have, for inputs, and for the search.
     effort: how hard covers are searched for, 0 to 3. x: X [K, N], or (A [M, K], B [K, N]), to check with,
     random by default. plan: "auto" costs all covers and the dense plan; or a mode of sparse-compact, or, on
-    a CPU, a kernel: "line", "csr", "vector" or "dense". pattern:
+    a CPU, a kernel: "line", "csr", "vector" or "dense". emit: whether programs become C,
+    which networks do for all their products at once. pattern:
     N:M or V:N:M, which W must have. passes: a pipeline of your own instead. like: an earlier artifact, or a
     matrix as source is, with a nonzero wherever W has one: the result is never slower than that, compiled
     with the same options. epilogue: what stores do to the result of an spmm on a tensor unit, see
@@ -446,6 +450,8 @@ def compile(
         found = min(found, compiled(plan, passes, padded(operator, earlier.pattern)), key=cycles)
     if plan != "auto" or passes is not None or found.is_dense or not simulate:
         return found
+            if not emit:
+                chosen = [p for p in chosen if not isinstance(p, TuUnrollPass | ConvertTuToCPass)]
     if found.timing.cycles < found.dense.timing.cycles:
         return found
     found.dense.tried_given = found.tried

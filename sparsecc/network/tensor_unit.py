@@ -40,6 +40,7 @@ from sparsecc.network.patches import Unfolding
 from sparsecc.network.reorder_tu import cover_of, cycles_of, passes_for, same, wanted
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
 from sparsecc.passes.fuse_into_products import FuseIntoProductsPass
+from sparsecc.passes.tu_unroll import TuUnrollPass
 from sparsecc.target import AnyTarget, Target
 from sparsecc.target.header import target_header
 from sparsecc.toolchain import RUNTIME, build_network
@@ -82,16 +83,17 @@ class TensorUnitLayer:
 
     @property
     def stages(self) -> Sequence[Stage]:
-        if self.by_address is None:
-            return self.artifact.stages
-        return [*self.artifact.stages, Stage("patches-by-address", self.program)]
+        last = "patches-by-address" if self.by_address is not None else TuUnrollPass.name
+        return [*self.artifact.stages, Stage(last, self.program)]
 
     @cached_property
     def program(self) -> ModuleOp:
         """Its instructions, before they become C."""
         if self.by_address is not None:
             return program_of(self.by_address, self.spmm, self.artifact.target)
-        return next(s.module for s in reversed(self.artifact.stages) if s.name == "tu-unroll")
+        module = self.artifact.stages[-1].module.clone()
+        TuUnrollPass().apply(Context(), module)
+        return module
 
     @property
     def spmm(self) -> SpmmOp:
@@ -163,7 +165,7 @@ class TensorUnitEngine(Engine):
         artifact = compile(
             product.weight, target=self.named, n=product.n, dtype=self.in_type, seed=options.seed,
             effort=options.effort, plan=options.plan, name=product.name, confirm=options.confirm,
-            epilogue=fused.epilogue if fused else None, passes=passes, progress=progress,
+            epilogue=fused.epilogue if fused else None, passes=passes, progress=progress, emit=False,
         )  # fmt: skip
         unfold = next((op for op in product.module.walk() if isinstance(op, CallOp)), None)
         unfolding = None if unfold is None else Unfolding.of(unfold)
