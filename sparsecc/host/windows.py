@@ -20,7 +20,7 @@ from sparsecc.host.operator import (
     table,
 )
 from sparsecc.host.operator import Window as W
-from sparsecc.nn.arithmetic import dequantize, quantize
+from sparsecc.nn.arithmetic import dequantize, quantize, requantize
 
 
 def _places(
@@ -185,6 +185,39 @@ def _depthwise(kind: str) -> HostOperator:
     return HostOperator(f"host_depthwise_{kind}", arguments, reference, cost, about)
 
 
+def _depthwise_q(kind: str) -> HostOperator:
+    sums_of = _depthwise(kind)
+
+    def reference(
+        y: Array, x: Array, weight: Array, bias: Array | None, w: W, channels: int, multiplier: int,
+        x_zero: int, scale: Array, scales: int, y_zero: int,
+    ) -> None:  # fmt: skip
+        sums = np.empty(w.results, np.int32)
+        sums_of.reference(sums, x, weight, bias, w, channels, multiplier, x_zero)
+        factors = np.broadcast_to(scale[:scales], channels)[np.arange(w.outer) % channels]
+        zero = np.asarray(y_zero, y.dtype)
+        with np.errstate(all="ignore"):
+            y[: w.results] = requantize(sums.reshape(w.outer, -1), factors, zero, 0).reshape(-1)
+
+    def cost(
+        y: None, x: None, weight: None, bias: None, w: W, channels: int, multiplier: int, x_zero: int,
+        scale: None, scales: int, y_zero: int,
+    ) -> Cost:  # fmt: skip
+        read = w.elements // multiplier + channels * w.kernel * 2 + 4 * scales
+        return Cost(read, w.results, w.results * (2 * w.kernel + 4))
+
+    about = (
+        "Depthwise convolution of bytes whose sums are requantised: `scales` of them, 1 or one for each of "
+        "the channels. Weights fit a byte, and `inner` is at most 4096"
+    )
+    arguments = (
+        output("y", kind), source("x", kind), source("weight", "i16"), source("bias", "i32", True), WINDOW,
+        number("channels"), number("multiplier"), number("x_zero", "i32"), source("scale", "f32"),
+        number("scales"), number("y_zero", "i32"),
+    )  # fmt: skip
+    return HostOperator(f"host_depthwise_q_{kind}", arguments, reference, cost, about)
+
+
 def operators() -> Iterator[HostOperator]:
     """All of this file."""
     yield from map(_max_pool, ("f32", "i8", "u8"))
@@ -192,3 +225,4 @@ def operators() -> Iterator[HostOperator]:
     yield from map(_average_pool_q, ("i8", "u8"))
     yield from map(_im2col, (1, 2, 4))
     yield from map(_depthwise, ("f32", "i8", "u8"))
+    yield from map(_depthwise_q, ("i8", "u8"))

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from xdsl.dialects.builtin import IntegerType, f32, i8, i32
 from xdsl.ir import Operation, SSAValue
 
-from sparsecc.dialects.host import Tensor
+from sparsecc.dialects.host import CallOp, Tensor
 from sparsecc.dialects.nn_base import element_of, number, shape_of, type_of
 from sparsecc.dialects.nn_elementwise import AddOp, ReluOp
 from sparsecc.dialects.nn_products import ConvIntegerOp, LinearIntegerOp, MatmulIntegerOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp, RequantizeOp
+from sparsecc.host.operator import Kind, Window
 from sparsecc.host.walk import Walk
 from sparsecc.network.layout import Layout, features_first
 from sparsecc.network.lower import Argument, Array, Lowering, Placed, Rule, csr_of, refuse
@@ -36,6 +37,8 @@ from sparsecc.network.lower_products import (
 from sparsecc.nn import quantization
 
 I16 = IntegerType(16)
+# Elements side by side that host_depthwise_q takes.
+DEPTHWISE_INNER = 4096
 
 
 def _known(op: Operation, low: Lowering, value: SSAValue, what: str) -> Array:
@@ -232,10 +235,40 @@ def dequantize(op: DequantizeLinearOp, low: Lowering) -> Sequence[Placed]:
     return _scaled(op, low, "dequantize", host_kind(op, op.x))
 
 
+def _requantized_depthwise(
+    op: RequantizeOp, low: Lowering, x: Placed, scale: Array, zero: int
+) -> SSAValue | None:
+    """Sums of a depthwise convolution that nothing else reads, as bytes in one call; None for others."""
+    outer, channels, _ = _along(op, x, op.axis_number)
+    owner, kind = x.value.owner, host_kind(op, op.res)
+    if (
+        not isinstance(owner, CallOp)
+        or owner.operator.data != f"host_depthwise_{kind}"
+        or len([*op.x.uses]) > 1
+    ):
+        return None
+    named = {
+        a.name: v for a, v in zip(owner.declaration.arguments, owner.values(), strict=True) if a.name != "y"
+    }
+    window = named["window"]
+    assert isinstance(window, Window)
+    per_channel = (outer, channels) == (1, named["channels"])
+    if window.inner > DEPTHWISE_INNER or not (scale.size == 1 or per_channel):
+        return None
+    arrays = {a.name for a in owner.declaration.arguments if a.kind is Kind.INPUT}
+    arguments = {name: v for name, v in named.items() if name not in arrays or v is None}
+    return low.call_with(
+        f"host_depthwise_q_{kind}", [*owner.inputs, low.constant(scale, f32)], x.layout.extents,
+        type_of(op.res).element_type, {**arguments, "scales": scale.size, "y_zero": zero},
+    )  # fmt: skip
+
+
 def requantize(op: RequantizeOp, low: Lowering) -> Sequence[Placed]:
     x = low.get(op.x)
     outer, axis, inner = _along(op, x, op.axis_number)
     scale, zero = _known(op, low, op.scale, "scale"), _known(op, low, op.zero, "zero point")
+    if (found := _requantized_depthwise(op, low, x, scale.reshape(-1), int(zero))) is not None:
+        return [Placed(found, x.layout)]
     y = low.call(
         f"host_requantize_{host_kind(op, op.res)}", [x.value, low.constant(scale.reshape(-1), f32)],
         x.layout.extents, type_of(op.res).element_type, outer=outer, axis=axis, inner=inner, zero=int(zero),

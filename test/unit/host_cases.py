@@ -236,6 +236,12 @@ def _depthwise(op: HostOperator, d: Draw) -> Values:
     weight = d.random.integers(-255, 256, channels * w.kernel).astype(np.int16)
     values["weight"] = weight if exact else d.floats(weight.size)
     values["weight"][d.random.random(weight.size) < 0.3] = 0
+    if "_q_" in op.name:
+        values["weight"] = weight.astype(np.int8).astype(np.int16)
+        count = channels if d.pick(0, 1) else 1
+        scale = np.abs(d.floats(count)).astype(np.float32) * np.float32(1e-3)
+        values |= {"scale": np.where(scale > 0, scale, np.float32(0.01)), "scales": count}
+        values["y_zero"] = d.zero(op.name[-2:])
     values["bias"] = None if d.pick(0, 2) == 0 else values["bias"]
     x_zero = d.zero(op.name[-2:]) if exact else 0
     return {**values, "window": w, "channels": channels, "multiplier": multiplier, "x_zero": x_zero}

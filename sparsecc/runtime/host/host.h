@@ -257,6 +257,15 @@ void host_depthwise_i8(int32_t *y, const int8_t *x, const int16_t *weight, const
 void host_depthwise_u8(int32_t *y, const uint8_t *x, const int16_t *weight, const int32_t *bias, const host_window
                        *window, int64_t channels, int64_t multiplier, int32_t x_zero);
 
+/* Depthwise convolution of bytes whose sums are requantised: `scales` of them, 1 or one for each of the channels.
+ * Weights fit a byte, and `inner` is at most 4096. */
+void host_depthwise_q_i8(int8_t *y, const int8_t *x, const int16_t *weight, const int32_t *bias, const host_window
+                         *window, int64_t channels, int64_t multiplier, int32_t x_zero, const float *scale, int64_t
+                         scales, int32_t y_zero);
+void host_depthwise_q_u8(uint8_t *y, const uint8_t *x, const int16_t *weight, const int32_t *bias, const
+                         host_window *window, int64_t channels, int64_t multiplier, int32_t x_zero, const float
+                         *scale, int64_t scales, int32_t y_zero);
+
 /* ---- Moving elements; names end in their bytes ---- */
 
 /* y = x over a walk (operands y, x): transpose, concat, split, slice, flip, broadcast; no overlap. */
