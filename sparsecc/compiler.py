@@ -31,7 +31,7 @@ from sparsecc.dialects import tu, xbar
 from sparsecc.dialects.nn_base import TensorAttr
 from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_large, metaops_blob
 from sparsecc.emitted import Executable, built
-from sparsecc.epilogue import Epilogue, fused
+from sparsecc.epilogue import Epilogue
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.interpreters import tu as tu_interpreter
