@@ -18,11 +18,13 @@ from typing import Any
 
 from xdsl.dialects.builtin import (
     BoolAttr,
+    DenseArrayBase,
     DictionaryAttr,
     FloatAttr,
     IntegerAttr,
     StringAttr,
     TensorType,
+    UnitAttr,
     f32,
     i32,
     i64,
@@ -80,7 +82,7 @@ def _plain(parameters: Mapping[str, Attribute]) -> dict[str, Any]:
     return found
 
 
-FOLLOWS = ("bias", "scale", "low", "high", "zero")
+FOLLOWS = ("bias", "scale", "low", "high", "zero", "activation", "numbers", "slopes")
 
 # The type of sums of products of each type that there are kernels for.
 SUMS: Mapping[str, Attribute] = {"f32": f32, "i8": i32, "bf16": f32, "f16": f32}
@@ -164,6 +166,11 @@ class KernelOp(_KernelHolder):
     low = opt_prop_def(FloatAttr)
     high = opt_prop_def(FloatAttr)
     zero = opt_prop_def(IntegerAttr)
+    activation = opt_prop_def(StringAttr)
+    numbers = opt_prop_def(DenseArrayBase)
+    slopes = opt_prop_def(TensorAttr)
+    # Whether calls bring a matrix that is added.
+    residual = opt_prop_def(UnitAttr)
     result = opt_prop_def(StringAttr)
     irdl_options = (ParsePropInAttrDict(),)
     traits = traits_def(SymbolOpInterface())
@@ -174,7 +181,9 @@ class KernelOp(_KernelHolder):
     @property
     def epilogue(self) -> Epilogue | None:
         """What follows the sums; None: nothing."""
-        return None if self.result is None else computed(self.properties, self.result.data, False)
+        if self.result is None:
+            return None
+        return computed(self.properties, self.result.data, self.residual is not None)
 
     def __init__(
         self,
@@ -189,6 +198,8 @@ class KernelOp(_KernelHolder):
         if follows is not None:
             more = {key: follows.properties[key] for key in FOLLOWS if key in follows.properties}
             more["result"] = StringAttr(follows.epilogue.element)
+            if follows.residual is not None:
+                more["residual"] = UnitAttr()
         super().__init__(
             properties=more
             | {

@@ -22,6 +22,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
+from sparsecc.cpu.activate import in_kernel, in_kernels_of_f32
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.narrow_tune import choose_narrow
 from sparsecc.cpu.tune import Choice, choose
@@ -50,10 +51,9 @@ def fused_epilogue(product: SpmmOp | cpu.SpmmOp) -> Epilogue:
     if op is None:
         return PLAIN
     found = op.epilogue
-    if found.scale is not None or found.zero or found.element != "f32":
+    if not in_kernels_of_f32(found):
         refuse(op, "kernels of f32 do a bias, a residual, limits and activations; split the rest off")
-    limits = (found.low, found.high) if found.limited and not found.relu else None
-    return Epilogue(found.bias is not None, found.relu, found.residual, limits, found.activation)
+    return in_kernel(found)
 
 
 def reason_of(choice: Choice, kernel: str) -> str:
@@ -112,7 +112,9 @@ class ConvertSparseToCpuPass(SparsePass):
         try:
             if target.in_type == "f32":
                 fused = fused_epilogue(product)
-                choice = choose(w, target, product.positions, self.kernel, fused, self.seed, self.blas)
+                # BLAS does no epilogue.
+                blas = self.blas and fused == PLAIN
+                choice = choose(w, target, product.positions, self.kernel, fused, self.seed, blas)
             else:
                 op = epilogue_of(product.res)
                 follows = None if op is None else op.epilogue

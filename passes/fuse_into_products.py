@@ -48,7 +48,7 @@ class FuseIntoProductsPass(SparsePass):
         "patches": "whether patches of convolutions are moved, too",
         "limits": "whether limits other than those of ReLU are moved",
         "turned": "whether a matrix that is turned for the product alone is turned in its function",
-        "activations": "whether activations other than ReLU and limits are moved",
+        "activations": "which of those other than ReLU and limits are moved: none, exact (leaky ReLU) or all",
         "stores": "whether only what the stores of tensor units do is moved",
     }
 
@@ -56,7 +56,7 @@ class FuseIntoProductsPass(SparsePass):
     limits: bool = True
     stores: bool = False
     turned: bool = False
-    activations: bool = False
+    activations: str = "none"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         calls = [o for o in op.walk() if isinstance(o, func.CallOp)]
@@ -181,9 +181,9 @@ def _next(found: _Found, shape: Sequence[int], asked: FuseIntoProductsPass) -> _
     """With the operator that alone uses the result, if an epilogue does that."""
     if found.epilogue.activation is not None:
         return None
-    if asked.activations and found.epilogue.element == "f32" and not found.epilogue.limited:
+    if asked.activations != "none" and found.epilogue.element == "f32" and not found.epilogue.limited:
         activated = activation_of(found.result, shape)
-        if activated is not None:
+        if activated and (asked.activations == "all" or activated.activation.name == "leaky_relu"):
             epilogue = replace(found.epilogue, activation=activated.activation)
             return _Found(epilogue, found.residual, (*found.ops, *activated.ops), activated.result)
     users = [use.operation for use in found.result.uses]

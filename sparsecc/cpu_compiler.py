@@ -18,11 +18,14 @@ from sparsecc.codegen.cpu import write_cpu_folder
 from sparsecc.codegen.folder import Check
 from sparsecc.compiler import Artifact, Progress, Simulation, Stage, named_target, run_passes, save_stages
 from sparsecc.cpu import panels
+from sparsecc.cpu.activate import in_kernel, in_kernels_of_f32
 from sparsecc.cpu.arrays import aligned
+from sparsecc.cpu.assembly import PLAIN
 from sparsecc.cpu.machine import machine
 from sparsecc.cpu.narrow import aligned_copy
 from sparsecc.cpu.narrow_spmm import NarrowSpmm
 from sparsecc.cpu.narrow_tune import call_of, choose_narrow, narrow_peak
+from sparsecc.cpu.native import call_struct
 from sparsecc.cpu.spmm import CpuSpmm
 from sparsecc.cpu.tune import Choice, blas_seconds, build, choose, peak
 from sparsecc.cpu.variant import KINDS, Variant
@@ -80,22 +83,27 @@ class CpuArtifact(Artifact):
         self.progress("building the kernel")
         if self.target.in_type != "f32":
             return NarrowSpmm(self.operator.weight, self.target, choice, _epilogue(self.operator))
-        return CpuSpmm(_in_f32(self.operator.weight), self.target, choice)
+        follows = _epilogue(self.operator)
+        fused, bias = (PLAIN, None) if follows is None else (in_kernel(follows), follows.bias)
+        return CpuSpmm(_in_f32(self.operator.weight), self.target, choice, fused, bias)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, x: Array, out: Array | None = None, threads: int = 1
+        self, x: Array, out: Array | None = None, threads: int = 1, residual: Array | None = None
     ) -> Array:
         """W x [M, N] of x [K, N], any N, in `out` where it is given; see `CpuSpmm` and `NarrowSpmm`.
 
-        x of float32 may be panels, see `pack`; then the result is, too: [panels, M, 16].
+        x of float32 may be panels, see `pack`; then the result is, too: [panels, M, 16]. residual: what is
+        added, as the result is laid out, where the operator was compiled with one.
         """
-        return self.native(x, out, threads)
+        return self.native(x, out, threads, residual)
 
-    def bind(self, x: Array, out: Array, threads: int = 1) -> Callable[[], Array]:
+    def bind(
+        self, x: Array, out: Array, threads: int = 1, residual: Array | None = None
+    ) -> Callable[[], Array]:
         """The call on these arrays as a function without arguments: nothing is checked again."""
         if not isinstance(self.native, CpuSpmm):
             raise UserError(f"calls with {self.target.in_type} cannot be bound; call the artifact")
-        return self.native.bind(x, out, threads)
+        return self.native.bind(x, out, threads, residual)
 
     @staticmethod
     def empty(rows: int, n: int, dtype: Any = np.float32) -> Array:
@@ -125,7 +133,7 @@ class CpuArtifact(Artifact):
         if trace:
             raise UserError(f"target {self.target.name} has no trace of instructions; leave --trace out", 2)
         if output:
-            np.save(output, self(self.check.inputs["x"]))
+            np.save(output, self(self.check.inputs["x"], residual=self.check.inputs.get("residual")))
 
     def simulate(self, values: bool = True) -> Simulation:
         """Nothing is simulated for a CPU."""
@@ -154,18 +162,20 @@ class CpuArtifact(Artifact):
         # NaN, or -1.
         y.view(np.uint8)[:] = 255
         self.progress("timing")
-        native(x, y, threads)
+        residual = self.check.inputs.get("residual")
+        native(x, y, threads, residual)
         error = np.abs(y.astype(np.float64) - self.check.expected)
         bound = np.broadcast_to(self.check.bound, error.shape)
         share = np.divide(error, bound, out=np.zeros_like(error), where=bound > 0)
         nearest = np.unravel_index(int(np.argmax(share)), share.shape)
-        call = call_of(x, y)
+        call = call_of(x, y) if residual is None else call_struct(x, y, residual)
         kernel, best, dense = native.kernel, float("inf"), float("inf")
         blas = self.choice.dense_library == "blas"
         if isinstance(native, NarrowSpmm):
             rival = native.built(Variant("dense"))
         else:
-            rival = None if blas else build(native.w, self.target, Variant("dense"), native.epilogue, None)
+            dense_plan = Variant("dense")
+            rival = None if blas else build(native.w, self.target, dense_plan, native.epilogue, native.bias)
         compared = threads == 1 and self.choice.dense_seconds is not None
         for _ in range(TURNS):
             best = min(best, kernel.seconds(call, threads, TURN))
@@ -220,17 +230,26 @@ def _with_epilogue(operator: Operator, epilogue: Epilogue) -> Operator:
     """The product with an epilogue. Raises UserError for one that kernels do not do alone."""
     assert isinstance(operator, Spmm), "a CPU takes products with a constant"
     m = operator.shape[0]
-    if operator.in_type != "i8" or epilogue.residual:
-        residual = " with a residual" if epilogue.residual else ""
+    narrow = operator.in_type != "f32"
+    if epilogue.residual and narrow:
         raise UserError(
-            f"an epilogue{residual} of a product of {operator.in_type}; "
-            "needed one of i8 without a residual; use sparsecc.cpu.narrow_spmm.NarrowSpmm, or a network"
+            f"a residual beside a product of {operator.in_type}; needed one of f32; use "
+            "sparsecc.cpu.narrow_spmm.NarrowSpmm, or a network"
         )
+    if operator.in_type != "i8" and not in_kernels_of_f32(epilogue):
+        raise UserError(
+            f"an epilogue to {epilogue.element} of a product of {operator.in_type}, or with a scale or a "
+            "zero point; floats have a bias, limits or an activation, and give f32"
+        )
+    slopes = epilogue.activation.slopes if epilogue.activation else ()
+    if slopes and len(slopes) != m:
+        raise UserError(f"the activation has {len(slopes)} slopes; needed {m}, one for each row")
     for what, array in (("bias", epilogue.bias), ("scale", epilogue.scale)):
         if array is not None and array.ndim == 1 and len(array) != m:
             raise UserError(f"the epilogue's {what} has {len(array)} values; needed {m}, one for each row")
-    if epilogue.bias is not None and epilogue.bias.dtype != np.int32:
-        raise UserError(f"the epilogue's bias is {epilogue.bias.dtype}; needed int32, as the sums are")
+    sums = np.dtype(np.int32 if operator.in_type == "i8" else np.float32)
+    if epilogue.bias is not None and epilogue.bias.dtype != sums:
+        raise UserError(f"the epilogue's bias is {epilogue.bias.dtype}; needed {sums}, as the sums are")
     return replace(operator, epilogue=epilogue)
 
 
@@ -288,7 +307,9 @@ def compile_cpu(
             stages = run_passes(model_module(operator, target), chosen, after, progress)
         artifact = CpuArtifact(operator, target, tuple(stages), check, progress, lambda: compiled("dense"))
         if target.in_type == "f32":
-            artifact.choice = choose(_in_f32(operator.weight), target, n, plan, seed=seed)
+            follows = _epilogue(operator)
+            fused = PLAIN if follows is None else in_kernel(follows)
+            artifact.choice = choose(_in_f32(operator.weight), target, n, plan, fused, seed, follows is None)
         else:
             artifact.choice = choose_narrow(operator.weight, target, n, plan, _epilogue(operator), seed)
         return artifact

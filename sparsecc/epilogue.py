@@ -25,6 +25,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.errors import UserError
 from sparsecc.nn.arithmetic import saturate
 from sparsecc.target.numbers import convert
 
@@ -87,6 +88,49 @@ class Activation:
         if self.name in IN_F64:
             return IN_F64[self.name][0](values.astype(np.float64)).astype(np.float32)
         return WITH_NUMBERS[self.name][1](values, *map(np.float32, self.numbers)).astype(np.float32)
+
+
+_LIMITS = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
+# Numbers of activations that are given by name alone: as ONNX has them.
+_USUAL = {"leaky_relu": (0.01,), "hard_sigmoid": (0.2, 0.5), "hard_swish": (1 / 6, 0.5)}
+
+
+def fused(
+    in_type: str, bias: Any = None, activation: str | tuple[Any, ...] | None = None, residual: bool = False
+) -> Epilogue:
+    """What users name: a bias [M], an activation, whether a residual [M, N] is added.
+
+    activation: "relu", "relu6", one of `ACTIVATIONS`, or such a name and its numbers: ("clip", low, high),
+    ("leaky_relu", slope), where the slope may be one for each row. Raises UserError.
+    """
+    name, *numbers = (activation,) if activation is None or isinstance(activation, str) else activation
+    low, high, function = -math.inf, math.inf, None
+    try:
+        held = None if bias is None else _bias_of(in_type, np.asarray(bias))
+        if name == "clip" and len(numbers) == 2:
+            low, high = map(float, numbers)
+        elif name in _LIMITS and not numbers:
+            low, high = _LIMITS[name]
+        elif name is not None and name in ACTIVATIONS:
+            each = [np.asarray(v, np.float32) for v in numbers or _USUAL.get(name, ())]
+            if len(each) == 1 and each[0].ndim == 1:
+                function = Activation(name, slopes=tuple(map(float, each[0])))
+            else:
+                function = Activation(name, tuple(float(v) for v in each))
+        elif name is not None:
+            known = ", ".join(["relu", "relu6", "clip", *ACTIVATIONS])
+            raise UserError(f"activation {activation!r}; needed one of {known}, with its numbers", 2)
+        element = "i32" if in_type == "i8" else "f32"
+        return Epilogue(element, held, None, residual, low, high, activation=function)
+    except (TypeError, ValueError) as e:
+        raise UserError(f"bias, activation or residual: {e}", exit_code=2) from e
+
+
+def _bias_of(in_type: str, bias: Array) -> Array:
+    kind = np.dtype(np.int32 if in_type == "i8" else np.float32)
+    if not np.can_cast(bias.dtype, kind, "same_kind"):
+        raise ValueError(f"a bias of {bias.dtype}; needed {kind} for products of {in_type}")
+    return np.ascontiguousarray(bias, kind)
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,8 @@ def model_module(operator: Operator, target: AnyTarget) -> ModuleOp:
         ops, y = [weight, zero, empty, filled, product], product.results[0]
     y.name_hint = "y"
     if isinstance(operator, Spmm) and operator.epilogue is not None:
-        fused = EpilogueOp.of(y, operator.epilogue)
+        residual = block.args[1] if operator.epilogue.residual else None
+        fused = EpilogueOp.of(y, operator.epilogue, residual)
         fused.res.name_hint, y.name_hint = "y", "sums"
         ops, y = [*ops, fused], fused.res
         function.properties["function_type"] = FunctionType.from_lists(arguments, [y.type])

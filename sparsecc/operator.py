@@ -164,7 +164,10 @@ class Spmm(Operator):
 
     @property
     def inputs(self) -> dict[str, tuple[str, tuple[int, int]]]:
-        return {"x": ("[K, N]", (self.weight.shape[1], self.n))}
+        m, n, k = self.shape
+        given = {"x": ("[K, N]", (k, n))}
+        added = self.epilogue is not None and self.epilogue.residual
+        return given | {"residual": ("[M, N]", (m, n))} if added else given
 
     @property
     def formula(self) -> str:
@@ -183,7 +186,7 @@ class Spmm(Operator):
 
     def reference(self, inputs: Inputs) -> Check:
         """Integers wrap to 32 bits. A float may be off by gamma_K (|W| |X|), element by element."""
-        (x,) = inputs
+        x, *others = inputs
         dense_type = np.int64 if self.in_type == "i8" else np.float64
         weight = _with_values(self.weight, self.weight.data.astype(dense_type))
         product = weight @ x.astype(dense_type)
@@ -201,8 +204,19 @@ class Spmm(Operator):
             product = product + column
             terms = _gamma(self.shape[2] + 1)
             bound = terms * (magnitude @ np.abs(x.astype(np.float64)) + np.abs(column))
-        limited = np.maximum(product, self.epilogue.low)
-        return Check({"x": x}, limited, bound, None)
+        given = {"x": x}
+        if others:
+            given["residual"] = residual = others[0]
+            product = product + residual
+            bound = bound + _gamma(self.shape[2] + 2) * (np.abs(product) + np.abs(residual))
+        if (activation := self.epilogue.activation) is not None:
+            from sparsecc.network.bounds import UNIT, of_activation
+
+            rounded = product.astype(np.float32)
+            found = activation.apply(rounded)
+            bound = of_activation(activation, rounded, found, bound + UNIT * np.abs(product))
+            return Check(given, found.astype(np.float64), bound.astype(np.float64), None)
+        return Check(given, np.clip(product, self.epilogue.low, self.epilogue.high), bound, None)
 
 
 @dataclass(frozen=True, eq=False)

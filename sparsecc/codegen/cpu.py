@@ -20,7 +20,7 @@ from xdsl.dialects.builtin import ModuleOp, f32
 
 from sparsecc.codegen.c_printer import CPrinter
 from sparsecc.codegen.folder import Check
-from sparsecc.cpu.activate import numbers_of
+from sparsecc.cpu.activate import in_kernel, numbers_of
 from sparsecc.cpu.arrays import (
     CSR_COLUMNS,
     Floats,
@@ -238,6 +238,13 @@ def model_c(module: ModuleOp) -> str:
 def _model_h(op: KernelOp, n: int, title: str, target: CpuTarget) -> str:
     m, k = op.weight.shape
     x_type, y_type = C_TYPES[target.in_type], C_TYPES[result_of(op)]
+    result, added, stored = "W X", "", ""
+    if (follows := op.epilogue) is not None:
+        result = f"f({result}), with what is fused to it"
+    if follows is not None and follows.residual:
+        result = "f(W X + residual), with what else is fused to it"
+        added, stored = "const float *residual, size_t ldr, ", "\n#define MODEL_RESIDUAL 1"
+        stored += "\nextern const float model_residual[];"
     bits = f"; {target.in_type} as its bits" if x_type == "uint16_t" else ""
     return f"""\
 /* {title} */
@@ -258,12 +265,13 @@ typedef {y_type} model_out;
 
 /* 0, or -1 when this CPU lacks instructions: then nothing else may be called. */
 int model_init(void);
-/* Y [M, n] = W X, X [K, n], ldx and ldy elements from row to row, any n; 0, or -1 without memory{bits}. */
-int model_run(const {x_type} *x, size_t ldx, {y_type} *y, size_t ldy, size_t n, int threads);
+/* Y [M, n] = {result}, X [K, n], ldx and ldy elements from row to row, any n.
+ * 0, or -1 without memory{bits}. */
+int model_run(const {x_type} *x, size_t ldx, {y_type} *y, size_t ldy, size_t n, {added}int threads);
 
 /* A stored X of MODEL_N positions, its exact result, and how far each value may be off. */
 extern const model_in model_x[];
-extern const double model_expected[], model_bound[];
+extern const double model_expected[], model_bound[];{stored}
 
 #endif
 """
@@ -311,16 +319,21 @@ def write_cpu_folder(
     """
     (kernel,) = [op for op in module.ops if isinstance(op, KernelOp)]
     if target.in_type == "f32":
-        parts = kernel_parts(kernel, target)
+        follows = kernel.epilogue
+        fused, bias = (PLAIN, None) if follows is None else (in_kernel(follows), follows.bias)
+        parts = kernel_parts(kernel, target, fused, bias)
     else:
         from sparsecc.codegen.cpu_narrow import narrow_parts  # needs what is here
 
         parts = narrow_parts(kernel, target, kernel.epilogue)
     bound = np.broadcast_to(check.bound, check.expected.shape)
+    added = check.inputs.get("residual")
+    residual = [] if added is None else [("model_residual", "float", added)]
     files = {
         "weights.bin": [(name, kind, array) for name, (kind, array) in parts.tables.items()],
         "check.bin": [
             ("model_x", "model_in", as_stored(check.inputs["x"], target.in_type)),
+            *residual,
             ("model_expected", "double", check.expected.astype(np.float64)),
             ("model_bound", "double", bound.astype(np.float64)),
         ],

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from sparsecc.codegen.cpu import Parts, matrix_parts
+from sparsecc.codegen.cpu import Parts, activation_text, float_text, matrix_parts
+from sparsecc.cpu.activate import numbers_of_activation
 from sparsecc.cpu.assembly import Epilogue as LineEpilogue
 from sparsecc.cpu.narrow import KERNELS, X_TYPES, Finish, dot_of, finish_of, line_bias, registers_for_words
 from sparsecc.cpu.narrow_tune import element_of, plain
@@ -40,6 +39,8 @@ def narrow_parts(op: KernelOp, target: CpuTarget, epilogue: Epilogue | None = No
     parts.tables[f"{name}_columns"] = ("int32_t", words.columns)
     if finish.bias is not None:
         parts.tables[f"{name}_bias"] = ("int32_t" if finish.integers else "float", finish.bias)
+    if finish.slopes is not None:
+        parts.tables[f"{name}_slopes"] = ("float", finish.slopes)
     if finish.scale is not None:
         parts.tables[f"{name}_scale"] = ("float", finish.scale)
     parts.before = f"static const sc_{variant.kind} {name}_inner = {{{parts.struct}}};\n"
@@ -55,15 +56,14 @@ def _finish(finish: Finish, name: str) -> str:
     struct, (low, high) = finish.struct(), finish.limits_i32()
     bias = f"{name}_bias" if finish.bias is not None else "0"
     scale = f"{name}_scale" if finish.scale is not None else "0"
+    kind, first, second, _ = numbers_of_activation(finish.epilogue.activation)
+    slopes = f"{name}_slopes" if finish.slopes is not None else "0"
     return (
         f"{struct.integers}, {struct.out}, {struct.plain}, {struct.bias_type}, {bias}, {scale}, "
-        f"{struct.scale_rows}, {struct.zero}, {_float(finish.epilogue.low)}, {_float(finish.epilogue.high)}, "
-        f"{_int(low)}, {_int(high)}"
+        f"{struct.scale_rows}, {struct.zero}, {float_text(finish.epilogue.low)}, "
+        f"{float_text(finish.epilogue.high)}, {_int(low)}, {_int(high)}, "
+        f"{activation_text(kind, first, second, slopes)}"
     )
-
-
-def _float(value: float) -> str:
-    return f"{'-' if value < 0 else ''}__builtin_inff()" if math.isinf(value) else f"{value!r}f"
 
 
 def _int(value: int) -> str:

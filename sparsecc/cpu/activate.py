@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from sparsecc import epilogue as fused
 from sparsecc.cpu.arrays import Floats
 from sparsecc.cpu.assembly import Epilogue
 from sparsecc.cpu.native import ActivationStruct, Kernel, address
@@ -16,6 +17,17 @@ KINDS = {
     "clip": 1, "leaky_relu": 2, "hard_sigmoid": 3, "hard_swish": 4, "sigmoid": 5, "tanh": 6, "silu": 7,
     "gelu": 8, "gelu_tanh": 9,
 }  # fmt: skip
+
+
+def in_kernels_of_f32(epilogue: fused.Epilogue) -> bool:
+    """Whether kernels of f32 do all of an epilogue."""
+    return epilogue.scale is None and not epilogue.zero and epilogue.element == "f32"
+
+
+def in_kernel(epilogue: fused.Epilogue) -> Epilogue:
+    """What such a kernel is told; the bias itself goes beside it."""
+    limits = (epilogue.low, epilogue.high) if epilogue.limited and not epilogue.relu else None
+    return Epilogue(epilogue.bias is not None, epilogue.relu, epilogue.residual, limits, epilogue.activation)
 
 
 def numbers_of(epilogue: Epilogue, line: bool) -> tuple[int, float, float, Floats | None]:

@@ -11,11 +11,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecc.cpu.activate import numbers_of_activation, struct_of
 from sparsecc.cpu.arrays import aligned, csr_arrays, dense_array, vector_arrays
 from sparsecc.cpu.assembly import Epilogue as LineEpilogue
 from sparsecc.cpu.assembly import Registers
 from sparsecc.cpu.line import line_kernel, make_plan, with_schedule
 from sparsecc.cpu.native import (
+    ActivationStruct,
     CsrStruct,
     DenseStruct,
     EpilogueStruct,
@@ -44,6 +46,7 @@ class FinishStruct(Structure):
         ("integers", c_int32), ("out", c_int32), ("plain", c_int32), ("bias_type", c_int32),
         ("bias", c_void_p), ("scale", c_void_p), ("scale_rows", c_int32), ("zero", c_int32),
         ("low", c_float), ("high", c_float), ("low_i32", c_int32), ("high_i32", c_int32),
+        ("activation", ActivationStruct),
     ]  # fmt: skip
 
 
@@ -91,6 +94,8 @@ class Finish:
     """[1] or [M]."""
     plain: bool
     """Sums and their bias are the results."""
+    slopes: NDArray[np.float32] | None
+    """[M] Of the activation, where it has some."""
 
     def limits_i32(self) -> tuple[int, int]:
         """Those of results that stay int32."""
@@ -100,11 +105,13 @@ class Finish:
     def struct(self) -> FinishStruct:
         """In ctypes; the arrays must stay."""
         e, scale = self.epilogue, self.scale
+        activation, a, b, _ = numbers_of_activation(e.activation)
         kind = None if self.bias is None else self.bias.dtype.name
         return FinishStruct(
             int(self.integers), Y_TYPES[e.element], int(self.plain), BIAS[kind],
             None if self.bias is None else address(self.bias), None if scale is None else address(scale),
             int(e.scale is not None and e.scale.ndim == 1), e.zero, e.low, e.high, *self.limits_i32(),
+            struct_of((activation, a, b, self.slopes)),
         )  # fmt: skip
 
 
@@ -141,9 +148,9 @@ def finish_of(w: Csr, target: CpuTarget, element: Element, epilogue: Epilogue, l
     assert bias is None or bias.dtype == (np.int32 if integers else np.float32)
     rest = None if line else own
     same = epilogue.element == sums_type(element) and epilogue.scale is None
-    plain = same and not (epilogue.residual or epilogue.limited)
+    plain = same and not (epilogue.residual or epilogue.limited or epilogue.activation)
     scale = None if epilogue.scale is None else np.atleast_1d(epilogue.scale)
-    return Finish(integers, epilogue, rest, scale, plain)
+    return Finish(integers, epilogue, rest, scale, plain, numbers_of_activation(epilogue.activation)[3])
 
 
 def narrow_kernel(

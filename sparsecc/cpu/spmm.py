@@ -53,6 +53,11 @@ def _place(array: Array, what: str, rows: int, n: int | None) -> tuple[int, int]
     return address(array), max(by_row // 4, width)
 
 
+def _column(residual: Array | None) -> Array | None:
+    """A residual [M] as [M, 1]."""
+    return residual[:, None] if residual is not None and residual.ndim == 1 else residual
+
+
 def _extents(rows: int, n: int | None) -> str:
     return f"[{rows}, {'N' if n is None else n}]"
 
@@ -152,7 +157,7 @@ class CpuSpmm:
         if getattr(x, "ndim", 2) == 3:
             return self._on_panels(x, out, threads, residual)
         if getattr(x, "ndim", 2) == 1:
-            y = self(x[:, None], out[:, None] if out is not None else None, threads, residual)
+            y = self(x[:, None], out[:, None] if out is not None else None, threads, _column(residual))
             return out if out is not None else y[:, 0]
         out, kernel, call = self._checked(x, out, threads, residual)
         if kernel is not None:
@@ -201,7 +206,7 @@ class CpuSpmm:
         UserError as a call does.
         """
         if getattr(x, "ndim", 2) == 1:
-            whole = self.bind(x[:, None], out[:, None], threads, residual)
+            whole = self.bind(x[:, None], out[:, None], threads, _column(residual))
 
             def single() -> Array:
                 whole()

@@ -183,7 +183,7 @@ class CpuEngine(Engine):
         return True
 
     def passes(self) -> list[ModulePass]:
-        return [FuseIntoProductsPass(turned=True, activations=True)]
+        return [FuseIntoProductsPass(turned=True, activations="all")]
 
     def compile(self, product: Product, options: Options, progress: Progress) -> CpuLayer:
         check_plan(options.plan)

@@ -59,6 +59,7 @@ class NarrowLayer:
         parts = ["bias" if e.bias is not None else None, scale, "residual" if e.residual else None, limits]
         sums = "i32" if self.product.weight.element_type.name == "integer_type" else "f32"
         kind = None if e.element == sums else f"to {e.element}"
+        parts.append(None if e.activation is None else e.activation.name)
         return [part for part in (*parts, kind) if part is not None]
 
 
@@ -72,7 +73,9 @@ class NarrowCpuEngine(CpuEngine):
         return "channel"
 
     def passes(self) -> list[ModulePass]:
-        return [FuseIntoProductsPass(patches=False)]
+        # Integers are compared for equality with what is rounded as the host rounds it.
+        activations = "exact" if self.chip.in_type == "i8" else "all"
+        return [FuseIntoProductsPass(patches=False, activations=activations)]
 
     def compile(self, product: Product, options: Options, progress: Progress) -> NarrowLayer:  # pyright: ignore[reportIncompatibleMethodOverride]  # a layer of another kind
         check_plan(options.plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
+import sparsecc
 from sparsecc.cpu.assembly import Epilogue
 from sparsecc.cpu.native import call_struct
 from sparsecc.cpu.tune import build, line_variants
 from sparsecc.cpu.variant import Variant
 from sparsecc.epilogue import Activation
+from sparsecc.errors import UserError
 from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.onnx_file import import_model
 from sparsecc.network_compiler import compile_network
@@ -27,6 +30,7 @@ from sparsecc.target import CpuTarget, load_target
 
 Array = NDArray[Any]
 functions: Any = special
+compile_any: Any = sparsecc.compile
 onnxruntime: Any = ort
 node = helper.make_node
 
@@ -231,3 +235,84 @@ def test_activations_are_fused_into_products(image: bool):
         assert "sparse.epilogue" in text
         assert ("activation" in text) == ("limits" not in wanted)
     assert all(fused[name][-1] == "bias" for name in OTHERS)
+
+
+def given(rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
+    w = (rng.standard_normal((37, 50)) * (rng.random((37, 50)) < 0.3)).astype(np.float32)
+    x, bias, residual = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((50, 21), (37,), (37, 21))
+    )
+    return w, x, bias, residual
+
+
+CALLS: dict[str, tuple[Any, Callable[[Array], Array]]] = {
+    "relu": ("relu", lambda x: np.maximum(x, 0)),
+    "relu6": ("relu6", lambda x: np.clip(x, 0, 6)),
+    "clip": (("clip", -0.5, 2), lambda x: np.clip(x, -0.5, 2)),
+    "leaky": (("leaky_relu", 0.1), lambda x: np.where(x < 0, 0.1 * x, x)),
+    "prelu": (
+        ("leaky_relu", np.arange(37) / 10),
+        lambda x: np.where(x < 0, np.arange(37)[:, None] / 10 * x, x),
+    ),
+    "silu": ("silu", lambda x: x * sigmoid(x)),
+}
+
+
+@pytest.mark.parametrize("case", list(CALLS))
+def test_a_matrix_with_what_is_fused(case: str, tmp_path: Path):
+    w, x, bias, residual = given(np.random.default_rng(4))
+    activation, function = CALLS[case]
+    plan = {"clip": "csr", "prelu": "dense"}.get(case, "auto")
+    product: Any = compile_any(
+        w, target="cpu", n=21, bias=bias, activation=activation, residual=True, plan=plan, check_stages=True
+    )
+    exact = function(w.astype(np.float64) @ x + bias[:, None] + residual)
+    np.testing.assert_allclose(product(x, residual=residual), exact, rtol=1e-5, atol=1e-5)
+    y = np.empty((37, 21), np.float32)
+    product.bind(x, y, 2, residual)()
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
+    # One position takes another kernel.
+    np.testing.assert_allclose(product(x[:, 0], residual=residual[:, 0]), exact[:, 0], rtol=1e-5, atol=1e-5)
+    with pytest.raises(UserError, match="found none, but the operator was compiled with one"):
+        product(x)
+    alone: Any = compile_any(w, target="cpu", n=21, activation=activation, plan=plan)
+    np.testing.assert_allclose(alone(x), function(w.astype(np.float64) @ x), rtol=1e-5, atol=1e-5)
+    if case in ("silu", "prelu"):
+        assert product.report.exact
+        product.save(tmp_path / "out")
+        done = subprocess.run(
+            ["make", "-s", "-C", str(tmp_path / "out"), "check"], capture_output=True, text=True
+        )
+        assert (done.returncode, "every value within" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "f16"])
+def test_activations_of_narrow_types(dtype: str):
+    w, x, bias, _ = given(np.random.default_rng(5))
+    product: Any = compile_any(w, target="cpu", n=21, dtype=dtype, bias=bias, activation="gelu")
+    plain: Any = compile_any(w, target="cpu", n=21, dtype=dtype, bias=bias)
+    sums = plain(x).astype(np.float64)
+    np.testing.assert_allclose(product(x), sums * functions.ndtr(sums), rtol=1e-5, atol=1e-6)
+    assert product.report.exact
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activation": "softmax"}, "activation 'softmax'; needed one of relu, relu6, clip, leaky_relu"),
+        ({"activation": ("clip", 3, 1)}, "limits 3.0 and 1.0"),
+        ({"activation": ("leaky_relu", [1, 2])}, "has 2 slopes; needed 37"),
+        ({"activation": ("sigmoid", 1)}, "sigmoid with 1 numbers; needed 0"),
+        ({"bias": np.zeros(3)}, "bias has 3 values; needed 37"),
+        ({"bias": np.zeros(37) * 1j}, "a bias of complex128; needed float32"),
+        ({"residual": True, "dtype": "i8"}, "i32 stays as it is"),
+        ({"residual": True, "dtype": "f16"}, "a residual beside a product of f16; needed one of f32"),
+        ({"activation": "relu", "target": "isaac128"}, "has crossbars, whose stores take scales alone"),
+        ({"activation": "silu", "target": "scalesim-ws16", "dtype": "f32"}, "do not do this epilogue"),
+    ],
+    ids=["name", "limits", "slopes", "numbers", "bias", "complex", "bytes", "half", "crossbars", "unit"],
+)
+def test_what_is_refused(options: dict[str, Any], message: str):
+    w, *_ = given(np.random.default_rng(4))
+    with pytest.raises(UserError, match=message):
+        compile_any(w, **({"target": "cpu", "n": 21} | options))

@@ -309,8 +309,8 @@ def test_what_was_measured_of_one_type_is_not_taken_for_another(monkeypatch: pyt
 def test_epilogues_that_do_not_fit_are_refused():
     scale = np.ones(39, np.float32)
     for dtype, epilogue, says in (
-        ("f16", Epilogue("f32", low=0.0), "an epilogue of a product of f16"),
-        ("i8", Epilogue("f32", residual=True), "an epilogue with a residual of a product of i8"),
+        ("f16", Epilogue("f16", low=0.0), "an epilogue to f16 of a product of f16"),
+        ("i8", Epilogue("f32", residual=True), "a residual beside a product of i8"),
         ("i8", Epilogue("i8", scale=scale), "the epilogue's scale has 39 values; needed 40"),
         ("i8", Epilogue("f32", np.ones(40, np.float32)), "the epilogue's bias is float32; needed int32"),
     ):

@@ -171,7 +171,7 @@ enum { SC_BIAS_NONE, SC_BIAS_I32, SC_BIAS_F32 };
 /* What `inner` of sc_words is. */
 enum { SC_WORDS_LINE, SC_WORDS_CSR, SC_WORDS_DENSE, SC_WORDS_VECTOR };
 
-/* What follows the sums, in this order: bias, scale, residual (of the call), limits, zero point and type. */
+/* What follows the sums, in this order: bias, scale, residual (of the call), activation, limits, zero point, type. */
 typedef struct sc_finish {
     int32_t integers; /* the sums are int32, else f32 */
     int32_t out;
@@ -183,6 +183,7 @@ typedef struct sc_finish {
     int32_t zero;
     float low, high;
     int32_t low_i32, high_i32; /* the limits of results in int32 */
+    sc_activation activation;
 } sc_finish;
 
 typedef struct sc_words {
@@ -247,6 +248,15 @@ SC_IN(vector)
 SC_CALL(line)
 SC_CALL(csr)
 SC_CALL(dense)
+/* The same with a residual. */
+#define SC_WITH(kind)                                                                                                \
+    static inline int sc_##kind##_with(const sc_##kind *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, \
+                                       const float *residual, size_t ldr, int threads) {                             \
+        return sc_##kind##_at(w, x, ldx, y, ldy, n, residual, ldr, threads);                                         \
+    }
+SC_WITH(line)
+SC_WITH(csr)
+SC_WITH(dense)
 static inline int sc_words_call(const sc_words *w, const void *x, size_t ldx, void *y, size_t ldy, size_t n, int threads) {
     return sc_words_at(w, (const float *)x, ldx, (float *)y, ldy, n, NULL, 0, threads);
 }
@@ -255,6 +265,14 @@ static inline int sc_vector_call(const sc_vector *w, const float *x, size_t ldx,
                                  int threads) {
     for (size_t i = 0; i < n; i++) {
         if (sc_vector_at(w, x + i, ldx, y + i, ldy, 1, NULL, 0, threads) != 0) return -1;
+    }
+    return 0;
+}
+
+static inline int sc_vector_with(const sc_vector *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n,
+                                 const float *residual, size_t ldr, int threads) {
+    for (size_t i = 0; i < n; i++) {
+        if (sc_vector_at(w, x + i, ldx, y + i, ldy, 1, residual + i, ldr, threads) != 0) return -1;
     }
     return 0;
 }

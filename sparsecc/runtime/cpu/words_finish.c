@@ -1,20 +1,12 @@
 /* What follows a row's sums: bias, scale, residual, limits, the type of the result. sparsecc/epilogue.py says in
  * which order and how each is rounded. */
+#include "activate.h"
 #include "words.h"
 
 /* A product that no addition may be fused to: that would round once instead of twice. */
 static inline sc_vec rounded(sc_vec v) {
     SC_OPAQUE(v);
     return v;
-}
-
-static inline sc_vec choose(sc_ivec mask, sc_vec yes, sc_vec no) {
-    return (sc_vec)(((sc_ivec)yes & mask) | ((sc_ivec)no & ~mask));
-}
-
-static inline sc_vec limited(sc_vec v, float low, float high) {
-    v = choose(v < sc_spread(low), sc_spread(low), v);
-    return choose(v > sc_spread(high), sc_spread(high), v);
 }
 
 /* To nearest, ties to even, of numbers below 2^22: what is added moves the fraction out of the register. */
@@ -25,7 +17,7 @@ static inline sc_ivec nearest(sc_vec v) {
 
 static inline sc_vec bf16_bits(sc_vec v) {
     const sc_word bits = (sc_word)v, whole = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return choose(v == v, (sc_vec)whole, (sc_vec)((bits >> 16) | 0x40));
+    return sc_select(v == v, (sc_vec)whole, (sc_vec)((bits >> 16) | 0x40));
 }
 
 /* One vector of results. out: SC_LANES elements of the result's type. */
@@ -43,7 +35,9 @@ static inline void finish(const sc_finish *f, sc_word sums, size_t row, const fl
     if (f->bias_type == SC_BIAS_F32) v = rounded(v + ((const float *)f->bias)[row]);
     if (f->scale) v = rounded(v * f->scale[f->scale_rows ? row : 0]);
     if (residual) v += sc_load(residual);
-    v = limited(v, f->low, f->high);
+    if (f->activation.kind != SC_NONE)
+        v = sc_activated(&f->activation, f->activation.slopes ? f->activation.slopes[row] : f->activation.a, v);
+    v = sc_between(v, f->low, f->high);
     switch (f->out) {
         case SC_Y_F32: sc_store((float *)(void *)out, v); break;
 #if SC_HAS_F16
@@ -57,7 +51,7 @@ static inline void finish(const sc_finish *f, sc_word sums, size_t row, const fl
             const float least = f->out == SC_Y_U8 ? 0 : -128, most = f->out == SC_Y_U8 ? 255 : 127;
             const float zero = (float)f->zero;
             const sc_ivec known = v == v;
-            const sc_ivec whole = (nearest(limited(v, least - zero, most - zero)) + f->zero) & known;
+            const sc_ivec whole = (nearest(sc_between(v, least - zero, most - zero)) + f->zero) & known;
 #if defined(__AVX512F__)
             _mm_storeu_si128((__m128i *)(void *)out, _mm512_cvtepi32_epi8((__m512i)whole));
 #else
@@ -66,6 +60,30 @@ static inline void finish(const sc_finish *f, sc_word sums, size_t row, const fl
         }
     }
 }
+
+#if defined(__AVX512BW__)
+static inline float within(float v, float low, float high) {
+    return v < low ? low : v > high ? high : v;
+}
+
+/* The most common of all: int32 to bytes. Limits of both kinds are one; what is not there is neither read nor written. */
+static void bytes_of_row(const sc_finish *f, size_t row, const uint32_t *sums, size_t count, char *y) {
+    const float least = f->out == SC_Y_U8 ? 0 : -128, most = f->out == SC_Y_U8 ? 255 : 127, zero = (float)f->zero;
+    const __m512 low = _mm512_set1_ps(within(f->low, least - zero, most - zero));
+    const __m512 high = _mm512_set1_ps(within(f->high, least - zero, most - zero));
+    const __m512i bias = _mm512_set1_epi32(f->bias_type == SC_BIAS_I32 ? ((const int32_t *)f->bias)[row] : 0);
+    const __m512 scale = _mm512_set1_ps(f->scale ? f->scale[f->scale_rows ? row : 0] : 1.0f);
+    for (size_t i = 0; i < count; i += SC_LANES) {
+        const size_t left = count - i;
+        const __mmask16 some = (__mmask16)(left < SC_LANES ? (1u << left) - 1 : 0xffff);
+        const __m512i whole = _mm512_add_epi32(_mm512_maskz_loadu_epi32(some, sums + i), bias);
+        const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(whole), scale);
+        const __m512i near = _mm512_cvt_roundps_epi32(_mm512_min_ps(_mm512_max_ps(v, low), high),
+                                                      _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        _mm512_mask_cvtepi32_storeu_epi8(y + i, some, _mm512_add_epi32(near, _mm512_set1_epi32(f->zero)));
+    }
+}
+#endif
 
 size_t sc_finish_size(const sc_finish *f) {
     return f->out == SC_Y_I32 || f->out == SC_Y_F32 ? 4 : f->out == SC_Y_I8 || f->out == SC_Y_U8 ? 1 : 2;
@@ -76,6 +94,13 @@ void sc_finish_row(const sc_words *w, const sc_call *call, size_t row, size_t n,
     const size_t size = sc_finish_size(f), full = count / SC_LANES * SC_LANES;
     char *y = (char *)call->y + (row * call->ldy + n) * size;
     const float *residual = call->residual ? call->residual + row * call->ldr + n : NULL;
+#if defined(__AVX512BW__)
+    const int bytes = f->integers && !residual && (f->out == SC_Y_I8 || f->out == SC_Y_U8);
+    if (bytes && f->bias_type != SC_BIAS_F32 && f->activation.kind == SC_NONE) {
+        bytes_of_row(f, row, sums, count, y);
+        return;
+    }
+#endif
     for (size_t i = 0; i < full; i += SC_LANES)
         finish(f, sc_load_words(sums + i), row, residual ? residual + i : NULL, y + i * size);
     if (full == count) return;
