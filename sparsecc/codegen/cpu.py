@@ -22,7 +22,6 @@ from sparsecc.codegen.c_printer import CPrinter
 from sparsecc.codegen.folder import Check
 from sparsecc.cpu.activate import in_kernel, numbers_of
 from sparsecc.cpu.arrays import (
-    CSR_COLUMNS,
     Floats,
     csr_arrays,
     dense_array,
@@ -121,7 +120,7 @@ def matrix_parts(
     registers: Registers | None,
     epilogue: Epilogue,
     bias: Floats | None,
-    csr_columns: int = CSR_COLUMNS,
+    csr_columns: int | None = None,
     places: Indices | None = None,
 ) -> Parts:
     """The same for a matrix in float32, or of words (`sparsecc.cpu.words`), and a name in C."""

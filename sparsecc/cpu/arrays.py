@@ -79,6 +79,7 @@ def line_arrays(plan: LinePlan, data: Floats, bias: Floats | None) -> LineArrays
 @dataclass(frozen=True, eq=False)
 class CsrArrays:
     width: int
+    """Columns of a block; 0, of one block: X is not packed, rows run one by one."""
     blocks: int
     begin: Indices
     """[blocks, M + 1]"""
@@ -87,9 +88,15 @@ class CsrArrays:
     """[blocks, M]"""
 
 
-def csr_arrays(w: Csr, width: int = CSR_COLUMNS) -> CsrArrays:
-    """Blocks of `width` columns; in each the rows of a segment of 64 by falling count: loop exits predict."""
+def csr_arrays(w: Csr, width: int | None = None) -> CsrArrays:
+    """Blocks of `width` columns; in each the rows of a segment of 64 by falling count: loop exits predict.
+
+    Without a width blocks are as wide as panels of X fit the first cache; of fewer entries than one for each
+    row of each block, there is one block, and no panels.
+    """
     m, k = w.shape
+    direct = width is None and w.nnz < m * (-(-k // CSR_COLUMNS))
+    width = max(1, k) if direct else width or CSR_COLUMNS
     blocks = max(1, -(-k // width))
     row = np.repeat(np.arange(m), np.diff(w.indptr))
     column = w.indices.astype(np.int64)
@@ -110,7 +117,7 @@ def csr_arrays(w: Csr, width: int = CSR_COLUMNS) -> CsrArrays:
     begin = np.zeros((blocks, m + 1), np.int64)
     begin[:, 1:] = np.cumsum(sizes, axis=1)
     begin += before[:, None]
-    return CsrArrays(width, blocks, begin, entries, rows.astype(np.int32))
+    return CsrArrays(0 if direct else width, blocks, begin, entries, rows.astype(np.int32))
 
 
 @dataclass(frozen=True, eq=False)

@@ -149,6 +149,27 @@ def test_rows_without_a_value_become_zeros_or_what_is_fused(name: str):
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("residual", [False, True])
+def test_rows_of_few_values_are_computed_where_they_are(name: str, residual: bool):
+    library = runtime(here(name))
+    w = random_matrix(3, 150, 700, 0.003)
+    assert csr_arrays(w).width == 0
+    rng = np.random.default_rng(0)
+    bias = rng.standard_normal(150).astype(np.float32)
+    kernel = csr_kernel(library, w, bias, True)
+    for n in (1, 15, 16, 70, 131):
+        _, x = inside((700, n), 1, 2)
+        x[:] = rng.standard_normal(x.shape)
+        added = rng.standard_normal((150, n)).astype(np.float32) if residual else None
+        exact = w.toarray().astype(np.float64) @ x + bias[:, None] + (0 if added is None else added)
+        for threads in (1, 3):
+            whole, y = inside((150, n), 3, 1)
+            kernel(call_struct(x, y, added), threads)
+            assert np.allclose(y, np.maximum(exact, 0), atol=1e-4)
+            assert np.isnan(whole).sum() == whole.size - y.size
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_nan_and_infinity_reach_what_stored_nonzeros_reach_and_nothing_else(name: str):
     target = here(name)
     w = random_matrix(3, 70, 90, 0.1)

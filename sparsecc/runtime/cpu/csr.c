@@ -1,20 +1,21 @@
 /* Exact CSR over panels: a row's results stay in registers for several vectors of positions while its entries
- * pass. The code is the same for every matrix. */
+ * pass. The code is the same for every matrix. Of few entries to a row X is read where it is, and rows are written
+ * from end to end: what counts then is Y. */
 #include "internal.h"
 
-/* Vectors of positions at once. */
-enum { VECTORS = 4, PANEL = VECTORS * SC_LANES };
+/* Vectors of positions at once: of panels, and of rows of X that are read where they are. */
+enum { VECTORS = 4, PANEL = VECTORS * SC_LANES, WIDE = 8 };
 
-/* One row of one panel of `vectors` vectors: from `source` (or a number), entries, to y. */
+/* One row of one panel of `vectors` vectors: from `source` (or a number), entries, to y. ldx: of the panel. */
 static inline __attribute__((always_inline)) void run_row(int vectors, const sc_entry *e, const sc_entry *end,
-                                                          const float *x, const float *source, float start, int relu,
-                                                          float *y) {
-    sc_vec acc[VECTORS];
+                                                          const float *x, size_t ldx, const float *source, float start,
+                                                          int relu, float *y) {
+    sc_vec acc[WIDE];
     for (int v = 0; v < vectors; v++) acc[v] = (source ? sc_load(source + v * SC_LANES) : (sc_vec){0}) + start;
     for (; e != end; e++) {
         const sc_vec a = sc_spread(e->value);
-        const float *row = x + (size_t)e->column * (size_t)(vectors * SC_LANES);
-        for (int v = 0; v < vectors; v++) acc[v] += a * *(const sc_vec *)(const void *)(row + v * SC_LANES);
+        const float *row = x + (size_t)e->column * ldx;
+        for (int v = 0; v < vectors; v++) acc[v] += a * sc_load(row + v * SC_LANES);
     }
     for (int v = 0; v < vectors; v++) sc_store(y + v * SC_LANES, relu ? sc_relu(acc[v]) : acc[v]);
 }
@@ -39,16 +40,41 @@ static inline __attribute__((always_inline)) void run_panel(int vectors, const s
             const float start = block == 0 && w->epilogue.bias ? w->epilogue.bias[row] : 0.0f;
             if (count < width) {
                 if (source) sc_pack(rest, width, source, 0, 1, count);
-                run_row(vectors, w->entries + begin[i], w->entries + begin[i + 1], packed, source ? rest : NULL, start,
-                        last && w->epilogue.relu, rest);
+                run_row(vectors, w->entries + begin[i], w->entries + begin[i + 1], packed, width,
+                        source ? rest : NULL, start, last && w->epilogue.relu, rest);
                 memcpy(y, rest, count * sizeof *y);
             } else {
-                run_row(vectors, w->entries + begin[i], w->entries + begin[i + 1], packed, source, start,
-                        last && w->epilogue.relu, y);
+                run_row(vectors, w->entries + begin[i], w->entries + begin[i + 1], packed, width, source,
+                        start, last && w->epilogue.relu, y);
             }
             if (last && w->epilogue.activation.kind)
                 sc_activate(&w->epilogue, NULL, row, 1, c->y + part.n0, c->ldy, count);
         }
+    }
+}
+
+static void run_rows(const sc_csr *w, const sc_call *c, sc_part part) {
+    const int relu = w->epilogue.relu;
+    for (size_t i = part.r0 * SC_CSR_ROWS; i < sc_min(part.r1 * SC_CSR_ROWS, (size_t)w->m); i++) {
+        const size_t row = (size_t)w->rows[i];
+        const sc_entry *const first = w->entries + w->begin[i], *const end = w->entries + w->begin[i + 1];
+        const float *const residual = c->residual ? c->residual + row * c->ldr : NULL;
+        const float start = w->epilogue.bias ? w->epilogue.bias[row] : 0.0f;
+        float *const y = c->y + row * c->ldy;
+        size_t n = part.n0;
+        for (; n + WIDE * SC_LANES <= part.n1; n += WIDE * SC_LANES)
+            run_row(WIDE, first, end, c->x + n, c->ldx, residual ? residual + n : NULL, start, relu, y + n);
+        for (; n + PANEL <= part.n1; n += PANEL)
+            run_row(VECTORS, first, end, c->x + n, c->ldx, residual ? residual + n : NULL, start, relu, y + n);
+        for (; n + SC_LANES <= part.n1; n += SC_LANES)
+            run_row(1, first, end, c->x + n, c->ldx, residual ? residual + n : NULL, start, relu, y + n);
+        for (; n < part.n1; n++) {
+            float sum = (residual ? residual[n] : 0.0f) + start;
+            for (const sc_entry *e = first; e != end; e++) sum += e->value * c->x[(size_t)e->column * c->ldx + n];
+            y[n] = relu ? sc_relu1(sum) : sum;
+        }
+        if (w->epilogue.activation.kind)
+            sc_activate(&w->epilogue, NULL, row, 1, c->y + part.n0, c->ldy, part.n1 - part.n0);
     }
 }
 
@@ -59,6 +85,10 @@ size_t sc_csr_scratch(const sc_csr *w, size_t n, size_t ldx) {
 
 /* part.r0 and part.r1 count segments of SC_CSR_ROWS rows. */
 int sc_csr_part(const sc_csr *w, const sc_call *call, sc_part part) {
+    if (w->width == 0) {
+        run_rows(w, call, part);
+        return 0;
+    }
     float *packed = sc_take(call, (size_t)w->width * PANEL);
     if (!packed) return -1;
     for (size_t n = part.n0; n < part.n1;) {

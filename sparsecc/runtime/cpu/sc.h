@@ -98,7 +98,7 @@ typedef struct sc_entry {
 
 typedef struct sc_csr {
     int64_t m, k;
-    int64_t width, blocks;
+    int64_t width, blocks;   /* columns of a block; 0, of one block: X is not packed to panels, rows run one by one */
     const int64_t *begin;    /* [blocks][m + 1] into entries */
     const sc_entry *entries; /* by block, by place of the row */
     const int32_t *rows;     /* [blocks][m] row of the result at each place */
