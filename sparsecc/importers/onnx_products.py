@@ -16,6 +16,7 @@ from sparsecc.dialects.nn_products import (
 )
 from sparsecc.dialects.nn_quantized import RequantizeOp
 from sparsecc.dialects.nn_reductions import AveragePoolOp, MaxPoolOp
+from sparsecc.importers.conv_transpose import conv_transpose
 from sparsecc.importers.emitter import as_matrix, product, reshaped, transposed
 from sparsecc.importers.onnx_graph import Handler, Node, Results
 from sparsecc.importers.values import Value, as_signed
@@ -64,6 +65,41 @@ def conv(node: Node) -> Results:
     x, w = node.value(0), node.value(1)
     properties = _conv_properties(node, x, w)
     return node.emit(ConvOp, x, as_matrix(node, w), node.optional(2), weights=[1], **properties)
+
+
+def transposed_conv(node: Node) -> Results:
+    x, w = node.value(0), node.value(1)
+    rank = x.rank - 2
+    if rank < 1 or w.rank != x.rank:
+        node.fail(
+            f"the input has shape {list(x.shape)}, the weight {list(w.shape)}; needed as many, 3 or more"
+        )
+    strides = node.integers("strides", [1] * rank)
+    dilations = node.integers("dilations", [1] * rank)
+    more = node.integers("output_padding", [0] * rank)
+    pads = node.integers("pads", [0] * 2 * rank)
+    size = node.integers("output_shape", [])
+    auto = node.text("auto_pad", "NOTSET")
+    node.refuse("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"], auto)
+    if [len(v) for v in (strides, dilations, more, pads)] != [rank, rank, rank, 2 * rank]:
+        node.fail(f"strides, dilations, output_padding or pads do not fit {rank} spatial axes")
+    full = [
+        s * (n - 1) + d * (k - 1) + 1 + m
+        for n, k, s, d, m in zip(x.shape[2:], w.shape[2:], strides, dilations, more, strict=True)
+    ]
+    if size or auto.startswith("SAME"):
+        # As onnxruntime, which does not stretch a result that strides leave shorter.
+        same = [min(n * s, f) for n, s, f in zip(x.shape[2:], strides, full, strict=True)]
+        size = size[-rank:] or same
+        total = [max(0, f - n) for f, n in zip(full, size, strict=True)]
+        pads = [t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total]
+    else:
+        pads = [0] * 2 * rank if auto == "VALID" else pads
+        size = [f - p - q for f, p, q in zip(full, pads[:rank], pads[rank:], strict=True)]
+    return conv_transpose(
+        node, x, w, node.optional(2), strides=strides, pads=pads[:rank], dilations=dilations,
+        groups=node.integer("group", 1), size=size,
+    )  # fmt: skip
 
 
 def max_pool(node: Node) -> Results:
@@ -205,6 +241,7 @@ HANDLERS: dict[str, Handler] = {
     "AveragePool": average_pool,
     "Conv": conv,
     "ConvInteger": conv_integer,
+    "ConvTranspose": transposed_conv,
     "Gemm": gemm,
     "MatMul": matmul,
     "MatMulInteger": matmul_integer,

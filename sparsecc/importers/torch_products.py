@@ -12,6 +12,7 @@ from sparsecc.dialects.nn_elementwise import AddOp, MulOp, WhereOp
 from sparsecc.dialects.nn_layout import BroadcastOp, ConcatOp
 from sparsecc.dialects.nn_products import ConvOp, LinearOp, MatmulOp
 from sparsecc.dialects.nn_reductions import AveragePoolOp, MaxPoolOp, ReduceOp, SoftmaxOp
+from sparsecc.importers.conv_transpose import conv_transpose
 from sparsecc.importers.emitter import as_element, as_matrix, product, reshaped, transposed
 from sparsecc.importers.torch_graph import Handler, Node, Results
 from sparsecc.importers.torch_layout import part, swapped
@@ -78,8 +79,6 @@ def _spread(values: Sequence[int], rank: int) -> list[int]:
 def conv(node: Node) -> Results:
     """x [N, C, spatial...] or without N; w [M, C / groups, kernel...]."""
     x, w, b = node.value("input"), node.value("weight"), node.optional("bias")
-    if node.flag("transposed"):
-        node.fail("transposed convolutions are not supported", "upsample and convolve instead")
     rank = w.rank - 2
     if rank < 1 or x.rank not in (rank + 1, rank + 2):
         node.fail(f"the input has shape {list(x.shape)}, the weight {list(w.shape)}; they do not fit")
@@ -89,6 +88,17 @@ def conv(node: Node) -> Results:
     dilations = _spread(node.integers("dilation", (1,)), rank)
     strides = _spread(node.integers("stride", (1,)), rank)
     given = node.given.get("padding")
+    groups = node.integer("groups", 1)
+    if node.flag("transposed"):
+        pads, more = (_spread(node.integers(key, (0,)), rank) for key in ("padding", "output_padding"))
+        size = [
+            s * (n - 1) + d * (k - 1) + 1 + m - 2 * p
+            for n, k, s, d, m, p in zip(x.shape[2:], w.shape[2:], strides, dilations, more, pads, strict=True)
+        ]
+        y = conv_transpose(
+            node, x, w, b, strides=strides, pads=pads, dilations=dilations, groups=groups, size=size
+        )
+        return y if batched else reshaped(node, y, y.shape[1:])
     if isinstance(given, str):
         spans = [(k - 1) * d for k, d in zip(w.shape[2:], dilations, strict=True)]
         total = spans if given == "same" else [0] * rank
@@ -97,7 +107,7 @@ def conv(node: Node) -> Results:
         pads = _spread(node.integers("padding", (0,)), rank) * 2
     y = node.emit(
         ConvOp, x, as_matrix(node, w), b, weights=[1], kernel=list(w.shape[2:]), strides=strides, pads=pads,
-        dilations=dilations, groups=node.integer("groups", 1),
+        dilations=dilations, groups=groups,
     )  # fmt: skip
     return y if batched else reshaped(node, y, y.shape[1:])
 

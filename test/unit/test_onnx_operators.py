@@ -240,6 +240,33 @@ def conv(draw: Draw) -> Case:
     return Case("Conv", [x, w, b], attributes, constants=draw(st.sampled_from([[], [1], [1, 2]])))
 
 
+def conv_transpose(draw: Draw) -> Case:
+    rank = draw(integers(1, 2))
+    groups, per_group, outputs = draw(integers(1, 2)), draw(integers(1, 2)), draw(integers(1, 3))
+    size, kernel, strides = (draw(st.lists(integers(1, 4), min_size=rank, max_size=rank)) for _ in range(3))
+    dilations = draw(st.lists(integers(1, 2), min_size=rank, max_size=rank))
+    attributes: dict[str, Any] = {"strides": strides, "dilations": dilations, "group": groups}
+    full = [
+        s * (n - 1) + d * (k - 1) + 1 for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)
+    ]
+    match draw(st.sampled_from(["pads", "more", "auto_pad", "output_shape"])):
+        case "pads":
+            low = [draw(integers(0, min(2, f - 1))) for f in full]
+            high = [draw(integers(0, min(2, f - 1 - p))) for f, p in zip(full, low, strict=True)]
+            attributes["pads"] = [*low, *high]
+        case "more":
+            limits = [max(s, d) - 1 for s, d in zip(strides, dilations, strict=True)]
+            attributes["output_padding"] = [draw(integers(0, most)) for most in limits]
+        case "auto_pad":
+            attributes["auto_pad"] = draw(st.sampled_from(["SAME_UPPER", "SAME_LOWER", "VALID"]))
+        case _:
+            attributes["output_shape"] = [draw(integers(max(1, f - 2), f)) for f in full]
+    x = random(draw, (draw(integers(1, 2)), groups * per_group, *size))
+    w = random(draw, (groups * per_group, outputs, *kernel))
+    b = random(draw, (groups * outputs,))
+    return Case("ConvTranspose", [x, w, b][: draw(integers(2, 3))], attributes, constants=[1, 2])
+
+
 def pool(kind: str) -> Callable[[Draw], Case]:
     def case(draw: Draw) -> Case:
         rank = draw(integers(1, 2))
@@ -632,6 +659,7 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "Concat": concat,
     "Conv": conv,
     "ConvInteger": conv_integer,
+    "ConvTranspose": conv_transpose,
     "DequantizeLinear": dequantize,
     "DynamicQuantizeLinear": dynamic_quantize,
     "Elu": unary("Elu", alpha=real(0.1, 2)),
