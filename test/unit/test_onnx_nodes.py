@@ -40,7 +40,8 @@ REFUSED = {
 # Inputs that must be constant: shapes, positions, conditions, and the scales of QLinear operators.
 CONSTANT_INPUTS = {
     "CenterCropPad": [1], "ConstantOfShape": [0], "ConvTranspose": [1, 2], "CumSum": [0, 1],
-    "Dropout": [1, 2], "Expand": [1], "If": [0], "LSTM": [4], "NonZero": [0], "OneHot": [1, 2], "Pad": [1, 2, 3],
+    "Dropout": [1, 2], "Expand": [1], "If": [0], "LSTM": [4], "NonZero": [0], "OneHot": [1, 2],
+    "Pad": [1, 2, 3],
     "QLinearConv": [1, 2, 4, 5, 6, 7], "QLinearMatMul": [1, 2, 4, 5, 6, 7], "Range": [0, 1, 2],
     "Reshape": [1], "Resize": [1, 2, 3], "Slice": [1, 2, 3, 4], "Split": [1], "Squeeze": [1],
     "Tile": [1], "Trilu": [1], "Unsqueeze": [1],
