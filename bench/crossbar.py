@@ -1,12 +1,16 @@
 """What zeros are worth on memristor crossbars: arrays, cycles and energy by pass, as a table and JSON.
 
-Run: python bench/crossbar.py [--target T] [--n N] [--effort E] [--data FOLDER] [--quick] [--sme] [FILE ...]
+Run: python bench/crossbar.py [--target T] [--n N] [--effort E] [--data FOLDER] [--keep ROWS] [--quick]
+    [--sme] [FILE ...]
 
 Each matrix is mapped as a whole grid (dense), without the arrays of zeros, with each pass alone and with all
 together. Energy and cycles of an inference are those of the cost model, except for the whole compilation and
 the dense mapping ("sparse", "dense"), which run on the simulator with every value checked. The goals: never
 above the dense mapping on anything; 2 times below on magnitude-pruned DLMC layers of 90 % zeros; 5 times on
 Lyra's gru_layer. Where a goal is missed, `floor` says what forbids it.
+
+All presets over all layers take hours of one core: with --keep, each row is written as it is measured, and
+what is in the file already is not measured again, so that a run may be stopped, or be several at once.
 
 --sme: arrays of 1-bit cells with slices dropped and squeezed out (SME, ICCD 2021) against the plain mapping
 to 2-bit cells. SME's saving in arrays is not that of its two steps alone on these layers: 1-bit cells begin
@@ -214,6 +218,21 @@ def measured(path: Path, name: str, n: int, effort: int) -> dict[str, Any]:
     return row
 
 
+def once(path: Path, name: str, n: int, effort: int, rows: Path | None) -> dict[str, Any]:
+    """As `measured`, or the row of a file that has it; else it is added there."""
+    if rows is None:
+        return measured(path, name, n, effort)
+    what = {"file": path.name, "target": name, "n": n, "effort": effort}
+    for line in rows.read_text().splitlines() if rows.exists() else []:
+        row: dict[str, Any] = json.loads(line)
+        if {key: row[key] for key in what} == what:
+            return row
+    found = measured(path, name, n, effort) | what
+    with rows.open("a") as file:
+        file.write(json.dumps(found) + "\n")
+    return found
+
+
 def floor(mapper: Mapper) -> dict[str, Any]:
     """The most any mapping could win, as ratios to the dense mapping.
 
@@ -352,6 +371,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=16, help="vectors of an inference (default: 16)")
     parser.add_argument("--effort", type=int, default=1, choices=range(4))
     parser.add_argument("--data", type=Path, default=DATA, help="folder of matrices (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="ROWS", help="file of rows, a line of JSON for each")
     parser.add_argument("--quick", action="store_true", help="three small matrices only")
     parser.add_argument("--sme", action="store_true", help="count arrays of sme128 against plain 2-bit cells")
     arguments = parser.parse_args(argv)
@@ -379,7 +399,7 @@ def main(argv: list[str] | None = None) -> int:
         mine: list[dict[str, Any]] = []
         for i, path in enumerate(paths):
             console.print(f"{target}, {i + 1} of {len(paths)}: {path.name}", end=" ")
-            mine.append(measured(path, target, arguments.n, arguments.effort))
+            mine.append(once(path, target, arguments.n, arguments.effort, arguments.keep))
             console.print(f"{mine[-1]['ratio']:.2f} x less energy")
         console.print(
             table(mine, "energy_pj", f"{target}: energy per inference, pJ; of the passes, times less")

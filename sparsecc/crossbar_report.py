@@ -233,8 +233,9 @@ class CrossbarReport(Report):
             else ""
         )
         shapes = ", ".join(f"{count} of {shape}" for shape, count in self.arrays_by_shape.items())
-        several = f": {shapes}" if len(self.arrays_by_shape) > 1 else ""
-        text = f"{self.arrays} of {self.arrays_available}{several} (dense {self.arrays_dense}){share}"
+        several = len(self.arrays_by_shape) > 1
+        text = f"{self.arrays}: {shapes}" if several else f"{self.arrays} of {self.arrays_available}"
+        text += f" (dense {self.arrays_dense}){share}"
         return text + (f"; written anew {self.rounds} times in each inference" if self.rounds else "")
 
     def _break_even_text(self) -> str:

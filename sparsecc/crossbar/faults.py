@@ -78,13 +78,18 @@ def _slices(tiles: Tiles, arrays: int) -> dict[int, list[tuple[range, range, int
 
 def _check_place(fault: Fault, pool: Pool, target: CrossbarTarget) -> None:
     arrays = pool.count
+    if not 0 <= fault.array < arrays and len(pool.groups) > 1:
+        shapes = ", ".join(f"{count} of {rows} x {columns}" for count, (rows, columns) in pool.groups)
+        raise UserError(
+            f"{fault.where}: array is {fault.array}; this program made arrays 0 to {arrays - 1} of the cells "
+            f"of target {target.name}: {shapes}"
+        )
+    rows, columns = pool.shape_of(max(0, fault.array))
     if not 0 <= fault.array < arrays:
-        shapes = ", ".join(f"{rows} x {columns}" for rows, columns in pool.shapes)
         raise UserError(
             f"{fault.where}: array is {fault.array}, and target {target.name} has arrays 0 to {arrays - 1} "
-            f"of {shapes}; where arrays are written anew, take the number modulo {arrays}"
+            f"of {rows} x {columns}; where arrays are written anew, take the number modulo {arrays}"
         )
-    rows, columns = pool.shape_of(fault.array)
     for name, value, extent in (("row", fault.row, rows), ("column", fault.column, columns)):
         if not 0 <= value < extent:
             raise UserError(

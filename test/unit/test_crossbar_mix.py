@@ -27,12 +27,14 @@ from sparsecc.crossbar.choose import (
     spread,
 )
 from sparsecc.crossbar.cost import cost
+from sparsecc.crossbar.faults import Fault
 from sparsecc.crossbar.mix import mixed
 from sparsecc.crossbar.place import broken_places
 from sparsecc.crossbar.pool import Pool
 from sparsecc.crossbar.tiles import Tile, Tiles, dense_of
 from sparsecc.crossbar_compiler import CrossbarArtifact
 from sparsecc.dialects import tu, xbar
+from sparsecc.errors import UserError
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 
@@ -124,7 +126,7 @@ def test_blocks_of_one_matrix_lie_in_arrays_of_several_shapes(artifact: Crossbar
         any(rows <= s[0] and columns <= s[1] for s in artifact.target.array.shapes)
         for rows, columns in sizes_of(artifact)
     )
-    assert dict(report.rows())["arrays"].startswith(f"{report.arrays} of ")
+    assert dict(report.rows())["arrays"].startswith(f"{report.arrays}: 1 of ")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -149,3 +151,15 @@ def test_no_single_shape_takes_less(seed: int):
             singles.append(rank(cost(tiles, target, space, array_count(target, shape)), limits)[:3])
     assert rank(best, limits)[:3] <= min(singles)
     assert best.cycles <= limits.cycles
+
+
+def test_faults_are_in_arrays_of_their_shapes(artifact: CrossbarArtifact):
+    pool = artifact.pool
+    rows, columns = pool.shape_of(pool.count - 1)
+    assert (rows, columns) != pool.shape_of(0)
+    last = Fault(pool.count - 1, rows - 1, columns - 1, 3)
+    assert artifact.stuck_devices([last])
+    with pytest.raises(UserError, match=f"beyond array {pool.count - 1} of {rows} x {columns} cells"):
+        artifact.stuck_devices([replace(last, row=rows)])
+    with pytest.raises(UserError, match=f"made arrays 0 to {pool.count - 1} of the cells of target re2pim: "):
+        artifact.stuck_devices([replace(last, array=pool.count)])
