@@ -33,6 +33,8 @@ ROUNDS, TURN, LEAST = 7, 0.004, 3
 ROUNDING = {"i8": 0.0, "bf16": 2.0**-7, "f16": 2.0**-10}
 Peer = Callable[[Any, Any], Call]
 SHAPES = ((512, 512), (2048, 512))
+# At the first, sparse products should be faster than dense ones already.
+BREAK_EVEN = 0.35
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 
@@ -53,6 +55,9 @@ def cases(data: Path, quick: bool) -> list[tuple[str, Any]]:
     ]
     if quick:
         return found
+    found += [
+        (f"unstructured {m}x{k} {100 * BREAK_EVEN:g}%", random_matrix(m, k, BREAK_EVEN)) for m, k in SHAPES
+    ]
     found += [(f"unstructured 4096x4096 {100 * s:g}%", random_matrix(4096, 4096, s)) for s in (0.9, 0.95)]
     folder = data / "matrices" / "dlmc"
     if not folder.is_dir():
@@ -116,8 +121,12 @@ def prepared(
     return calls, absent
 
 
-def read_seconds(w: Any) -> float:
-    """Seconds in which a core reads what the kernel for one position reads of W: its limit."""
+def vector_limit(w: Any) -> tuple[float, str]:
+    """Seconds that the kernel for one position cannot be faster than on this core, and what they go into.
+
+    Of tiles X is in registers, and what the kernel reads of W counts. Of slices each nonzero takes a load of
+    its own of X, and each step one of values; a core starts so many a second.
+    """
     from sparsecc.cpu.arrays import sliced_arrays, vector_arrays
     from sparsecc.cpu.native import address
     from sparsecc.cpu.tune import choose, runtime
@@ -125,14 +134,22 @@ def read_seconds(w: Any) -> float:
     from sparsecc.target.load import native_target
 
     csr, target = make_csr(w.data, w.indices, w.indptr, w.shape), native_target()
+    library, loads = runtime(target), 0
     if choose(csr, target, 1).variant.sliced:
         arrays = sliced_arrays(csr)
         read = arrays.values, arrays.columns, arrays.masks
+        loads = arrays.values.size + len(arrays.values)
     else:
         arrays = vector_arrays(csr)
         read = arrays.values, arrays.columns, arrays.masks, arrays.places
-    rate = runtime(target).sc_read(address(arrays.values), arrays.values.size, 0.05)
-    return sum(a.nbytes for a in read) / rate
+    rate = library.sc_read(address(arrays.values), arrays.values.size, 0.05)
+    cached = aligned((1, 1024))
+    seconds = {
+        "reading W": sum(a.nbytes for a in read) / rate,
+        "loads of X": loads / library.sc_loads(address(cached), cached.size, 0.05),
+    }
+    longest = max(seconds, key=lambda what: seconds[what])
+    return seconds[longest], longest
 
 
 def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str) -> dict[str, Any]:
@@ -152,7 +169,7 @@ def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str)
     dense = {peer: g for peer, g in others.items() if peer.endswith("dense")}
     mine, panels = gflops.get("sparsecc", math.nan), gflops.get("sparsecc panels")
     reads = n == 1 and dtype == "f32" and "sparsecc" in seconds
-    share = round(read_seconds(w) / seconds["sparsecc"], 3) if reads else None
+    limit, bound = vector_limit(w) if reads else (0.0, None)
     return {
         "matrix": name, "shape": list(w.shape), "nnz": int(w.nnz), "n": n,
         "sparsity": 1 - w.nnz / (w.shape[0] * w.shape[1]),
@@ -161,7 +178,7 @@ def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str)
         "over_best_peer": round(mine / max(others.values()), 3) if others else None,
         "over_best_dense": round(mine / max(dense.values()), 3) if dense else None,
         "peak_share": round(mine / top, 3), "panels_peak_share": panels and round(panels / top, 3),
-        "read_share": share,
+        "limit_share": round(limit / seconds["sparsecc"], 3) if reads else None, "bound_by": bound,
         "absent": absent,
         "prepared_s": round(time.perf_counter() - started, 2),
     }  # fmt: skip
@@ -203,7 +220,7 @@ def table(found: dict[str, Any]) -> str:
             f"{row['matrix']:38} N {row['n']:4}  {row['gflops'].get('sparsecc', math.nan):7.1f} GFLOP/s"
             f" {100 * row['peak_share']:5.1f} %"
             + (f", panels {100 * row['panels_peak_share']:5.1f} %" if row["panels_peak_share"] else "")
-            + (f", reading takes {100 * row['read_share']:.1f} %" if row["read_share"] else "")
+            + (f", {row['bound_by']} takes {100 * row['limit_share']:.1f} %" if row["bound_by"] else "")
             + (f"  {row['over_best_peer']:6.2f} x {best} ({row['gflops'][best]})" if best else "")
         )
     for band in found["summary"]:

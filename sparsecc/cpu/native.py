@@ -99,6 +99,8 @@ def load_runtime(path: str) -> ctypes.CDLL:
     library.sc_peak.restype = c_double
     library.sc_read.argtypes = [c_void_p, c_size_t, c_double]
     library.sc_read.restype = c_double
+    library.sc_loads.argtypes = [c_void_p, c_size_t, c_double]
+    library.sc_loads.restype = c_double
     library.sc_words_peak.argtypes = [c_int, c_double]
     library.sc_words_peak.restype = c_double
     return library

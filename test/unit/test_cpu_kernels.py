@@ -304,6 +304,9 @@ def test_peak_and_times_are_plausible(name: str):
     assert library.sc_supported() == 1
     found = library.sc_peak(0.05)
     assert 1e9 < found < 1e13
+    # A core starts a few loads in a cycle, of a nanosecond or less.
+    cached = np.zeros(1024, np.float32)
+    assert 1e8 < library.sc_loads(cached.ctypes.data, cached.size, 0.02) < 5e10
     w = random_matrix(0, 64, 64, 0.5)
     x, y = np.ones((64, 64), np.float32), np.empty((64, 64), np.float32)
     seconds = csr_kernel(library, w, None, False).seconds(call_struct(x, y, None), 1, 0.01)

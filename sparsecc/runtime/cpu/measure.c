@@ -102,6 +102,31 @@ double sc_read(const float *data, size_t count, double budget) {
     return best;
 }
 
+double sc_loads(const float *data, size_t count, double budget) {
+    enum { STEPS = 8, ROUNDS = 64 };
+    const double start = now();
+    double best = 0.0;
+    do {
+        const double before = now();
+        for (int round = 0; round < ROUNDS; round++)
+            for (size_t i = 0; i + STEPS <= count; i += STEPS)
+                for (size_t s = 0; s < STEPS; s++) {
+                    const float loaded = data[i + s];
+                    /* Or compilers leave the load out, or load several at once. */
+#if defined(__aarch64__)
+                    __asm__ volatile("" : : "w"(loaded));
+#elif defined(__x86_64__) || defined(__i386__)
+                    __asm__ volatile("" : : "x"(loaded));
+#else
+                    __asm__ volatile("" : : "m"(loaded));
+#endif
+                }
+        const double rate = (double)(count / STEPS * STEPS * ROUNDS) / (now() - before);
+        if (rate > best) best = rate;
+    } while (now() - start < budget);
+    return best;
+}
+
 int sc_supported(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_cpu_init();

@@ -300,7 +300,10 @@ double sc_peak(double budget);
 /* Bytes that one core reads per second of so many floats, from whichever cache holds them: at one position a product
  * cannot be faster than W is read. */
 double sc_read(const float *data, size_t count, double budget);
-/* The same for the multiplication of words of a type of X, and what their elements do. */
+/* Single floats that one core loads per second to registers that multiply, from the first cache if they fit it: where
+ * columns are far apart, each nonzero takes one. */
+double sc_loads(const float *data, size_t count, double budget);
+/* As sc_peak, for the multiplication of words of a type of X, and what their elements do. */
 double sc_words_peak(int x_type, double budget);
 
 /* An array of numpy, as far as it is read: what follows the head of its object. */
