@@ -18,20 +18,27 @@ static void pack_i8(uint32_t *to, const char *const *row, size_t count) {
 #if defined(__AVX512BW__)
     /* 64 positions: bytes, then pairs of them are interleaved in each quarter of a register, and quarters sorted. */
     const __m512i flip = _mm512_set1_epi8((char)SC_I8_OFFSET);
-    for (; i + 64 <= count; i += 64) {
-        const __m512i va = _mm512_loadu_si512(a + i), vb = _mm512_loadu_si512(b + i);
-        const __m512i vc = _mm512_loadu_si512(c + i), vd = _mm512_loadu_si512(d + i);
+    for (; i < count; i += 64) {
+        const size_t left = count - i;
+        /* What is not there is not read. */
+        const __mmask64 some = left < 64 ? ((__mmask64)1 << left) - 1 : ~(__mmask64)0;
+        const __m512i va = _mm512_maskz_loadu_epi8(some, a + i), vb = _mm512_maskz_loadu_epi8(some, b + i);
+        const __m512i vc = _mm512_maskz_loadu_epi8(some, c + i), vd = _mm512_maskz_loadu_epi8(some, d + i);
         const __m512i ab = _mm512_unpacklo_epi8(va, vb), ab2 = _mm512_unpackhi_epi8(va, vb);
         const __m512i cd = _mm512_unpacklo_epi8(vc, vd), cd2 = _mm512_unpackhi_epi8(vc, vd);
         const __m512i p = _mm512_unpacklo_epi16(ab, cd), q = _mm512_unpackhi_epi16(ab, cd);
         const __m512i r = _mm512_unpacklo_epi16(ab2, cd2), s = _mm512_unpackhi_epi16(ab2, cd2);
         const __m512i pq = _mm512_shuffle_i32x4(p, q, 0x44), pq2 = _mm512_shuffle_i32x4(p, q, 0xee);
         const __m512i rs = _mm512_shuffle_i32x4(r, s, 0x44), rs2 = _mm512_shuffle_i32x4(r, s, 0xee);
-        __m512i *out = (__m512i *)(void *)(to + i);
-        _mm512_storeu_si512(out, _mm512_xor_si512(_mm512_shuffle_i32x4(pq, rs, 0x88), flip));
-        _mm512_storeu_si512(out + 1, _mm512_xor_si512(_mm512_shuffle_i32x4(pq, rs, 0xdd), flip));
-        _mm512_storeu_si512(out + 2, _mm512_xor_si512(_mm512_shuffle_i32x4(pq2, rs2, 0x88), flip));
-        _mm512_storeu_si512(out + 3, _mm512_xor_si512(_mm512_shuffle_i32x4(pq2, rs2, 0xdd), flip));
+        const __m512i quarters[] = {
+            _mm512_xor_si512(_mm512_shuffle_i32x4(pq, rs, 0x88), flip),
+            _mm512_xor_si512(_mm512_shuffle_i32x4(pq, rs, 0xdd), flip),
+            _mm512_xor_si512(_mm512_shuffle_i32x4(pq2, rs2, 0x88), flip),
+            _mm512_xor_si512(_mm512_shuffle_i32x4(pq2, rs2, 0xdd), flip),
+        };
+#pragma GCC unroll 4
+        for (size_t v = 0; v < 4; v++)
+            _mm512_mask_storeu_epi32(to + i + 16 * v, (__mmask16)(some >> 16 * v), quarters[v]);
     }
 #endif
     for (; i < count; i++)
