@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from xdsl.dialects import func
 
-from sparsecc.calibration import Accuracy
 from sparsecc.codegen.network import name_of, steps
 from sparsecc.cpu.machine import machine
 from sparsecc.dialects.host import CallOp
 from sparsecc.network.cpu import CpuEngine, CpuLayer
 from sparsecc.network.cpu_narrow import NarrowLayer
-from sparsecc.network.propagation import LayerGain, table
-from sparsecc.network.told import checks, host_work, totals_table
+from sparsecc.network.propagation import table
+from sparsecc.network.told import NetworkReport, checked, checks, gone, host_work, totals_table, unbounded
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,12 +54,10 @@ class CpuHostRow:
     reorders: list[str]
 
 
-@dataclass(frozen=True)
-class CpuNetworkReport:
-    """A network on a CPU. What only a run tells is None before it."""
+@dataclass(frozen=True, kw_only=True)
+class CpuNetworkReport(NetworkReport):
+    """A network on a CPU; the speed-up is dense_ms / wall_ms."""
 
-    name: str
-    target: str
     cpu: str
     dtype: str
     threads: int | None
@@ -72,23 +68,13 @@ class CpuNetworkReport:
     best_ms: float | None
     dense_ms: float | None
     """The same network with dense products, measured in turns with this one."""
-    speedup: float
-    """dense_ms / wall_ms; 1 where nothing was measured."""
     gflops: float | None
     """2 nnz N of all products / the whole time."""
     host_share: float | None
     arena_bytes: int
     arena_lower_bound: int
     unshared_bytes: int
-    values_checked: int | None
-    worst_share: float | None
     unbounded_outputs: list[str]
-    propagated: list[LayerGain]
-    """Layers that became smaller by what their neighbours do not need, or know."""
-    propagated_away: list[str]
-    """Layers of which nothing was left."""
-    accuracy: Accuracy | None
-    """Of products in integers, where samples were given."""
 
     @staticmethod
     def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> CpuNetworkReport:
@@ -114,8 +100,7 @@ class CpuNetworkReport:
             number += 1
             operations += 2.0 * layer.weight.nnz * layer.n
             products.append(_row(layer, seconds if taken else None, whole, rival))
-        check = run.get("check") if run else None
-        unknown = [name for name, b in zip(artifact.output_names, artifact.bounds, strict=True) if b is None]
+        values, worst = checked(run)
         measured = bool(run and run["runs"])
         wall = run["median"] if run and measured else None
         other = dense["median"] if dense else None
@@ -132,17 +117,13 @@ class CpuNetworkReport:
             gflops=1e-9 * operations / wall if wall else None,
             host_share=sum(s for _, s, _ in host.values()) / whole if whole else None,
             arena_bytes=artifact.storage.size, arena_lower_bound=artifact.storage.needed,
-            unshared_bytes=artifact.storage.total, values_checked=check["values"] if check else None,
-            worst_share=max((c["worst_share"] for c in check["layers"]), default=0.0) if check else None,
-            unbounded_outputs=unknown,
+            unshared_bytes=artifact.storage.total, values_checked=values,
+            worst_share=worst,
+            unbounded_outputs=unbounded(artifact),
             propagated=artifact.propagation.layers if artifact.propagation else [],
-            propagated_away=artifact.propagation.gone if artifact.propagation else [],
+            propagated_away=gone(artifact),
             accuracy=artifact.accuracy,
         )  # fmt: skip
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return dataclasses.asdict(self)
 
     def slower_than_dense(self) -> str | None:
         """One sentence, where the network is slower than with dense products."""

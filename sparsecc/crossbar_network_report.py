@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sparsecc.calibration import Accuracy
 from sparsecc.crossbar_compiler import CrossbarArtifact
 from sparsecc.network.crossbar import CrossbarEngine, CrossbarLayer
-from sparsecc.network.engine import Layer
 from sparsecc.network.host_cost import RATES
-from sparsecc.network.propagation import LayerGain, table
-from sparsecc.network.told import checks, totals_table
+from sparsecc.network.propagation import table
+from sparsecc.network.told import NetworkReport, calls_of, checked, checks, gone, totals_table
 from sparsecc.network_report import HostRow, host_rows, host_table
 from sparsecc.report import si
 
@@ -46,12 +43,10 @@ class CrossbarProductRow:
     reason: str
 
 
-@dataclass(frozen=True)
-class CrossbarNetworkReport:
-    """A network on a target with crossbars. What only a run tells is None before it."""
+@dataclass(frozen=True, kw_only=True)
+class CrossbarNetworkReport(NetworkReport):
+    """A network on a target with crossbars."""
 
-    name: str
-    target: str
     products: list[CrossbarProductRow]
     host: list[HostRow]
     arrays: int
@@ -59,7 +54,6 @@ class CrossbarNetworkReport:
     cycles: int
     """Of all products, one after the other; predicted before a run."""
     dense_cycles: int | None
-    speedup: float
     energy_pj: float | None
     dense_energy_pj: float | None
     program_energy_pj: float | None
@@ -68,21 +62,11 @@ class CrossbarNetworkReport:
     host_seconds: float
     """Estimated at `host_rates`."""
     host_rates: str
-    values_checked: int | None
-    worst_share: float | None
-    """The largest error / its bound, of all checked values."""
-    propagated: list[LayerGain]
-    propagated_away: list[str]
-    accuracy: Accuracy | None
-    """Of products in integers against the network as it was; None where no samples were given."""
 
     @staticmethod
     def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> CrossbarNetworkReport:
         """The report of an artifact, with what its program reported."""
         chip = cast(CrossbarEngine, artifact.engine).chip
-        calls: dict[Layer, list[int]] = {}
-        for i, layer in enumerate(artifact.layers):
-            calls.setdefault(layer, []).append(i)
         products = [
             _row(
                 cast(CrossbarLayer, layer),
@@ -91,7 +75,7 @@ class CrossbarNetworkReport:
                 number,
                 run,
             )
-            for number, (layer, places) in enumerate(calls.items())
+            for number, (layer, places) in enumerate(calls_of(artifact).items())
         ]
         cycles = sum(p.cycles for p in products)
         dense, energy, dense_energy, programmed = (
@@ -99,7 +83,7 @@ class CrossbarNetworkReport:
             for name in ("dense_cycles", "energy_pj", "dense_energy_pj", "program_energy_pj")
         )
         host = host_rows(artifact)
-        check = run.get("check") if run else None
+        values, share = checked(run)
         return CrossbarNetworkReport(
             name=artifact.name,
             target=chip.name,
@@ -117,16 +101,12 @@ class CrossbarNetworkReport:
             accelerator_seconds=cycles / (chip.clock_ghz * 1e9),
             host_seconds=sum(row.seconds for row in host),
             host_rates=RATES,
-            values_checked=check["values"] if check else None,
-            worst_share=max((c["worst_share"] for c in check["layers"]), default=0.0) if check else None,
+            values_checked=values,
+            worst_share=share,
             propagated=artifact.gains if run else [],
-            propagated_away=artifact.propagation.gone if artifact.propagation else [],
+            propagated_away=gone(artifact),
             accuracy=artifact.accuracy,
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return dataclasses.asdict(self)
 
     def slower_than_dense(self) -> str | None:
         """One sentence, where the products are slower than dense ones."""

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from xdsl.dialects import func
 
-from sparsecc.calibration import Accuracy
 from sparsecc.codegen.network import name_of, steps
 from sparsecc.dialects.host import CallOp
-from sparsecc.network.engine import Layer
 from sparsecc.network.host_cost import RATES, HostWork, work_of
-from sparsecc.network.propagation import LayerGain, table
+from sparsecc.network.propagation import table
 from sparsecc.network.reorder import OrderGain, order_table
 from sparsecc.network.tensor_unit import TensorUnitEngine, TensorUnitLayer
-from sparsecc.network.told import checks, host_work, totals_table
+from sparsecc.network.told import (
+    NetworkReport,
+    calls_of,
+    checked,
+    checks,
+    gone,
+    host_work,
+    totals_table,
+    unbounded,
+)
 from sparsecc.operator import Spmm
 
 if TYPE_CHECKING:
@@ -60,12 +66,10 @@ class HostRow:
     """Why elements are copied to another order, where they are."""
 
 
-@dataclass(frozen=True)
-class SimulatedReport:
-    """A network on a target. What only a run tells is None before it."""
+@dataclass(frozen=True, kw_only=True)
+class SimulatedReport(NetworkReport):
+    """A network on a simulated tensor unit."""
 
-    name: str
-    target: str
     dtype: str
     products: list[ProductRow]
     host: list[HostRow]
@@ -73,7 +77,6 @@ class SimulatedReport:
     """Of all products, one after the other."""
     dense_cycles: int
     """Of dense plans for all products of the network as it was read."""
-    speedup: float
     accelerator_seconds: float
     host_seconds: float
     """Estimated at `host_rates`."""
@@ -85,28 +88,16 @@ class SimulatedReport:
     patch_bytes: int
     """Beside the activations: patches of one layer, or the image that they lie in."""
     energy_pj: float | None
-    values_checked: int | None
-    worst_share: float | None
-    """The largest error / its bound, of all checked values."""
     unbounded_outputs: list[str]
     """Outputs for which errors of all layers together have no known bound."""
-    propagated: list[LayerGain]
-    """Layers that became smaller by what their neighbours do not need, or know."""
-    propagated_away: list[str]
-    """Layers of which nothing was left."""
     ordered: list[OrderGain]
     """Layers whose rows or columns have an order that was carried through the network."""
-    accuracy: Accuracy | None
-    """Of products in integers against the network as it was; None where no samples were given."""
 
     @staticmethod
     def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> SimulatedReport:
         """The report of an artifact, with what its program reported."""
         products: list[ProductRow] = []
-        calls: dict[Layer, list[int]] = {}
-        for i, layer in enumerate(artifact.layers):
-            calls.setdefault(layer, []).append(i)
-        for layer, places in calls.items():
+        for layer, places in calls_of(artifact).items():
             compiled = cast(TensorUnitLayer, layer)
             one = compiled.artifact
             m, _, k = one.operator.shape
@@ -140,8 +131,7 @@ class SimulatedReport:
             for name, layer in artifact.before.items()
             if name not in names
         )
-        unknown = [name for name, b in zip(artifact.output_names, artifact.bounds, strict=True) if b is None]
-        check = run.get("check") if run else None
+        values, share = checked(run)
         return SimulatedReport(
             name=artifact.name,
             target=chip.name,
@@ -162,18 +152,14 @@ class SimulatedReport:
                 default=0,
             ),
             energy_pj=float(run["simulation"]["energy_pj"]["total"]) if run else None,
-            values_checked=check["values"] if check else None,
-            worst_share=max((c["worst_share"] for c in check["layers"]), default=0.0) if check else None,
-            unbounded_outputs=unknown,
+            values_checked=values,
+            worst_share=share,
+            unbounded_outputs=unbounded(artifact),
             propagated=artifact.gains,
-            propagated_away=artifact.propagation.gone if artifact.propagation else [],
+            propagated_away=gone(artifact),
             ordered=artifact.ordered,
             accuracy=artifact.accuracy,
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return dataclasses.asdict(self)
 
     def slower_than_dense(self) -> str | None:
         """One sentence, where the products are slower than dense ones."""

@@ -21,13 +21,12 @@ from sparsecc.codegen.parts import Part
 from sparsecc.compiler import Stage
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
+from sparsecc.network.told import NetworkReport
 from sparsecc.propagate.cuts import Indices
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from sparsecc.network_compiler import NetworkArtifact
 
 Array = NDArray[Any]
@@ -147,33 +146,6 @@ class EngineCode:
     sources: str = ""
     """Further sources for the Makefile, as make writes them."""
     libraries: str = "-lm"
-
-
-class NetworkReport(Protocol):
-    """What is told of a network on a target."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def target(self) -> str: ...
-
-    @property
-    def speedup(self) -> float:
-        """Over the same network with dense products, as far as it is known."""
-        ...
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        ...
-
-    def tables(self) -> list[Table]:
-        """The report for people."""
-        ...
-
-    def slower_than_dense(self) -> str | None:
-        """One sentence, where the products are slower than dense ones."""
-        ...
 
 
 class Engine(ABC):
