@@ -14,6 +14,28 @@ GAP, DENSE_WIDTH, DENSE_DEPTH = 16, 512, 256
 CSR_VECTORS = 4
 
 
+# What words.c calls SC_WORDS_MOST and PACKED.
+WORDS_MOST, WORDS_PACKED = 512, 1 << 17
+
+
+def words_floats(shape: tuple[int, int], variant: Variant, target: CpuTarget, n: int) -> int:
+    """The same of kernels over words. shape: of W, its columns in words."""
+    (m, k), lanes = shape, LANES[target.simd.isa]
+    if variant.kind == "vector":
+        return _lines(-(-k // VECTOR_COLUMNS) * VECTOR_COLUMNS + 1)
+    panels = {"csr": CSR_VECTORS * lanes, "dense": DENSE_VECTORS[target.simd.isa] * lanes}
+    panel = panels.get(variant.kind, variant.lanes)
+    fit = min(WORDS_MOST, WORDS_PACKED // max(k, 1)) // panel * panel
+    width = min(fit or panel, -(-n // panel) * panel)
+    apart = 1 if variant.kind == "dense" and n == 1 else (-(-width // 16) | 1) * 16
+    return _lines((k + 1) * apart) + (m * width + lanes if variant.kind == "line" else 0)
+
+
+def _lines(floats: int) -> int:
+    """Whole cache lines."""
+    return -(-floats // 16) * 16
+
+
 def scratch_floats(shape: tuple[int, int], variant: Variant, target: CpuTarget, n: int, ldx: int) -> int:
     """Floats that each thread of a call needs at most. shape: of W; ldx: elements from row to row of X."""
     (m, k), lanes = shape, LANES[target.simd.isa]

@@ -461,7 +461,7 @@ else {
 """
 
 # Of a kernel's call.
-_SCRATCH = "m->threads, m->panels[0], sizeof m->panels[0] / sizeof(float)"
+SCRATCH = "m->threads, m->panels[0], sizeof m->panels[0] / sizeof(float)"
 
 
 def _statement(layer: CpuLayer, found: Call) -> str:
@@ -469,7 +469,7 @@ def _statement(layer: CpuLayer, found: Call) -> str:
     n, x, y = layer.n, found.x.text, found.y.text
     residual = found.residual.text if found.residual else "NULL"
     if layer.by_address is not None:
-        scratch = _SCRATCH.replace("m->threads,", "m->threads, m->patches,")
+        scratch = SCRATCH.replace("m->threads,", "m->threads, m->patches,")
         return f"RUN(sc_conv_at(&{found.symbol}_conv, {x}, {y}, {residual}, {scratch}));"
     before = ""
     if layer.unfolded is not None:
@@ -478,17 +478,15 @@ def _statement(layer: CpuLayer, found: Call) -> str:
     kind, k = layer.variant.kind, layer.weight.shape[1]
     ldr = n if found.residual else 0
     if layer.turned and kind == "line":
-        return (
-            f"RUN(sc_line_turned(&{found.symbol}, {x}, {k}, {y}, {n}, {n}, {residual}, {ldr}, {_SCRATCH}));"
-        )
+        return f"RUN(sc_line_turned(&{found.symbol}, {x}, {k}, {y}, {n}, {n}, {residual}, {ldr}, {SCRATCH}));"
     if layer.turned:
         walk = f"(const int64_t[]){{2, {k}, {n}, {n}, 1, 1, {k}}}"
         before, x = f"host_copy_4(m->patches, {x}, {walk});\n    ", "m->patches"
     if kind == "vector" and n > 1:
         # Residuals, too, are read from position i on.
         added = f"{residual} + i" if found.residual else residual
-        each = f"sc_vector_in(&{found.symbol}, {x} + i, {n}, {y} + i, {n}, 1, {added}, {ldr}, {_SCRATCH})"
+        each = f"sc_vector_in(&{found.symbol}, {x} + i, {n}, {y} + i, {n}, 1, {added}, {ldr}, {SCRATCH})"
         return f"{before}for (size_t i = 0; i < {n}; i++) RUN({each});"
     return (
-        f"{before}RUN(sc_{kind}_in(&{found.symbol}, {x}, {n}, {y}, {n}, {n}, {residual}, {ldr}, {_SCRATCH}));"
+        f"{before}RUN(sc_{kind}_in(&{found.symbol}, {x}, {n}, {y}, {n}, {n}, {residual}, {ldr}, {SCRATCH}));"
     )

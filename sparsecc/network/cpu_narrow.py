@@ -16,14 +16,16 @@ from sparsecc.codegen.cpu_narrow import narrow_parts
 from sparsecc.codegen.network import comment
 from sparsecc.codegen.parts import Part
 from sparsecc.compiler import Stage, named_target, run_passes
-from sparsecc.cpu.narrow_tune import choose_narrow, plain
+from sparsecc.cpu.narrow_tune import choose_narrow, element_of, plain
+from sparsecc.cpu.scratch import words_floats
 from sparsecc.cpu.tune import Choice
 from sparsecc.cpu.variant import Variant
+from sparsecc.cpu.words import as_words, depth_of
 from sparsecc.dialects import cpu
 from sparsecc.dialects.sparse_epilogue import epilogue_of
 from sparsecc.epilogue import Epilogue
 from sparsecc.importers.matrix import Csr
-from sparsecc.network.cpu import CpuEngine, check_plan
+from sparsecc.network.cpu import SCRATCH, CpuEngine, check_plan
 from sparsecc.network.engine import Call, EngineCode, Layer, Options, Product, Progress
 from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
 from sparsecc.passes.convert_sparse_to_cpu import ConvertSparseToCpuPass, weight_matrix
@@ -100,7 +102,7 @@ class NarrowCpuEngine(CpuEngine):
         made = super().code(title, layers, calls)
         # Integers are compared for equality: what the host scales must be rounded as it is written.
         flags = f"{' '.join(self.chip.flags)} -O3 -ffp-contract=off -Isc"
-        return replace(made, flags=flags, allocates=True)
+        return replace(made, flags=flags)
 
     def _layer(
         self, layer: Layer, symbol: str, source: list[str], parts: list[Part], texts: dict[str, str]
@@ -119,12 +121,14 @@ class NarrowCpuEngine(CpuEngine):
         source.append(f"{made.before}static const sc_words {symbol} = {{{made.struct}}};\n")
 
     def _memory(self, layer: Layer) -> tuple[int, int]:
-        """Kernels over words allocate what they need."""
-        return 0, 0
+        """Floats of scratch for each thread."""
+        layer = cast(NarrowLayer, layer)
+        element = element_of(self.chip)
+        words = as_words(layer.weight, element, depth_of(self.chip, element))
+        return 0, words_floats((layer.weight.shape[0], len(words.columns)), layer.variant, self.chip, layer.n)
 
     def _statement(self, layer: Layer, found: Call) -> str:
         n = cast(NarrowLayer, layer).n
         residual = f"{found.residual.text}, {n}" if found.residual else "NULL, 0"
         x, y = f"(const float *)(const void *)({found.x.text})", f"(float *)(void *)({found.y.text})"
-        call = f"sc_words_at(&{found.symbol}, {x}, {n}, {y}, {n}, {n}, {residual}, m->threads)"
-        return f'if ({call} != 0) {{\n        m->error = "no memory for words";\n        return -1;\n    }}'
+        return f"RUN(sc_words_in(&{found.symbol}, {x}, {n}, {y}, {n}, {n}, {residual}, {SCRATCH}));"

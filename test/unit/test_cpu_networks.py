@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 from pathlib import Path
@@ -18,9 +19,12 @@ from bench import networks
 from sparsecc.cpu.assembly import PLAIN
 from sparsecc.cpu.build import runtime_object
 from sparsecc.cpu.conv import patches_of
-from sparsecc.cpu.scratch import scratch_floats
+from sparsecc.cpu.narrow import narrow_kernel, registers_for_words
+from sparsecc.cpu.narrow_tune import plain
+from sparsecc.cpu.scratch import scratch_floats, words_floats
 from sparsecc.cpu.tune import build, line_variants, runtime
 from sparsecc.cpu.variant import Variant
+from sparsecc.cpu.words import as_words, depth_of
 from sparsecc.driver.cli import main
 from sparsecc.errors import UserError
 from sparsecc.host.operator import Window
@@ -408,11 +412,28 @@ int main(int count, char **arguments) {
 @pytest.mark.parametrize("plan", ["line", "csr", "dense", "vector"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_inference_allocates_nothing(tmp_path: Path, plan: str, batch: int):
-    artifact = compiled(small(), batch, [image(batch)], plan=plan)
+    check_that_nothing_is_allocated(compiled(small(), batch, [image(batch)], plan=plan), tmp_path)
+
+
+@pytest.mark.parametrize("plan", ["line", "csr", "dense", "vector"])
+@pytest.mark.parametrize("dtype", ["i8", "bf16"])
+def test_inference_of_narrow_types_allocates_nothing(tmp_path: Path, plan: str, dtype: str):
+    chip = load_target("cpu")
+    assert isinstance(chip, CpuTarget)
+    if chip.with_type(dtype).missing:
+        pytest.skip(f"this CPU lacks instructions for {dtype}")
+    if plan == "line" and registers_for_words(chip.with_type(dtype), dtype, 64) is None:  # pyright: ignore[reportArgumentType]  # a name of one
+        pytest.skip(f"there is no straight-line code of {dtype} for {chip.name}")
+    samples = {"calibrate": {"x": image(8)}} if dtype == "i8" else {}
+    artifact = compiled(small(), 2, [image(2)], plan=plan, dtype=dtype, **samples)
+    check_that_nothing_is_allocated(artifact, tmp_path, 1e-3 if dtype == "i8" else 0.1)
+
+
+def check_that_nothing_is_allocated(artifact: NetworkArtifact, tmp_path: Path, close: float = 1e-3):
     artifact.save(tmp_path)
     chip = artifact.target
     assert isinstance(chip, CpuTarget)
-    (tmp_path / "guarded.c").write_text(GUARDED)
+    (tmp_path / "guarded.c").write_text(GUARDED.replace("1e-3f", f"{close}f"))
     sources = ["guarded.c", "model.c", "data.c", *map(str, sorted(tmp_path.glob("*.s")))]
     sources += [str(runtime_object(chip)), str(host_object(chip))]
     flags = ["-std=gnu11", "-O1", *chip.simd.flags.split(), "-I.", "-Isc", "-Ihost"]
@@ -441,6 +462,31 @@ def test_scratch_is_as_large_as_kernels_say():
             kernel = build(w, target, variant, PLAIN, None)
             needed = getattr(library, f"sc_{variant.kind}_scratch")(kernel.where, n, n)
             assert scratch_floats((m, k), variant, target, n, n) == needed, (variant, m, k, n)
+
+
+@pytest.mark.parametrize("element", ["i8", "bf16", "f16"])
+def test_scratch_of_narrow_types_is_as_large_as_kernels_say(element: Any):
+    target = load_target("cpu")
+    assert isinstance(target, CpuTarget)
+    target = target.with_type(element)
+    if target.missing:
+        pytest.skip(f"this CPU lacks instructions for {element}")
+    library = runtime(target)
+    library.sc_words_scratch.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    library.sc_words_scratch.restype = ctypes.c_size_t
+    for m, k, n in [(5, 3, 1), (70, 640, 100), (200, 33, 2000), (40, 4000, 600)]:
+        dense = pruned(m, k, seed=m)
+        rows, columns = np.nonzero(dense)
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=m))])
+        data = dense[rows, columns] if element != "i8" else np.ones(len(rows), np.int8)
+        w = make_csr(data, columns, indptr, (m, k))
+        words = len(as_words(w, element, depth_of(target, element)).columns)
+        lanes = registers_for_words(target, element, n)
+        line = Variant("line", lanes.lanes, 8, 512, panels=1, batch=1) if lanes else Variant("csr")
+        for variant in (Variant("csr"), Variant("dense"), Variant("vector"), line):
+            kernel = narrow_kernel(library, w, target, variant, element, plain(target))
+            needed = library.sc_words_scratch(kernel.where, n)
+            assert words_floats((m, words), variant, target, n) == needed, (variant, m, k, n)
 
 
 @pytest.mark.parametrize("plan", ["line", "csr", "dense", "vector"])

@@ -55,7 +55,7 @@ static inline float *sc_take(const sc_call *call, size_t floats) {
 }
 
 static inline void sc_give(const sc_call *call, float *floats) {
-    if (!call->scratch) free(floats);
+    if (floats && !call->scratch) free(floats);
 }
 
 /* After assembly, which leaves the upper halves of registers in use: code without AVX would be slow until then. */

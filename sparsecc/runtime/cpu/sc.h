@@ -30,7 +30,7 @@ typedef struct sc_call {
     const float *residual; /* [M, N] that is added, or NULL */
     size_t ldr;
     /* For scratch panels: of each thread `each` floats, a multiple of 16, from an address that is one of 64 on; NULL:
-     * they are allocated. sc_words_* allocate always. */
+     * they are allocated. */
     float *scratch;
     size_t each;
     int turned; /* X is [N, K], ldx elements from position to position: sc_line with `pack` alone */
@@ -214,6 +214,7 @@ size_t sc_line_scratch(const sc_line *w, size_t n, size_t ldx);
 size_t sc_csr_scratch(const sc_csr *w, size_t n, size_t ldx);
 size_t sc_dense_scratch(const sc_dense *w, size_t n, size_t ldx);
 size_t sc_vector_scratch(const sc_vector *w, size_t n, size_t ldx);
+size_t sc_words_scratch(const sc_words *w, size_t n);
 
 /* Whole calls, cut to parts for so many threads (at least 1). sc_vector_run wants n = 1. */
 int sc_line_run(const sc_line *w, const sc_call *call, int threads);
@@ -239,6 +240,7 @@ SC_IN(line)
 SC_IN(csr)
 SC_IN(dense)
 SC_IN(vector)
+SC_IN(words)
 
 #define SC_CALL(kind)                                                                                                \
     static inline int sc_##kind##_call(const sc_##kind *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, \

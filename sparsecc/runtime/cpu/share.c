@@ -102,3 +102,4 @@ int sc_line_turned(const sc_line *w, const float *x, size_t ldx, float *y, size_
     return sc_line_run(w, &call, threads);
 }
 RUN(sc_words, sc_words_rows(w), sc_words_panel(w), w->kernel != SC_WORDS_LINE || sc_line_has_shares(w->inner, MOST), NULL)
+RUN_IN(sc_words)

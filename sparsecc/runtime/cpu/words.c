@@ -96,7 +96,7 @@ size_t sc_words_panel(const sc_words *w) {
 }
 
 /* Straight-line code stores whole vectors of sums: into Y where it may, else into a buffer, some groups at a time. */
-static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x, size_t ld) {
+static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uint32_t *x, size_t ld, uint32_t *sums) {
     const sc_line *line = w->inner;
     const size_t lanes = (size_t)line->lanes, count = part.n1 - part.n0, height = (size_t)line->height;
     sc_call call = {(const float *)(const void *)x, ld, c->y + part.n0, c->ldy, count, NULL, 0, NULL, 0, 0};
@@ -106,8 +106,6 @@ static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uin
     const size_t padded = (count + lanes - 1) / lanes * lanes, m = (size_t)w->m;
     /* Rows of a group are in one place of the buffer only if they are the same in all blocks of columns. */
     const size_t batch = line->cut == line->groups ? (size_t)line->batch : part.r1 - part.r0;
-    uint32_t *sums = (uint32_t *)(void *)sc_scratch(m * padded + SC_LANES);
-    if (!sums) return -1;
     call.y = (float *)(void *)sums;
     call.ldy = call.n = padded;
     int status = 0;
@@ -117,7 +115,6 @@ static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uin
         for (size_t i = g * height; i < sc_min(end * height, m); i++)
             put_row(w, c, (size_t)line->rows[i], part.n0, count, sums + (size_t)line->rows[i] * padded);
     }
-    free(sums);
     return status;
 }
 
@@ -128,8 +125,8 @@ static int run_line(const sc_words *w, const sc_call *c, sc_part part, const uin
         default: vector_##type(w, call, some, x);                             \
     }
 
-static int run_kernel(const sc_words *w, const sc_call *call, sc_part some, const uint32_t *x, size_t ld) {
-    if (w->kernel == SC_WORDS_LINE) return run_line(w, call, some, x, ld);
+static int run_kernel(const sc_words *w, const sc_call *call, sc_part some, const uint32_t *x, size_t ld, uint32_t *sums) {
+    if (w->kernel == SC_WORDS_LINE) return run_line(w, call, some, x, ld, sums);
     switch (w->dot) {
         case SC_X_I8: RUN(i8) break;
 #if SC_BF16_DEPTH == 2
@@ -140,27 +137,46 @@ static int run_kernel(const sc_words *w, const sc_call *call, sc_part some, cons
     return 0;
 }
 
-int sc_words_part(const sc_words *w, const sc_call *call, sc_part part) {
-    /* Kernels with lanes of rows read no more than one position. */
-    const int vector = w->kernel == SC_WORDS_VECTOR;
-    const int single = vector || (w->kernel == SC_WORDS_DENSE && part.n1 - part.n0 == 1);
+/* How X is packed for a part of n positions. */
+typedef struct packing {
+    int single;    /* Kernels with lanes of rows read no more than one position. */
+    size_t words;  /* that are packed; a vector's tiles are whole */
+    size_t width;  /* positions at once */
+    size_t ld;     /* Rows begin an odd number of cache lines apart, so that those of one panel fall into different sets. */
+    size_t packed; /* words of memory, before those for sums */
+} packing;
+
+static packing packing_of(const sc_words *w, size_t n) {
+    const int vector = w->kernel == SC_WORDS_VECTOR, single = vector || (w->kernel == SC_WORDS_DENSE && n == 1);
     const size_t panel = sc_words_panel(w), most = vector ? 1 : SC_WORDS_MOST;
-    /* A vector's tiles are whole. */
     const size_t words = vector ? (size_t)((const sc_vector *)w->inner)->tiles * SC_VECTOR_COLUMNS : (size_t)w->words;
     const size_t fit = sc_min(most, PACKED / (words ? words : 1)) / panel * panel;
-    const size_t width = sc_min(fit ? fit : panel, (part.n1 - part.n0 + panel - 1) / panel * panel);
-    /* Rows begin an odd number of cache lines apart, so that those of one panel fall into different sets. */
+    const size_t width = sc_min(fit ? fit : panel, (n + panel - 1) / panel * panel);
     const size_t ld = single ? 1 : ((width + ROW - 1) / ROW | 1) * ROW;
-    uint32_t *x = (uint32_t *)(void *)sc_scratch((words + 1) * ld);
-    if (!x) return -1;
+    return (packing){single, words, width, ld, ((words + 1) * ld + ROW - 1) / ROW * ROW};
+}
+
+size_t sc_words_scratch(const sc_words *w, size_t n) {
+    const packing p = packing_of(w, n);
+    return p.packed + (w->kernel == SC_WORDS_LINE ? (size_t)w->m * p.width + SC_LANES : 0);
+}
+
+int sc_words_part(const sc_words *w, const sc_call *call, sc_part part) {
+    const int vector = w->kernel == SC_WORDS_VECTOR;
+    const packing p = packing_of(w, part.n1 - part.n0);
+    const int single = p.single;
+    const size_t panel = sc_words_panel(w), words = p.words, width = p.width, ld = p.ld;
+    float *const memory = sc_take(call, sc_words_scratch(w, part.n1 - part.n0));
+    if (!memory) return -1;
+    uint32_t *const x = (uint32_t *)(void *)memory, *const sums = x + p.packed;
     if (vector) memset(x + w->words, 0, (words - (size_t)w->words) * sizeof *x);
     int status = 0;
     for (size_t n = part.n0; n < part.n1 && status == 0; n += width) {
         const size_t count = sc_min(width, part.n1 - n);
         const size_t padded = single ? 1 : (count + panel - 1) / panel * panel;
         sc_pack_words(w, call, n, count, x, ld, padded);
-        status = run_kernel(w, call, (sc_part){n, n + count, part.r0, part.r1}, x, ld);
+        status = run_kernel(w, call, (sc_part){n, n + count, part.r0, part.r1}, x, ld, sums);
     }
-    free(x);
+    sc_give(call, memory);
     return status;
 }
