@@ -31,7 +31,7 @@ from sparsecc.dialects import tu, xbar
 from sparsecc.dialects.nn_base import TensorAttr
 from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_large, metaops_blob
 from sparsecc.emitted import Executable, built
-from sparsecc.epilogue import Epilogue
+from sparsecc.epilogue import Epilogue, fused
 from sparsecc.errors import UserError
 from sparsecc.interpreters import sparse as sparse_interpreter
 from sparsecc.interpreters import tu as tu_interpreter
@@ -352,6 +352,9 @@ def compile(
     name: str | None = None,
     like: object = None,
     epilogue: Epilogue | None = None,
+    bias: Array | None = None,
+    activation: str | tuple[Any, ...] | None = None,
+    residual: bool = False,
     check_stages: bool = False,
     confirm: bool = True,
     scales: Scales | None = None,
@@ -371,10 +374,11 @@ def compile(
     N:M or V:N:M, which W must have. passes: a pipeline of your own instead. like: an earlier artifact, or a
     matrix as source is, with a nonzero wherever W has one: the result is never slower than that, compiled
     with the same options. epilogue: what stores do to the result of an spmm on a tensor unit, see
-    `sparsecc.codegen.stores`, or, with dtype "i8", kernels of a CPU. check_stages: interpret every stage and
-    compare. confirm: the simulator decides
-    between the best covers and schedules, the dense plan among them, if there is a C compiler; else the cost
-    model does. scales: on crossbars, what steps of int8 are worth; with one of results they are int8.
+    `sparsecc.codegen.stores`, or kernels of a CPU. bias, activation, residual: the same by name, see
+    `sparsecc.epilogue.fused`; with residual the artifact of a CPU takes another array [M, N] to add.
+    check_stages: interpret every stage and compare. confirm: the simulator decides between the best covers
+    and schedules, the dense plan among them, if there is a C compiler; else the cost model does.
+    scales: on crossbars, what steps of int8 are worth; with one of results they are int8.
     Raises UserError.
     """
     found_target = load_target(target) if isinstance(target, str) else target
@@ -382,6 +386,16 @@ def compile(
         raise UserError(
             f"scales take a target with crossbars, and {found_target.name} has none; leave them out: weights "
             "become int8 by a scale per row",
+            exit_code=2,
+        )
+    if bias is not None or activation is not None or residual:
+        if epilogue is not None:
+            raise UserError("epilogue beside bias, activation or residual; give either", exit_code=2)
+        epilogue = fused(dtype or found_target.in_type, bias, activation, residual)
+    if epilogue is not None and isinstance(found_target, CrossbarTarget):
+        raise UserError(
+            f"target {found_target.name} has crossbars, whose stores take scales alone; leave epilogue, "
+            "bias, activation and residual out, or compile a network",
             exit_code=2,
         )
     if isinstance(found_target, CpuTarget):
