@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import StringIO
@@ -20,6 +18,7 @@ from xdsl.dialects.builtin import ModuleOp, f32
 
 from sparsecc.codegen.c_printer import CPrinter
 from sparsecc.codegen.folder import Check
+from sparsecc.codegen.parts import new_folder
 from sparsecc.cpu.activate import in_kernel, numbers_of
 from sparsecc.cpu.arrays import (
     Floats,
@@ -35,7 +34,6 @@ from sparsecc.cpu.plan import Indices
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.cpu.words import as_stored
 from sparsecc.dialects.cpu import SUMS, KernelOp
-from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr, make_csr
 from sparsecc.target.cpu import CpuTarget
 from sparsecc.toolchain import RUNTIME
@@ -346,30 +344,15 @@ def write_cpu_folder(
     }
     if parts.code is not None:
         texts["line.s"] = parts.code
-    if folder.exists() and not (folder.is_dir() and _is_ours(folder)):
-        raise UserError(f"{folder}: exists and was not written by sparsecc; name another folder")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
-            new = Path(work) / "new"
-            (new / "sc").mkdir(parents=True)
-            for name, text in texts.items():
-                (new / name).write_text(text)
-            for name, blobs in files.items():
-                with (new / name).open("wb") as file:
-                    for _, _, array in blobs:
-                        file.write(np.ascontiguousarray(array).tobytes())
-                        file.write(bytes(_padding(array)))
-            for path in sorted((RUNTIME / "cpu").glob("*.[ch]")):
-                shutil.copyfile(path, new / "sc" / path.name)
-            shutil.copyfile(RUNTIME / "cpu_program" / "main.c", new / "main.c")
-            if folder.exists():
-                os.rename(folder, Path(work) / "old")
-            os.rename(new, folder)
-    except OSError as e:
-        raise UserError(f"{folder}: cannot be written: {e.strerror}; name a folder you may write to") from e
-
-
-def _is_ours(folder: Path) -> bool:
-    names = {path.name for path in folder.iterdir()}
-    return not names or names >= OURS
+    with new_folder(folder, OURS) as new:
+        (new / "sc").mkdir()
+        for name, text in texts.items():
+            (new / name).write_text(text)
+        for name, blobs in files.items():
+            with (new / name).open("wb") as file:
+                for _, _, array in blobs:
+                    file.write(np.ascontiguousarray(array).tobytes())
+                    file.write(bytes(_padding(array)))
+        for path in sorted((RUNTIME / "cpu").glob("*.[ch]")):
+            shutil.copyfile(path, new / "sc" / path.name)
+        shutil.copyfile(RUNTIME / "cpu_program" / "main.c", new / "main.c")

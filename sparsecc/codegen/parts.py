@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,25 +130,36 @@ def write_files(
     The folder appears whole or not at all; one made before is replaced. Raises UserError when it cannot be
     written or holds something else.
     """
-    if folder.exists() and not (folder.is_dir() and _is_ours(folder)):
+    with new_folder(folder, {"model.c", "model.h", "data.c", "report.json"}) as new:
+        for name, text in texts.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).write_text(text)
+        for name in dict.fromkeys(part.file for part in parts):
+            with (new / name).open("wb") as file:
+                for part in parts:
+                    if part.file == name:
+                        file.write(np.ascontiguousarray(part.data).data)
+                        file.write(bytes(part.padding))
+        for name, path in copies.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, new / name)
+
+
+@contextmanager
+def new_folder(folder: Path, ours: set[str]) -> Generator[Path]:
+    """An empty folder to fill, which then takes this name: it appears whole or not at all.
+
+    One made before is replaced if it is empty or has the files `ours`. Raises UserError when it cannot be
+    written or holds something else.
+    """
+    if folder.exists() and not (folder.is_dir() and _is_ours(folder, ours)):
         raise UserError(f"{folder}: exists and was not written by sparsecc; name another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
             new = Path(work) / "new"
             new.mkdir()
-            for name, text in texts.items():
-                (new / name).parent.mkdir(parents=True, exist_ok=True)
-                (new / name).write_text(text)
-            for name in dict.fromkeys(part.file for part in parts):
-                with (new / name).open("wb") as file:
-                    for part in parts:
-                        if part.file == name:
-                            file.write(np.ascontiguousarray(part.data).data)
-                            file.write(bytes(part.padding))
-            for name, path in copies.items():
-                (new / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, new / name)
+            yield new
             if folder.exists():
                 os.rename(folder, Path(work) / "old")
             os.rename(new, folder)
@@ -155,7 +167,6 @@ def write_files(
         raise UserError(f"{folder}: cannot be written: {e.strerror}; name a folder you may write to") from e
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether the folder is empty or one that `write_files` wrote."""
+def _is_ours(folder: Path, ours: set[str]) -> bool:
     names = {path.name for path in folder.iterdir()}
-    return not names or {"model.c", "model.h", "data.c", "report.json"} <= names
+    return not names or names >= ours
