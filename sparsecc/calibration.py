@@ -154,16 +154,18 @@ def _narrowed(
     function: func.FuncOp, samples: Samples, ranges: Mapping[SSAValue, Range], percentile: float
 ) -> dict[SSAValue, Range]:
     """The ranges without the outermost elements: quantiles of a histogram of each value."""
-    counts = {value: np.zeros(_BINS, np.int64) for value in ranges}
+    # What is 0 for all samples has no histogram.
+    wide = {value: found for value, found in ranges.items() if found[0] < found[1]}
+    counts = {value: np.zeros(_BINS, np.int64) for value in wide}
     for inputs, held in samples.batches():
         values, _ = values_of(function, inputs)
-        for value, (low, high) in ranges.items():
+        for value, (low, high) in wide.items():
             array = values[value]
             # Copies at the end of the last batch do not count twice.
             counted = array[:held] if array.ndim and len(array) == samples.batch else array
-            counts[value] += np.histogram(counted, _BINS, (low, max(high, np.nextafter(low, np.inf))))[0]
-    found: dict[SSAValue, Range] = {}
-    for value, (low, high) in ranges.items():
+            counts[value] += np.histogram(counted.astype(np.float64), _BINS, (low, high))[0]
+    found = dict(ranges)
+    for value, (low, high) in wide.items():
         share = np.cumsum(counts[value]) / counts[value].sum()
         tail = (100.0 - percentile) / 200.0
         first, last = np.searchsorted(share, [tail, 1 - tail])

@@ -295,6 +295,8 @@ def test_percentiles_leave_out_the_outermost_values(percentile: float):
     x[7, 1] = 40.0
     node = helper.make_node("Relu", ["x"], ["y"], name="relu")
     function = function_of(import_model(model_of([node], {}, [4, 3], "y"), "relu.onnx", Path()))
+    record_ranges(function, samples_of(function, ["x"], {"x": x * 0}), percentile)
+    assert recorded_range(function.body.block.args[0]) == (0.0, 0.0)
     record_ranges(function, samples_of(function, ["x"], {"x": x}), percentile)
     bin_width = (40.0 - float(x.min())) / 2048
     tail = (100 - percentile) / 200
