@@ -164,19 +164,22 @@ void host_average_pool_f32(float *restrict y, const float *restrict x, const hos
 AVERAGE_POOL_Q(i8, int8_t, INT8_MIN, INT8_MAX)
 AVERAGE_POOL_Q(u8, uint8_t, 0, UINT8_MAX)
 
-/* Patches whose rows of results are short: each is copied from a padded channel by one vector, and what that writes
- * beyond it comes later. False where they are not. */
+/* Patches whose rows of results are short: each is copied by one vector from a padded channel, the columns of whose
+ * rows are sorted by what remains of dividing them by the stride; what is written beyond it comes later. False where
+ * rows are longer. */
 static bool short_patches(uint8_t *restrict y, const uint8_t *restrict x, const host_window *w, const int32_t *rows,
                           int64_t count, uint8_t fill)
 {
     enum { SHORT = 32 };
     uint8_t plane[POOLED + SHORT];
-    const int64_t row = w->out_width * w->inner, columns = w->out_width + (w->kernel_w - 1) * w->dilation_w;
-    const int64_t pitch = columns * w->inner, needed = (w->out_height - 1) * w->stride_h + (w->kernel_h - 1) * w->dilation_h + 1;
-    if (w->stride_w != 1 || w->pad_top < 0 || w->pad_left < 0 || row > SHORT || row <= 0 || w->out_height <= 0 ||
-        w->pad_left >= columns || needed * pitch > POOLED)
+    const int64_t inner = w->inner, row = w->out_width * inner, stride = w->stride_w;
+    const int64_t columns = (w->out_width - 1) * stride + (w->kernel_w - 1) * w->dilation_w + 1;
+    const int64_t segment = (columns + stride - 1) / stride * inner, pitch = stride * segment;
+    const int64_t needed = (w->out_height - 1) * w->stride_h + (w->kernel_h - 1) * w->dilation_h + 1;
+    if (w->pad_top < 0 || w->pad_left < 0 || row > SHORT || row <= 0 || w->out_height <= 0 || w->pad_left >= columns ||
+        needed * pitch > POOLED)
         return false;
-    const int64_t width = host_least(w->width, columns - w->pad_left) * w->inner;
+    const int64_t width = host_least(w->width, columns - w->pad_left);
     const int64_t height = host_least(w->height, needed - w->pad_top);
     const uint8_t *const end = y + count * w->out_height * row;
     memset(plane, fill, sizeof plane);
@@ -184,11 +187,20 @@ static bool short_patches(uint8_t *restrict y, const uint8_t *restrict x, const 
     for (int64_t r = 0; r < count; r++) {
         const int64_t k = rows == NULL ? r : rows[r], j = k % w->kernel_w;
         const int64_t i = k / w->kernel_w % w->kernel_h, channel = k / w->kernel_w / w->kernel_h;
-        for (int64_t h = 0; channel != there && h < height; h++)
-            memcpy(plane + (h + w->pad_top) * pitch + w->pad_left * w->inner,
-                   x + (channel * w->height + h) * w->width * w->inner, (size_t)width);
+        for (int64_t h = 0; channel != there && h < height; h++) {
+            const uint8_t *seen = x + (channel * w->height + h) * w->width * inner;
+            uint8_t *to = plane + (h + w->pad_top) * pitch;
+            if (stride == 1)
+                memcpy(to + w->pad_left * inner, seen, (size_t)(width * inner));
+            else
+                for (int64_t q = 0; q < width * inner; q++) {
+                    const int64_t column = q / inner + w->pad_left;
+                    to[column % stride * segment + column / stride * inner + q % inner] = seen[q];
+                }
+        }
         there = channel;
-        const uint8_t *from = plane + i * w->dilation_h * pitch + j * w->dilation_w * w->inner;
+        const int64_t column = j * w->dilation_w;
+        const uint8_t *from = plane + i * w->dilation_h * pitch + column % stride * segment + column / stride * inner;
         for (int64_t p = 0; p < w->out_height; p++, y += row, from += w->stride_h * pitch) {
             if (end - y >= SHORT)
                 memcpy(y, from, SHORT);
