@@ -21,7 +21,7 @@ from sparsecc.dialects.nn_base import element_of, number, shape_of, type_of
 from sparsecc.dialects.nn_elementwise import AddOp, ReluOp
 from sparsecc.dialects.nn_products import ConvIntegerOp, LinearIntegerOp, MatmulIntegerOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp, RequantizeOp
-from sparsecc.host.operator import Kind, Window
+from sparsecc.host.operator import Window
 from sparsecc.host.walk import Walk
 from sparsecc.network.layout import Layout, features_first
 from sparsecc.network.lower import Argument, Array, Lowering, Placed, Rule, csr_of, refuse
@@ -255,8 +255,7 @@ def _requantized_depthwise(
     per_channel = (outer, channels) == (1, named["channels"])
     if window.inner > DEPTHWISE_INNER or not (scale.size == 1 or per_channel):
         return None
-    arrays = {a.name for a in owner.declaration.arguments if a.kind is Kind.INPUT}
-    arguments = {name: v for name, v in named.items() if name not in arrays or v is None}
+    arguments = {name: v for name, v in named.items() if not isinstance(v, SSAValue)}
     return low.call_with(
         f"host_depthwise_q_{kind}", [*owner.inputs, low.constant(scale, f32)], x.layout.extents,
         type_of(op.res).element_type, {**arguments, "scales": scale.size, "y_zero": zero},
