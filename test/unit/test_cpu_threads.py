@@ -107,3 +107,15 @@ def test_a_plan_tells_where_groups_may_be_cut():
     rng = np.random.default_rng(0)
     mixed = np.stack([rng.permutation(300), rng.permutation(300)])
     assert make_plan(w, HEIGHT, COLUMNS, mixed).cut == 0
+
+
+def test_code_that_no_cache_holds_gives_what_scipy_gives():
+    w = matrix(2048, 2048, 0.4)
+    assert 11 * w.nnz > 16 << 20  # BEYOND in line.c
+    kernel, _ = line(w, "natural", 40)
+    x, y = aligned((2048, 40)), aligned((2048, 40))
+    x[:] = np.random.default_rng(0).standard_normal(x.shape)
+    for threads in (1, 2):
+        y.fill(np.nan)
+        with_schedule(kernel, 2, 3, False)(call_struct(x, y, None), threads)
+        assert np.allclose(y, w @ x, atol=1e-2)

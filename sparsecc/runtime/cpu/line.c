@@ -67,10 +67,14 @@ static void run_groups(const sc_line *w, int64_t block, size_t g0, size_t g1, co
 }
 
 /* More bytes come from beyond the second cache. */
-enum { CACHE_LINE = 64, FAR = 512 << 10 };
+enum { CACHE_LINE = 64, FAR = 512 << 10, BEYOND = 16 << 20 };
 
-static inline void fetch(const char *from, const char *end) {
-    for (; from < end; from += CACHE_LINE) __builtin_prefetch(from, 0, 2);
+/* From memory itself loads bring more at a time than prefetches: the core's own prefetcher follows them. */
+static inline void fetch(const char *from, const char *end, int beyond) {
+    if (beyond)
+        for (; from < end; from += CACHE_LINE) (void)*(const volatile char *)from;
+    else
+        for (; from < end; from += CACHE_LINE) __builtin_prefetch(from, 0, 2);
 }
 
 static const char *code_of(const sc_line *w, size_t chunk) {
@@ -130,14 +134,15 @@ int sc_line_is_far(const sc_line *w) {
 
 /* Fetches a share, `part` of `parts`, of the code and values of `count` chunks from `first` on to the second cache:
  * by itself a core asks for instructions too late to hide where they come from. */
-static void fetch_chunks(const sc_line *w, size_t first, size_t count, size_t part, size_t parts) {
+static void fetch_chunks(const sc_line *w, size_t first, size_t count, size_t part, size_t parts,
+                         int beyond) {
     const size_t last = sc_min(first + count, (size_t)(w->blocks * w->groups));
     if (first >= last) return;
     const char *code = code_of(w, first), *values = (const char *)(w->values + w->table[first].first);
     const size_t bytes = (size_t)(code_of(w, last) - code);
     const size_t more = (size_t)((const char *)(w->values + w->table[last].first) - values);
-    fetch(code + bytes * part / parts, code + bytes * (part + 1) / parts);
-    fetch(values + more * part / parts, values + more * (part + 1) / parts);
+    fetch(code + bytes * part / parts, code + bytes * (part + 1) / parts, beyond);
+    fetch(values + more * part / parts, values + more * (part + 1) / parts, beyond);
 }
 
 /* Where position n of a row is: beside the others, or, where `panel` is not 0, in the panel it belongs to; panels are
@@ -150,7 +155,8 @@ static inline size_t place(size_t n, size_t panel) {
 static int run_panels(const sc_line *w, const sc_call *c, sc_part part, size_t x_panel, size_t y_panel) {
     const size_t lanes = (size_t)w->lanes, width = (size_t)w->width, all = (part.n1 - part.n0) / lanes;
     const size_t most = sc_min(all, (size_t)w->panels), step = width * lanes + GAP;
-    const int far = code_of(w, (size_t)(w->blocks * w->groups)) - code_of(w, 0) > FAR;
+    const size_t code = (size_t)(code_of(w, (size_t)(w->blocks * w->groups)) - code_of(w, 0));
+    const int far = code > FAR, beyond = code + sizeof *w->values * w->table[w->blocks * w->groups].first > BEYOND;
     float *packed = NULL;
     if (w->pack && !x_panel && !(packed = sc_take(c, most * step))) return -1;
     for (size_t p0 = 0; p0 < all; p0 += most) {
@@ -167,7 +173,7 @@ static int run_panels(const sc_line *w, const sc_call *c, sc_part part, size_t x
             for (size_t g = part.r0; g < part.r1; g += (size_t)w->batch) {
                 const size_t end = sc_min(g + (size_t)w->batch, part.r1);
                 for (size_t p = 0; p < panels; p++) {
-                    if (far) fetch_chunks(w, (size_t)(block * w->groups) + end, end - g, p, panels);
+                    if (far) fetch_chunks(w, (size_t)(block * w->groups) + end, end - g, p, panels, beyond);
                     const size_t n = n0 + p * lanes, at = place(n, y_panel);
                     run_groups(w, block, g, end, packed ? packed + p * step : x + place(n, x_panel),
                                packed ? lanes : c->ldx, c->y + at, c->ldy, source + at, lds);
