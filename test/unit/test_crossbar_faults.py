@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,13 +36,24 @@ def compiled(target: str) -> CrossbarArtifact:
     return artifact
 
 
+def cell_at(artifact: CrossbarArtifact, told: Mapping[Any, int]) -> tuple[int, int]:
+    """What the cell of a line of the table of places holds, and the sign its bit line counts with."""
+    highest = artifact.target.level_max
+    for tile in artifact.placed.tiles:
+        row, column = told["row"] - tile.row, told["column"] - tile.column
+        if tile.array == told["array"] and 0 <= row < tile.rows and 0 <= column < tile.columns:
+            flipped = tile.flipped is not None and tile.flipped[column]
+            return int(tile.cells(highest)[row, column]), -1 if flipped else 1
+    raise AssertionError("no tile lies there")
+
+
 def faults_at(artifact: CrossbarArtifact, lines: np.ndarray, change: int) -> list[Fault]:
     """The cells of these lines of the table of places, stuck at a level that is not theirs."""
     found: list[Fault] = []
     highest = artifact.target.level_max
     for line in lines:
         told = dict(zip(PLACE_COLUMNS, line.tolist(), strict=True))
-        held = told["level"]
+        held = cell_at(artifact, told)[0]
         levels = [level for level in (0, highest) if level != held]
         stuck = levels[change % len(levels)]
         found.append(Fault(told["array"], told["row"], told["column"], stuck, told["slice"]))
@@ -62,7 +75,8 @@ def test_a_fault_where_places_says_a_weight_is_changes_the_outputs_of_that_weigh
         assert changed == [line[0]] or (faults[0].stuck and not changed)
         if faults[0].stuck == 0:  # by as much as the cell counted
             told = dict(zip(PLACE_COLUMNS, line.tolist(), strict=True))
-            step = told["level"] << (told["shift"] + told["doubled"])
+            cell, sign = cell_at(artifact, told)
+            step = sign * cell << (told["shift"] + told["doubled"])
             assert (exact - y)[line[0]].tolist() == [3 * step] * N
         assert artifact.hit_by(faults).tolist() == [line.tolist()]
     # All at once: the outputs of all of them, no others.
