@@ -193,10 +193,10 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             band = [r for r in rows if r["n"] == n and low <= r["sparsity"] < high and r["over_best_peer"]]
             if not band:
                 continue
-            means: dict[str, float | None] = {
-                key: round(math.exp(statistics.fmean(math.log(r[key]) for r in band)), 2)
-                for key in ("over_best_peer", "over_best_dense")
-            }
+            means: dict[str, float | None] = {}
+            for key in ("over_best_peer", "over_best_dense"):
+                known = [r[key] for r in band if r[key]]  # without a dense peer there is none
+                means[key] = round(statistics.geometric_mean(known), 2) if known else None
             shares = [r["panels_peak_share"] for r in band if r["panels_peak_share"]]
             means["panels_peak_share"] = round(statistics.fmean(shares), 3) if shares else None
             behind = [r["matrix"] for r in band if r["over_best_peer"] < 1]
