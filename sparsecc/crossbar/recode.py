@@ -103,7 +103,7 @@ def _converting(sums: Int64, rows: int, target: CrossbarTarget) -> Floats:
     e, array = target.energy, target.array
     share, devices = 2 if array.digitised == "separately" else 1, 2 if target.differential else 1
     cells = devices * rows * e.array_pj / (array.rows * array.cols)
-    each = share * (e.adc_pj + e.adc_pj_per_bit * bits + e.shift_add_pj) + cells
+    each: Floats = share * (e.adc_pj + e.adc_pj_per_bit * bits + e.shift_add_pj) + cells
     clips = sums * (2**target.dac.bits - 1) > target.adc_limit(target.adc.bits)
     return np.where(sums > 0, np.where(clips, CLIPPED * each, each), 0.0)
 
