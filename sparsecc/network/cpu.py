@@ -75,7 +75,7 @@ def host_object(target: CpuTarget) -> Path:
     """The operators of the host for the target, as a shared object; kernels are in `runtime_object`."""
     # What is compared for equality is rounded after every operation.
     contract = ["-ffp-contract=off"] if target.in_type == "i8" else []
-    flags = [*target.simd.flags.split(), *contract]
+    flags = [*target.flags, *contract]
     state = [path.read_bytes() for path in [*host_sources(), *host_headers()]]
     key = f"host-{digest(own_version(), compiler_version(), flags, *state)}"
 
