@@ -34,8 +34,7 @@ Array = NDArray[Any]
 MAKEFILE = """\
 # make: build the program; make check: run it, which compares every layer with the stored results.
 CC ?= cc
-CFLAGS ?= -O2
-ALL_CFLAGS = -std=gnu11 -I. -Ihost {flags} $(CFLAGS)
+ALL_CFLAGS = -std=gnu11 -O2 -I. -Ihost {flags} $(CFLAGS)
 SOURCES = model.c data.c main.c $(wildcard host/*.c) {sources}
 
 model: $(SOURCES) $(wildcard *.h */*.h) $(wildcard *.bin)
