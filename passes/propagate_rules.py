@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xdsl.ir import Operation, SSAValue
 
 from sparsecc.dialects import nn_elementwise as ew
-from sparsecc.dialects.nn_base import ConstantOp, NnOp, TensorAttr, ints, number, shape_of, type_of
+from sparsecc.dialects.nn_base import ConstantOp, NnOp, TensorAttr, flag, ints, number, shape_of, type_of
 from sparsecc.dialects.nn_layout import (
     BroadcastOp,
     ConcatOp,
@@ -30,6 +30,7 @@ from sparsecc.dialects.nn_products import (
     MatmulOp,
 )
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp, RequantizeOp
+from sparsecc.dialects.nn_recurrent import GruOp, LstmOp, RnnOp
 from sparsecc.dialects.nn_reductions import (
     ArgReduceOp,
     AveragePoolOp,
@@ -56,6 +57,7 @@ from sparsecc.propagate.facts import (
     Rule,
     Shape,
 )
+from sparsecc.propagate.recurrent import Recurrent
 
 Kept = Mapping[tuple[int, int], NDArray[np.intp]]
 """Indices that stay, of each axis of each operand, or of the RESULT."""
@@ -119,6 +121,23 @@ def rule_of(op: NnOp, facts: Sequence[Fact]) -> Rule:
     if isinstance(op, ew.UnaryOp | ew.BinaryOp | ew.CastOp | ew.WhereOp):
         return Pointwise(operands, _from_the_right(operands, result), result, _KINDS.get(type(op), ""))
     return Opaque(operands, result)
+
+
+def recurrent_rule_of(op: Operation, facts: Sequence[Fact]) -> Recurrent | None:
+    """The rule of a recurrent layer on constant weights."""
+    if not isinstance(op, LstmOp | GruOp | RnnOp):
+        return None
+    weights = range(1, 5 if isinstance(op, LstmOp) else 4)
+    if not all(is_constant(op.operands[i]) and facts[i].is_known for i in weights):
+        return None
+    options: dict[str, bool] = {}
+    if isinstance(op, LstmOp):
+        options["input_forget"] = flag(op.input_forget)
+    if isinstance(op, GruOp):
+        options["linear_before_reset"] = flag(op.linear_before_reset)
+    kind = op.name.removeprefix("nn.")
+    clip, reverse = float(op.clip.value.data), flag(op.reverse)
+    return Recurrent(kind, tuple(facts), op.functions, clip, reverse, **options)
 
 
 def _from_the_right(operands: Sequence[Shape], result: Shape) -> tuple[tuple[int, ...], ...]:

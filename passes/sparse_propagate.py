@@ -12,7 +12,8 @@ taken to be finite); a constant other than 0 that moves into a bias is added in 
 results agree within the forward error bound gamma_K (|W| |X| + |b|). With `exact` those stay where they are.
 
 The rules are in `sparsecc.propagate`; the boolean algebra of products follows SparTA (Zheng et al., OSDI
-2022), which knows zeros only. Operators of other dialects, and recurrent layers, are left as they are.
+2022), which knows zeros only. Operators of other dialects, and recurrent layers whose weights are not
+constants, are left as they are.
 """
 
 from __future__ import annotations
@@ -46,17 +47,20 @@ from sparsecc.elements import round_to
 from sparsecc.interpreters.nn import evaluate
 from sparsecc.nn.shapes import axis_of
 from sparsecc.passes.base import SparsePass
+from sparsecc.passes.propagate_directions import merged
 from sparsecc.passes.propagate_rules import (
     constant_like,
     is_constant,
     is_constant_weight,
     properties_after,
+    recurrent_rule_of,
     rule_of,
     slot_of,
 )
 from sparsecc.propagate.cuts import RESULT, Axis, Link, solve
 from sparsecc.propagate.facts import Fact, Mask, Rule, constant, unknown
 from sparsecc.propagate.products import Plan, Product
+from sparsecc.propagate.recurrent import Left, Recurrent
 
 Array = NDArray[Any]
 
@@ -81,6 +85,8 @@ class Network:
     needs: dict[SSAValue, Mask] = field(default_factory=dict[SSAValue, Mask])
     rules: dict[Operation, Rule] = field(default_factory=dict[Operation, Rule])
     plans: dict[Operation, Plan] = field(default_factory=dict[Operation, Plan])
+    left: dict[Operation, Left] = field(default_factory=dict[Operation, Left])
+    """Of recurrent layers."""
     gains: dict[Operation, Gain] = field(default_factory=dict[Operation, Gain])
     gone: list[str] = field(default_factory=list[str])
 
@@ -88,7 +94,7 @@ class Network:
 
     def analyse(self) -> None:
         """One sweep forward and one backward: on a graph without cycles that is the fixpoint."""
-        self.facts, self.needs, self.rules, self.plans = {}, {}, {}, {}
+        self.facts, self.needs, self.rules, self.plans, self.left = {}, {}, {}, {}, {}
         for value in self.block.args:
             self._learn_nothing(value)
         for op in self.block.ops:
@@ -106,6 +112,12 @@ class Network:
             self.facts[op.res] = constant(op.value.array)
         elif isinstance(op, MatrixOp):
             self.facts[op.res] = constant(op.weight.dense())
+        elif recurrent := recurrent_rule_of(op, [self.facts[o] for o in op.operands]):
+            self.rules[op] = recurrent
+            self.facts.update(zip(op.results, recurrent.found(), strict=True))
+            if op not in self.gains:
+                shape = self.facts[op.operands[1]].known.shape
+                self.gains[op] = Gain(shape, int(np.count_nonzero(recurrent.entries())))
         elif not isinstance(op, NnOp) or len(op.results) != 1:
             for result in op.results:
                 self._learn_nothing(result)
@@ -131,6 +143,12 @@ class Network:
                     if operand in self.facts:
                         self.needs[operand] = np.ones(self.facts[operand].known.shape, np.bool_)
             return
+        if isinstance(rule, Recurrent):
+            # A constant stands for a result that is known.
+            needs = [self.need(r) & (not self.facts[r].is_known) for r in op.results]
+            self.left[op] = left = rule.left(needs, self.exact)
+            self._add_needs([op.operands[0], *op.operands[rule.first_state :]], left.needs)
+            return
         facts = [self.facts[o] for o in op.operands]
         need = self.need(op.results[0])
         if self._is_given(op):
@@ -142,7 +160,10 @@ class Network:
             found = [plan.x, plan.live, *others]
         else:
             found = rule.needs(facts, need) if need.any() else []
-        for operand, mask in zip(op.operands, found, strict=False):
+        self._add_needs(op.operands[: len(found)], found)
+
+    def _add_needs(self, operands: Sequence[SSAValue], needs: Sequence[Mask]) -> None:
+        for operand, mask in zip(operands, needs, strict=True):
             self.needs[operand] = mask | self.needs[operand] if operand in self.needs else mask
 
     def need(self, value: SSAValue) -> Mask:
@@ -175,7 +196,9 @@ class Network:
         # Users before what they use, whose results may get new names.
         for op in reversed(list(self.rules)):
             result = op.results[0]
-            if self._is_given(op):
+            if (left := self.left.get(op)) is not None:
+                changed |= self._settle_recurrent(op, left)
+            elif self._is_given(op):
                 if result.uses:
                     self._drop(op, self._constant(op, self.facts[result].value, result))
                     changed = True
@@ -216,6 +239,29 @@ class Network:
                 op.results[0].replace_all_uses_with(new.results[0])
         return changed or plan.bias is not None
 
+    def _settle_recurrent(self, op: Operation, left: Left) -> bool:
+        """Constants for results that are known, zeros for entries that nothing needs."""
+        changed = False
+        for result in op.results:
+            if self.facts[result].is_known and result.uses:
+                result.replace_all_uses_with(self._constant(op, self.facts[result].value, result))
+                changed = True
+        if not any(result.uses for result in op.results):
+            return changed
+        gain = self.gains[op]
+        w = self.facts[op.operands[1]].value != 0
+        gain.rows += int((left.unused & w.any(axis=1)).sum())
+        gain.columns += int((left.given & w.any(axis=0)).sum())
+        for i, live in ((1, left.w), (2, left.r), (4, left.peephole)):
+            if live is not None and ((array := self.facts[op.operands[i]].value) != 0)[~live].any():
+                zeroed = np.where(live, array, np.zeros((), array.dtype))
+                op.operands[i] = self._replaced(op, op.operands[i], zeroed)
+                changed = True
+        if left.bias is not None:
+            op.operands[3] = self._constant(op, left.bias, op.operands[3])
+            changed = True
+        return changed
+
     def _weight(self, op: Operation, live: Mask, facts: Sequence[Fact]) -> SSAValue:
         """The weight of a product with only these entries left."""
         weight = op.operands[1]
@@ -245,7 +291,8 @@ class Network:
         new = type(op).make(*operands, **{**op.properties, **properties})
         new.attributes.update(op.attributes)
         new.location = op.location
-        new.results[0].name_hint = op.results[0].name_hint
+        for old, result in zip(op.results, new.results, strict=True):
+            result.name_hint = old.name_hint
         self.block.insert_op_before(new, op)
         if op in self.gains:
             self.gains[new] = self.gains.pop(op)
@@ -262,6 +309,28 @@ class Network:
 
     # ---- cuts
 
+    def part_directions(self) -> bool:
+        """Where a unit could go out of one direction of a recurrent layer, but not of the stack of them."""
+        changed = False
+        for op in list(self.rules):
+            found = merged(op)
+            if found is None or not any(self._has_idle_units(value) for value in found.layers):
+                continue
+            made, result = found.concatenated()
+            for new in made:
+                self.block.insert_op_before(new, op)
+            op.results[0].replace_all_uses_with(result)
+            changed = True
+        return changed
+
+    def _has_idle_units(self, value: SSAValue) -> bool:
+        """Whether the value is all outputs of a recurrent layer with units that nothing needs."""
+        left = self.left.get(value.owner) if isinstance(value.owner, Operation) else None
+        if left is None or value is not value.owner.results[0]:
+            return False
+        needs = [self.need(r).reshape(-1, len(left.used)).any(axis=0) for r in value.owner.results]
+        return not np.any([left.used, *needs], axis=0).all()
+
     def cut(self) -> bool:
         """Cut the indices that nothing needs; whether there were any."""
         cut = self._free()
@@ -269,7 +338,7 @@ class Network:
         for op, rule in self.rules.items():
 
             def name(i: Any, op: Operation = op) -> Any:
-                return op.results[0] if i == RESULT else slot_of(op, i)
+                return op.results[RESULT - i] if i < 0 else slot_of(op, i)
 
             links += [link.between(name) for link in rule.links()]
             for i, axis in rule.frozen():
@@ -301,7 +370,12 @@ class Network:
                 add(value, np.ones(self.facts[value].known.shape, np.bool_))
         for op in self.block.ops:
             if op in self.rules:
-                add(op.results[0], self.need(op.results[0]))
+                for result in op.results:
+                    add(result, self.need(result))
+                if (left := self.left.get(op)) is not None:
+                    # A unit without users may still decide others.
+                    cut[op.results[0], 2] &= ~left.used
+                    add(slot_of(op, 0), left.needs[0])
                 for i, operand in enumerate(op.operands):
                     if is_constant(operand):
                         add(slot_of(op, i), np.zeros(shape_of(operand), np.bool_))
@@ -322,12 +396,13 @@ class Network:
             result = op.results[0]
             if _is_void(result, cut):
                 continue
+            results = [(RESULT - i, value) for i, value in enumerate(op.results)]
             kept = {
                 (i, a): np.flatnonzero(~cut[slot, a])
-                for i, slot in [*enumerate(slot_of(op, i) for i in range(len(op.operands))), (RESULT, result)]
+                for i, slot in [*enumerate(_slots(op)), *results]
                 for a in range(_rank(slot))
             }
-            if not any(cut[slot, a].any() for slot in (*_slots(op), result) for a in range(_rank(slot))):
+            if not any(cut[slot, a].any() for slot in (*_slots(op), *op.results) for a in range(_rank(slot))):
                 for i, operand in enumerate(op.operands):
                     op.operands[i] = new.get(operand, operand)
                 continue
@@ -339,7 +414,8 @@ class Network:
             if isinstance(op, ConcatOp) and len(operands) == 1:
                 new[result] = operands[0]
                 continue
-            new[result] = self._remake(op, operands, properties_after(op, kept)).results[0]
+            remade = self._remake(op, operands, properties_after(op, kept))
+            new.update(zip(op.results, remade.results, strict=True))
 
     def _cut_operand(
         self, op: NnOp, i: int, kept: dict[tuple[int, int], NDArray[np.intp]], new: dict[SSAValue, SSAValue]
@@ -365,8 +441,11 @@ class Network:
             rows, columns = shape_of(op.operands[1])
             weight = self.facts[op.operands[1]].value
             rule = self.rules[op]
-            assert isinstance(rule, Product)
-            entries = np.count_nonzero(rule.weight([self.facts[o] for o in op.operands]))
+            if isinstance(rule, Recurrent):
+                entries = np.count_nonzero(rule.entries())
+            else:
+                assert isinstance(rule, Product)
+                entries = np.count_nonzero(rule.weight([self.facts[o] for o in op.operands]))
             numbers = {
                 "rows": gain.shape[0], "rows_left": rows, "rows_not_needed": gain.rows,
                 "columns": gain.shape[1], "columns_left": columns, "columns_known": gain.columns,
@@ -430,7 +509,7 @@ def _may_go(axis: Axis, cut: dict[Axis, Mask]) -> bool:
     slot, number_ = axis
     users = [(use.operation, use.index) for use in slot.uses] if isinstance(slot, SSAValue) else [slot]
     for op, _ in users:
-        if not isinstance(op, NnOp) or len(op.results) != 1:
+        if not isinstance(op, NnOp):
             return False
         along = isinstance(op, ConcatOp) and axis_of(number(op.axis), _rank(op.results[0])) == number_
         if not along and not _is_void(op.results[0], cut):
@@ -449,8 +528,8 @@ class SparsePropagatePass(SparsePass):
     name = "sparse-propagate"
     summary: ClassVar = "carries zeros and constants across layers, and cuts what nothing needs"
     refuses: ClassVar = (
-        "nothing; operators of other dialects, recurrent layers, and functions with empty tensors stay as "
-        "they are"
+        "nothing; operators of other dialects, recurrent layers with weights that are computed, and functions "
+        "with empty tensors stay as they are"
     )
     option_help: ClassVar = {
         "exact": "keep every bit of floats: constants other than 0 do not move into biases",
@@ -468,7 +547,7 @@ class SparsePropagatePass(SparsePass):
     def _run(self, function: func.FuncOp) -> None:
         network = Network(function.body.block, self.exact)
         network.settle()
-        while network.cut():
+        while network.cut() or network.part_directions():
             network.settle()
         if self.report:
             for layer, found in network.report():

@@ -22,16 +22,16 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _activation(name: str) -> Callable[[Array], Array]:
+def function_of(name: str) -> Callable[[Array], Array]:
     function = ACTIVATIONS[name]
     return lambda x: function(x.astype(np.float64)).astype(x.dtype)
 
 
-def _steps(count: int, reverse: bool) -> range:
+def steps_of(count: int, reverse: bool) -> range:
     return range(count - 1, -1, -1) if reverse else range(count)
 
 
-def _projected(x: Array, w: Array, bias: Array) -> Array:
+def projected(x: Array, w: Array, bias: Array) -> Array:
     """x wT + the bias of w, [T, N, gates H]."""
     steps, batch, inputs = x.shape
     product = weight_product(w, x.reshape(-1, inputs).T).T
@@ -46,16 +46,16 @@ def lstm(
 
     clip: inputs of the activations are limited to -clip..clip; 0 for no limit.
     """
-    f, g, final = map(_activation, activations)
+    f, g, final = map(function_of, activations)
     hidden = r.shape[1]
     p_i, p_o, p_f = peephole[:hidden], peephole[hidden : 2 * hidden], peephole[2 * hidden :]
 
     def limited(a: Array) -> Array:
         return np.clip(a, -clip, clip) if clip else a
 
-    gates_of_x = _projected(x, w, bias)
+    gates_of_x = projected(x, w, bias)
     outputs = np.empty((len(x), *h.shape), x.dtype)
-    for t in _steps(len(x), reverse):
+    for t in steps_of(len(x), reverse):
         gates = gates_of_x[t] + (weight_product(r, h.T).T + bias[len(w) :])
         i, o, forget, new = (gates[:, k * hidden : (k + 1) * hidden] for k in range(4))
         i = f(limited(i + p_i * c))
@@ -71,16 +71,16 @@ def gru(
     activations: tuple[str, str], clip: float, linear_before_reset: bool, reverse: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """All outputs [T, N, H] and the last one [N, H]."""
-    f, g = map(_activation, activations)
+    f, g = map(function_of, activations)
     hidden = r.shape[1]
     of_r = bias[len(w) :]
 
     def limited(a: Array) -> Array:
         return np.clip(a, -clip, clip) if clip else a
 
-    gates_of_x = _projected(x, w, bias)
+    gates_of_x = projected(x, w, bias)
     outputs = np.empty((len(x), *h.shape), x.dtype)
-    for t in _steps(len(x), reverse):
+    for t in steps_of(len(x), reverse):
         recurrent = weight_product(r[: 2 * hidden], h.T).T + of_r[: 2 * hidden]
         z, reset = (
             f(limited(gates_of_x[t][:, part] + recurrent[:, part]))
@@ -100,10 +100,10 @@ def rnn(
     x: Array, w: Array, r: Array, bias: Array, h: Array, activation: str, clip: float, reverse: bool
 ) -> tuple[Array, Array]:
     """All outputs [T, N, H] and the last one [N, H]."""
-    f = _activation(activation)
-    gates_of_x = _projected(x, w, bias)
+    f = function_of(activation)
+    gates_of_x = projected(x, w, bias)
     outputs = np.empty((len(x), *h.shape), x.dtype)
-    for t in _steps(len(x), reverse):
+    for t in steps_of(len(x), reverse):
         inner = gates_of_x[t] + (weight_product(r, h.T).T + bias[len(w) :])
         h = f(np.clip(inner, -clip, clip) if clip else inner)
         outputs[t] = h
