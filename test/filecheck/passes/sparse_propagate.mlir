@@ -93,3 +93,38 @@ func.func @branches(%x: tensor<1x2xf32>) -> tensor<1x1xf32> {
   %4 = nn.linear %3, %w4 {name = "fc4"} : (tensor<1x6xf32>, tensor<1x6xf32>) -> tensor<1x1xf32>
   func.return %4 : tensor<1x1xf32>
 }
+
+// -----
+
+// Unit 1 of the GRU stays 0 (its new gate has no entries, no bias, and no state), and nothing reads unit 2: one is left.
+// Input 1 is the constant 0.5 and moves into the bias of w; nothing reads input 2. The state of unit 0 is in no
+// new gate, so its reset gate is not needed.
+// EXACT-LABEL: @gru
+// EXACT: %y, %y_h = nn.gru %0, %w, %r, %1, %h {{.*}} : (tensor<2x1x2xf32>, tensor<3x2xf32>, tensor<3x1xf32>, tensor<6xf32>, tensor<1x1xf32>) -> (tensor<2x1x1xf32>, tensor<1x1xf32>)
+// REPORT-LABEL: @gru
+// REPORT: name = "gru", {{.*}}propagated = {rows = 9 : i64, rows_left = 3 : i64, rows_not_needed = 2 : i64, columns = 3 : i64, columns_left = 1 : i64, columns_known = 1 : i64, entries = 9 : i64, entries_left = 2 : i64, previous = ["fc1"], next = ["fc2"]}
+// CHECK-LABEL: @gru
+// CHECK-NEXT:  %w1 = sparse.constant #sparse.weight<1x2xf32, [(0, 0, 2.0)]> : tensor<1x2xf32>
+// CHECK-NEXT:  %b1 = nn.constant #nn.tensor<[0.0], tensor<1xf32>> : tensor<1xf32>
+// CHECK-NEXT:  %0 = nn.linear %x, %w1, %b1 {name = "fc1"} : (tensor<2x1x2xf32>, tensor<1x2xf32>, tensor<1xf32>) -> tensor<2x1x1xf32>
+// CHECK-NEXT:  %w = sparse.constant #sparse.weight<3x1xf32, [(0, 0, 1.0), (2, 0, 3.0)]> : tensor<3x1xf32>
+// CHECK-NEXT:  %r = sparse.constant #sparse.weight<3x1xf32, []> : tensor<3x1xf32>
+// CHECK-NEXT:  %1 = nn.constant #nn.tensor<[1.0, 0.0, 3.0, 1.0, 0.0, 1.0], tensor<6xf32>> : tensor<6xf32>
+// CHECK-NEXT:  %h = nn.constant #nn.tensor<[0.0], tensor<1x1xf32>> : tensor<1x1xf32>
+// CHECK-NEXT:  %y, %y_h = nn.gru %0, %w, %r, %1, %h {name = "gru", activations = ["sigmoid", "tanh"], clip = 0.000000e+00 : f32, linear_before_reset = false, reverse = false} : (tensor<2x1x1xf32>, tensor<3x1xf32>, tensor<3x1xf32>, tensor<6xf32>, tensor<1x1xf32>) -> (tensor<2x1x1xf32>, tensor<1x1xf32>)
+// CHECK-NEXT:  %w2 = sparse.constant #sparse.weight<1x1xf32, [(0, 0, 1.0)]> : tensor<1x1xf32>
+// CHECK-NEXT:  %2 = nn.linear %y, %w2 {name = "fc2"} : (tensor<2x1x1xf32>, tensor<1x1xf32>) -> tensor<2x1x1xf32>
+// CHECK-NEXT:  func.return %2 : tensor<2x1x1xf32>
+func.func @gru(%x: tensor<2x1x2xf32>) -> tensor<2x1x1xf32> {
+  %w1 = sparse.constant #sparse.weight<3x2xf32, [(0, 0, 2.0), (2, 1, 3.0)]> : tensor<3x2xf32>
+  %b1 = nn.constant #nn.tensor<[0.0, 0.5, 0.0], tensor<3xf32>> : tensor<3xf32>
+  %0 = nn.linear %x, %w1, %b1 {name = "fc1"} : (tensor<2x1x2xf32>, tensor<3x2xf32>, tensor<3xf32>) -> tensor<2x1x3xf32>
+  %w = sparse.constant #sparse.weight<9x3xf32, [(0, 0, 1.0), (1, 0, 2.0), (6, 0, 3.0), (6, 1, 4.0), (8, 0, 5.0)]> : tensor<9x3xf32>
+  %r = sparse.constant #sparse.weight<9x3xf32, [(0, 1, 1.0), (3, 0, 2.0), (5, 1, 3.0), (8, 0, 4.0)]> : tensor<9x3xf32>
+  %b = nn.constant #nn.tensor<[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0], tensor<18xf32>> : tensor<18xf32>
+  %h = nn.constant #nn.tensor<[0.0, 0.0, 0.0], tensor<1x3xf32>> : tensor<1x3xf32>
+  %y, %y_h = nn.gru %0, %w, %r, %b, %h {name = "gru", activations = ["sigmoid", "tanh"], clip = 0.0 : f32, linear_before_reset = false, reverse = false} : (tensor<2x1x3xf32>, tensor<9x3xf32>, tensor<9x3xf32>, tensor<18xf32>, tensor<1x3xf32>) -> (tensor<2x1x3xf32>, tensor<1x3xf32>)
+  %w2 = sparse.constant #sparse.weight<1x3xf32, [(0, 0, 1.0), (0, 1, 2.0)]> : tensor<1x3xf32>
+  %1 = nn.linear %y, %w2 {name = "fc2"} : (tensor<2x1x3xf32>, tensor<1x3xf32>) -> tensor<2x1x1xf32>
+  func.return %1 : tensor<2x1x1xf32>
+}
