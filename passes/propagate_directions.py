@@ -1,7 +1,8 @@
 """Directions of a recurrent layer that are stacked along an axis of their own and then merged with the units.
 
-ONNX gives [T, directions, N, H]; networks go on with [T, N, directions H]. A unit could only leave such a stack
-if it left all directions. The same elements are a concatenation of units, in which each direction has its own.
+ONNX gives [T, directions, N, H]; networks go on with [T, N, directions H]. A unit could only leave such a
+stack if it left all directions. The same elements are a concatenation of units, in which each direction has
+its own.
 """
 
 from __future__ import annotations

@@ -324,12 +324,14 @@ class Network:
         return changed
 
     def _has_idle_units(self, value: SSAValue) -> bool:
-        """Whether the value is all outputs of a recurrent layer with units that nothing needs."""
-        left = self.left.get(value.owner) if isinstance(value.owner, Operation) else None
-        if left is None or value is not value.owner.results[0]:
+        """Whether the value is the result of a recurrent layer with units that nothing needs."""
+        owner = value.owner
+        if not isinstance(owner, Operation) or (left := self.left.get(owner)) is None:
             return False
-        needs = [self.need(r).reshape(-1, len(left.used)).any(axis=0) for r in value.owner.results]
-        return not np.any([left.used, *needs], axis=0).all()
+        used = left.used.copy()
+        for result in owner.results:
+            used |= self.need(result).reshape(-1, len(used)).any(axis=0)
+        return not bool(used.all())
 
     def cut(self) -> bool:
         """Cut the indices that nothing needs; whether there were any."""
@@ -528,8 +530,8 @@ class SparsePropagatePass(SparsePass):
     name = "sparse-propagate"
     summary: ClassVar = "carries zeros and constants across layers, and cuts what nothing needs"
     refuses: ClassVar = (
-        "nothing; operators of other dialects, recurrent layers with weights that are computed, and functions "
-        "with empty tensors stay as they are"
+        "nothing; operators of other dialects, recurrent layers with weights that are computed, and "
+        "functions with empty tensors stay as they are"
     )
     option_help: ClassVar = {
         "exact": "keep every bit of floats: constants other than 0 do not move into biases",
