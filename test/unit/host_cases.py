@@ -6,12 +6,15 @@ import ctypes
 import math
 import os
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from sparsecc.host.operator import Argument, HostOperator, Kind, Product, Record, Window
@@ -47,6 +50,39 @@ def installed(folder: Path) -> ctypes.CDLL:
     shared, parts = folder / "libhost.so", [str(path) for path in folder.glob("*.o")]
     subprocess.run([*find_compiler(), "-shared", *parts, "-lm", "-o", str(shared)], check=True)
     return ctypes.CDLL(str(shared))
+
+
+SANITIZERS = ["-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+def run_sanitized(script: str, build: Callable[[], Path]) -> None:
+    """Run a script on the library that gcc builds with SANITIZERS; it must print "ran".
+
+    Python runs with the sanitizer's allocator, so the ends of all arrays are guarded.
+    """
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc, whose sanitizers can be loaded into Python")
+    found = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    if not os.path.isabs(found):
+        pytest.skip("gcc has no libasan.so")
+    here = Path(script).resolve()
+    done = subprocess.run(
+        [sys.executable, str(here), str(build())],
+        env={
+            **os.environ,
+            "LD_PRELOAD": found,
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "PYTHONMALLOC": "malloc",
+            "PYTHONPATH": os.pathsep.join([str(here.parent), str(here.parents[2])]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout == "ran\n"
 
 
 def bind(library: ctypes.CDLL, op: HostOperator) -> Callable[[Sequence[Any]], int | None]:

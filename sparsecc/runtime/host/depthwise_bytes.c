@@ -1,4 +1,5 @@
 /* Depthwise convolution of bytes that gives bytes: sums are scaled and rounded where they are made. */
+#include "depthwise_same.h"
 #include "loops.h"
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
@@ -234,7 +235,9 @@ enum { SUMS = 4096 };
                               int64_t multiplier, int32_t x_zero, const float *restrict scale, int64_t scales,     \
                               int32_t y_zero)                                                                      \
     {                                                                                                              \
-        if (by_words((uint8_t *)y, (const uint8_t *)x, weight, bias, w, channels, multiplier, x_zero, scale,       \
+        if (depthwise_same((uint8_t *)y, (const uint8_t *)x, weight, bias, w, channels, multiplier, x_zero, scale, \
+                           scales, y_zero, FLIP) ||                                                                \
+            by_words((uint8_t *)y, (const uint8_t *)x, weight, bias, w, channels, multiplier, x_zero, scale,       \
                      scales, y_zero, FLIP))                                                                        \
             return;                                                                                                \
         int32_t sums[SUMS];                                                                                        \
