@@ -340,7 +340,7 @@ class Network:
         for op, rule in self.rules.items():
 
             def name(i: Any, op: Operation = op) -> Any:
-                return op.results[RESULT - i] if i < 0 else slot_of(op, i)
+                return op.results[RESULT - int(i)] if i < 0 else slot_of(op, i)
 
             links += [link.between(name) for link in rule.links()]
             for i, axis in rule.frozen():
