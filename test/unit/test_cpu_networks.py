@@ -97,7 +97,7 @@ def wanted(proto: Any, **inputs: Array) -> list[Array]:
     return session.run(None, inputs)
 
 
-def compiled(proto: Any, batch: int, inputs: Any = None, **options: Any) -> NetworkArtifact:
+def compiled(proto: Any, batch: int | None, inputs: Any = None, **options: Any) -> NetworkArtifact:
     dims = options.pop("dims", {})
     module = import_model(proto, "model", Path(), batch=batch, dims=dims)
     options.setdefault("target", "cpu")
@@ -339,7 +339,7 @@ def test_graph_convolution():
     z = arrays("gcn_cora.npz")
     x = np.zeros(tuple(z["X_shape"]), np.float32)
     x[np.repeat(np.arange(len(x)), np.diff(z["X_indptr"])), z["X_indices"]] = z["X_data"]
-    artifact = compiled(networks.graph_convolution(z), 1, [x])
+    artifact = compiled(networks.graph_convolution(z), None, [x])
     found = artifact(x)
     assert isinstance(found, np.ndarray)
     np.testing.assert_allclose(found, z["logits"], rtol=1e-4, atol=1e-4)
