@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from xdsl.context import Context
+from propagate_cases import assert_outputs_stay, body, propagated
 from xdsl.dialects import func
-from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from sparsecc.dialects.nn_base import ConstantOp, flag, number, shape_of
@@ -27,10 +26,8 @@ from sparsecc.dialects.nn_recurrent import GruOp, LstmOp, RnnOp
 from sparsecc.dialects.sparse import ConstantOp as MatrixOp
 from sparsecc.importers.onnx_file import import_model
 from sparsecc.interpreters.nn import evaluate
-from sparsecc.interpreters.sparse import run_module
 from sparsecc.network_compiler import compile_network
 from sparsecc.nn.recurrent import steps_of
-from sparsecc.passes.sparse_propagate import SparsePropagatePass
 
 Array = NDArray[Any]
 Rng = np.random.Generator
@@ -137,18 +134,6 @@ def sequences(rng: Rng, smooth: bool) -> onnx.ModelProto:
     return g.model([linear(g, rng, x, inputs, 3), *used])
 
 
-def body(module: ModuleOp) -> Block:
-    (function,) = [op for op in module.ops if isinstance(op, func.FuncOp)]
-    return function.body.block
-
-
-def propagated(module: ModuleOp, **options: bool) -> ModuleOp:
-    copy = module.clone()
-    SparsePropagatePass(**options).apply(Context(), copy)
-    copy.verify()
-    return copy
-
-
 def stepped(
     op: LstmOp | GruOp | RnnOp, values: dict[SSAValue, Array], unit: int | None, rng: Rng
 ) -> tuple[list[Array], Array]:
@@ -233,17 +218,8 @@ def dense(value: SSAValue) -> Array:
 def test_outputs_stay(seed: int):
     rng = np.random.default_rng(seed)
     model = sequences(rng, smooth=False)
-    module = import_model(model, "model", Path())
     x = normal(rng, STEPS, BATCH, INPUTS)
-    before = run_module(module, x)
-    for wanted, found in zip(before, run_module(propagated(module, exact=True), x), strict=True):
-        np.testing.assert_array_equal(found, wanted)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    reference = session.run(None, {"x": x})
-    for wanted, other, found in zip(before, reference, run_module(propagated(module), x), strict=True):
-        size = float(np.abs(wanted).max())
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * size)
-        np.testing.assert_allclose(found, other, rtol=1e-4, atol=1e-4 * size)
+    assert_outputs_stay(model, x, 1e-4)
 
 
 def test_compiled_layers_are_smaller(tmp_path: Path):
