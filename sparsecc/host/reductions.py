@@ -20,7 +20,7 @@ from sparsecc.host.operator import (
     real,
     source,
 )
-from sparsecc.nn.arithmetic import normalise, ordered_sum, softmax
+from sparsecc.nn.arithmetic import dequantize, normalise, ordered_sum, quantize, softmax
 
 _INTEGERS = ("i32", "i64")
 
@@ -57,6 +57,32 @@ def _reduce(name: str, kind: str, function: Callable[[Array], Array]) -> HostOpe
     )
     arguments = (output("y", kind), source("x", kind), *AXES)
     return HostOperator(f"host_reduce_{name}_{kind}", arguments, reference, cost, about)
+
+
+def _mean_q(kind: str) -> HostOperator:
+    def reference(
+        y: Array, x: Array, outer: int, axis: int, inner: int, x_scale: float, x_zero: int, y_scale: float,
+        y_zero: int,
+    ) -> None:  # fmt: skip
+        cube = x[: outer * axis * inner].reshape(outer, axis, inner).transpose(1, 0, 2)
+        with np.errstate(all="ignore"):
+            wide = dequantize(cube, np.asarray(x_scale, np.float32), np.asarray(x_zero, x.dtype), None)
+            found = quantize(_mean(wide), np.asarray(y_scale, np.float32), np.asarray(y_zero, y.dtype), None)
+        y[: outer * inner] = found.reshape(-1)
+
+    def cost(
+        y: None, x: None, outer: int, axis: int, inner: int, x_scale: float, x_zero: int, y_scale: float,
+        y_zero: int,
+    ) -> Cost:  # fmt: skip
+        count = outer * inner
+        return Cost(count * axis, count, count * (3 * axis + 4))
+
+    about = "reduce_mean_f32 of the dequantised x, quantised: as DequantizeLinear, ReduceMean, QuantizeLinear"
+    arguments = (
+        output("y", kind), source("x", kind), *AXES,
+        real("x_scale"), number("x_zero", "i32"), real("y_scale"), number("y_zero", "i32"),
+    )  # fmt: skip
+    return HostOperator(f"host_reduce_mean_q_{kind}", arguments, reference, cost, about)
 
 
 def _argument(name: str, kind: str) -> HostOperator:
@@ -159,6 +185,7 @@ def operators() -> Iterator[HostOperator]:
     for name, (function, kinds) in REDUCTIONS.items():
         for kind in kinds:
             yield _reduce(name, kind, function)
+    yield from map(_mean_q, ("i8", "u8"))
     for kind in ("f32", *_INTEGERS, "i8", "u8"):
         for name in ("argmax", "argmin"):
             yield _argument(name, kind)

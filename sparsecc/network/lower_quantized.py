@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import IntegerType, f32, i8, i32
 from xdsl.ir import Operation, SSAValue
 
-from sparsecc.dialects.host import CallOp, Tensor
+from sparsecc.dialects.host import CallOp, Tensor, ViewOp
 from sparsecc.dialects.nn_base import element_of, number, shape_of, type_of
 from sparsecc.dialects.nn_elementwise import AddOp, ReluOp
 from sparsecc.dialects.nn_products import ConvIntegerOp, LinearIntegerOp, MatmulIntegerOp
 from sparsecc.dialects.nn_quantized import DequantizeLinearOp, QuantizeLinearOp, RequantizeOp
-from sparsecc.host.operator import Window
+from sparsecc.host.operator import Kind, Window
 from sparsecc.host.walk import Walk
 from sparsecc.network.layout import Layout, features_first
 from sparsecc.network.lower import Argument, Array, Lowering, Placed, Rule, csr_of, refuse
@@ -221,8 +221,52 @@ def _sum_of_bytes(op: QuantizeLinearOp, low: Lowering) -> Placed | None:
     return Placed(y, layout)
 
 
+def _viewed(value: SSAValue) -> SSAValue:
+    """What a value is another shape of."""
+    while isinstance(value.owner, ViewOp):
+        value = value.owner.x
+    return value
+
+
+def _made_by(value: SSAValue) -> CallOp | None:
+    """The call that a value comes from, also under another shape."""
+    owner = _viewed(value).owner
+    return owner if isinstance(owner, CallOp) else None
+
+
+def _named(call: CallOp) -> dict[str, Any]:
+    """The arguments of a call but its result, by name."""
+    found = zip(call.declaration.arguments, call.values(), strict=True)
+    return {a.name: value for a, value in found if a.kind is not Kind.OUTPUT}
+
+
+def _mean_of_bytes(op: QuantizeLinearOp, low: Lowering) -> Placed | None:
+    """A mean of dequantised bytes that is quantised, in one call with the same roundings; None for others.
+
+    What was built for the mean in floats is unused then, unless others use it.
+    """
+    x, scale, zero = low.get(op.x), low.known(op.scale), low.known(op.zero)
+    mean, kind = _made_by(x.value), str(type_of(op.res).element_type).replace("ui", "u")
+    if mean is None or mean.operator.data != "host_reduce_mean_f32" or kind not in ("i8", "u8"):
+        return None
+    parts = _named(mean)
+    wide = _made_by(parts.pop("x"))
+    if wide is None or wide.operator.data != f"host_dequantize_{kind}" or op.axis_number is not None:
+        return None
+    given = _named(wide)
+    x_scale = low.known(_viewed(given["scale"]))
+    x_zero = np.zeros(1) if given["zero"] is None else low.known(_viewed(given["zero"]))
+    if scale is None or zero is None or x_scale is None or x_zero is None or given["axis"] != 1:
+        return None
+    y = low.call(
+        f"host_reduce_mean_q_{kind}", [given["x"]], x.layout.extents, type_of(op.res).element_type, **parts,
+        x_scale=float(x_scale.item()), x_zero=int(x_zero.item()), y_scale=float(scale), y_zero=int(zero),
+    )  # fmt: skip
+    return Placed(y, x.layout)
+
+
 def quantize(op: QuantizeLinearOp, low: Lowering) -> Sequence[Placed]:
-    if (found := _sum_of_bytes(op, low)) is not None:
+    if (found := _sum_of_bytes(op, low) or _mean_of_bytes(op, low)) is not None:
         return [found]
     if element_of(op.x) != "f32":
         refuse(op, f"quantises elements of {element_of(op.x)}; compiling networks needs f32 there")
@@ -247,9 +291,7 @@ def _requantized_depthwise(
         or len([*op.x.uses]) > 1
     ):
         return None
-    named = {
-        a.name: v for a, v in zip(owner.declaration.arguments, owner.values(), strict=True) if a.name != "y"
-    }
+    named = _named(owner)
     window = named["window"]
     assert isinstance(window, Window)
     per_channel = (outer, channels) == (1, named["channels"])

@@ -219,6 +219,9 @@ def _axis(op: HostOperator, d: Draw) -> Values:
     for a in op.arguments:
         if a.optional and d.pick(0, 2) == 0:
             values[a.name] = None
+    if "_q_" in op.name:
+        for name in ("x", "y"):
+            values |= {f"{name}_scale": d.scale(), f"{name}_zero": d.zero(op.name[-2:])}
     return {**values, "outer": outer, "axis": axis, "inner": inner, "last": d.pick(0, 1), "epsilon": 1e-5}
 
 

@@ -21,7 +21,7 @@ from sparsecc.toolchain import host_sources
 
 NAMES = (
     "host_depthwise_q_i8", "host_depthwise_q_u8", "host_im2col_1", "host_max_pool_f32", "host_max_pool_i8",
-    "host_max_pool_u8",
+    "host_max_pool_u8", "host_reduce_mean_q_i8", "host_reduce_mean_q_u8",
 )  # fmt: skip
 
 
@@ -95,12 +95,43 @@ def test_depthwise_of_bytes(kind: str, window: Window) -> None:
     depthwise(native(), kind, window)
 
 
+MEANS = {"rows": (64, 125, 1), "some rows": (37, 16, 1), "columns": (3, 50, 70), "long rows": (17, 3001, 1)}
+
+
+def mean(library: ctypes.CDLL, kind: str, extents: tuple[int, int, int]) -> None:
+    """Sums of f32 whose every rounding counts: scales with all bits."""
+    op, random, dtype = OPERATORS[f"host_reduce_mean_q_{kind}"], np.random.default_rng(8), DTYPES[kind]
+    outer, axis, inner = extents
+    limits, call, seen = np.iinfo(dtype), bind(library, op), set[int]()
+    for x_zero, y_zero in ((0, 0), (int(limits.min), 5), (int(limits.max), int(limits.max))):
+        centres = random.integers(limits.min, limits.max + 1, (outer, 1, inner))
+        x = (
+            (centres + random.integers(-30, 31, (outer, axis, inner)))
+            .clip(limits.min, limits.max)
+            .astype(dtype)
+        )
+        y = np.zeros(outer * inner + 70, dtype)
+        x_scale, y_scale = (float(np.float32(random.uniform(0.01, 0.02))) for _ in range(2))
+        values = [y, x.reshape(-1), *extents, x_scale, x_zero, y_scale, y_zero]
+        found, wanted = copied(values), copied(values)
+        assert call(found) == op.reference(*wanted)
+        assert_same(op, found, wanted)
+        seen |= set(found[0].tolist())
+    assert len(seen) > 20
+
+
+@pytest.mark.parametrize("kind", ["i8", "u8"])
+@pytest.mark.parametrize("extents", MEANS.values(), ids=MEANS.keys())
+def test_means_of_bytes(kind: str, extents: tuple[int, int, int]) -> None:
+    mean(native(), kind, extents)
+
+
 def test_sanitizers(tmp_path: Path) -> None:
     """Vectors do not reach beyond arrays."""
     native()
     target = load_target("cpu")
     assert isinstance(target, CpuTarget)
-    parts = ("depthwise", "depthwise_bytes", "quantise", "window")
+    parts = ("depthwise", "depthwise_bytes", "quantise", "reduce_bytes", "window")
     sources = [str(path) for path in host_sources() if path.stem in parts]
     flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", *SANITIZERS, *target.with_type("i8").flags]
 
@@ -120,4 +151,6 @@ if __name__ == "__main__":
     for element in ("i8", "u8"):
         for shape in DEPTHWISE.values():
             depthwise(sanitized, element, shape)
+        for sizes in MEANS.values():
+            mean(sanitized, element, sizes)
     print("ran")

@@ -217,6 +217,45 @@ def test_qlinear_operators_give_onnxruntimes_bytes(kind: str):
     assert np.array_equal(y, session(model, x))
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+@pytest.mark.parametrize("pool", ["GlobalAveragePool", "ReduceMean"])
+def test_a_mean_of_bytes_is_one_call(batch: int, kind: str, pool: str):
+    rng, byte = np.random.default_rng(3), np.dtype(kind).type
+    low, high = np.iinfo(kind).min, np.iinfo(kind).max
+    constants: dict[str, Array] = {
+        "sx": np.array(np.float32(0.0317)), "zx": np.array(byte(low + 90)),
+        "sm": np.array(np.float32(0.0143)), "zm": np.array(byte(low + 120)),
+        "w": rng.integers(-127, 128, (19, 5)).astype(np.int8), "sw": np.array(np.float32(0.005)),
+        "zw": np.array(np.int8(0)), "sy": np.array(np.float32(0.02)), "zy": np.array(byte(low + 100)),
+    }  # fmt: skip
+    node = helper.make_node
+    more = {"axes": [2, 3], "keepdims": 1} if pool == "ReduceMean" else {}
+    nodes = [
+        node("DequantizeLinear", ["x", "sx", "zx"], ["r"], name="r"),
+        node(pool, ["r"], ["m"], name="m", **more),
+        node("Flatten", ["m"], ["f"], name="f"),
+        node("QuantizeLinear", ["f", "sm", "zm"], ["q"], name="q"),
+        node("QLinearMatMul", ["q", "sm", "zm", "w", "sw", "zw", "sy", "zy"], ["y"], name="y"),
+    ]
+    shape = [batch, 19, 5, 7]
+    onnx_kind = TensorProto.INT8 if kind == "int8" else TensorProto.UINT8
+    model = model_of(nodes, constants, shape, "y", onnx_kind)
+    # Channels have means of their own, so that bytes are not all about the same.
+    x = (rng.integers(low, high, shape) // 2 + rng.integers(-60, 60, (batch, 19, 1, 1))).clip(low, high)
+    x = x.astype(kind)
+    module = import_model(model, "mean.onnx", Path())
+    artifact = compile_network(module, target="gemmini16", effort=0, confirm=False, inputs=[x])
+    operators = [name for row in artifact.report.to_json()["host"] for name in row["operators"]]
+    assert f"host_reduce_mean_q_{'i8' if kind == 'int8' else 'u8'}" in operators
+    assert not any("dequantize" in name or "reduce_mean_f32" in name for name in operators)
+    y = artifact(x)
+    assert isinstance(y, np.ndarray)
+    assert np.array_equal(y, integers(artifact, x))
+    # onnxruntime adds in another order; a byte may be rounded the other way.
+    assert np.abs(y.astype(int) - session(model, x).astype(int)).max() <= 1
+
+
 def qdq_model(seed: int) -> onnx.ModelProto:
     """Two products between quantisations, a ReLU, pooling; the bias of the second is of floats."""
     rng = np.random.default_rng(seed)

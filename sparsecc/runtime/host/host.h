@@ -191,6 +191,12 @@ void host_reduce_min_i64(int64_t *y, const int64_t *x, int64_t outer, int64_t ax
 void host_reduce_min_i8(int8_t *y, const int8_t *x, int64_t outer, int64_t axis, int64_t inner);
 void host_reduce_min_u8(uint8_t *y, const uint8_t *x, int64_t outer, int64_t axis, int64_t inner);
 
+/* reduce_mean_f32 of the dequantised x, quantised: as DequantizeLinear, ReduceMean, QuantizeLinear. */
+void host_reduce_mean_q_i8(int8_t *y, const int8_t *x, int64_t outer, int64_t axis, int64_t inner, float x_scale,
+                           int32_t x_zero, float y_scale, int32_t y_zero);
+void host_reduce_mean_q_u8(uint8_t *y, const uint8_t *x, int64_t outer, int64_t axis, int64_t inner, float x_scale,
+                           int32_t x_zero, float y_scale, int32_t y_zero);
+
 /* Where the extreme along axis > 0 lies: the first place, or the last if `last` is not 0; a NaN comes before all
  * numbers. */
 void host_argmax_f32(int64_t *y, const float *x, int64_t outer, int64_t axis, int64_t inner, int32_t last);
