@@ -131,7 +131,7 @@ def test_sanitizers(tmp_path: Path) -> None:
     native()
     target = load_target("cpu")
     assert isinstance(target, CpuTarget)
-    parts = ("depthwise", "depthwise_bytes", "quantise", "reduce_bytes", "window")
+    parts = ("depthwise", "depthwise_bytes", "quantise", "reduce", "reduce_bytes", "window")
     sources = [str(path) for path in host_sources() if path.stem in parts]
     flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", *SANITIZERS, *target.with_type("i8").flags]
 

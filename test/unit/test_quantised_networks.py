@@ -230,7 +230,7 @@ def test_a_mean_of_bytes_is_one_call(batch: int, kind: str, pool: str):
         "zw": np.array(np.int8(0)), "sy": np.array(np.float32(0.02)), "zy": np.array(byte(low + 100)),
     }  # fmt: skip
     node = helper.make_node
-    more = {"axes": [2, 3], "keepdims": 1} if pool == "ReduceMean" else {}
+    more: dict[str, Any] = {"axes": [2, 3], "keepdims": 1} if pool == "ReduceMean" else {}
     nodes = [
         node("DequantizeLinear", ["x", "sx", "zx"], ["r"], name="r"),
         node(pool, ["r"], ["m"], name="m", **more),
