@@ -243,6 +243,7 @@ def plot(rows: list[dict[str, Any]], path: Path, peak: float) -> None:
     import matplotlib.pyplot as plt
 
     positions = sorted({row["n"] for row in rows})
+    colors = plt.get_cmap("tab20")
     known = [*PEERS, *(name for dtype in ROUNDING for name in narrow_peers(dtype))]
     names = sorted({peer for row in rows for peer in row["gflops"]}, key=known.index)
     figure, axes = plt.subplots(
@@ -253,7 +254,9 @@ def plot(rows: list[dict[str, Any]], path: Path, peak: float) -> None:
         for i, name in enumerate(names):
             points = [(100 * r["sparsity"], r["gflops"][name]) for r in band if name in r["gflops"]]
             mark = "o" if name.startswith("sparsecc") else "x"
-            axis.plot(*zip(*points, strict=True), mark, color=f"C{i}", label=name, markersize=5)
+            # Without points, too: the last panel has the legend.
+            x, y = zip(*points, strict=True) if points else ((), ())
+            axis.plot(x, y, mark, color=colors(i % 20), label=name, markersize=5)
         axis.axhline(peak, color="grey", linewidth=0.8)
         axis.set_title(f"N = {n}")
         axis.set_xlabel("zeros, %")
