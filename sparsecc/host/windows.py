@@ -15,12 +15,11 @@ from sparsecc.host.operator import (
     HostOperator,
     number,
     output,
-    real,
     source,
     table,
 )
 from sparsecc.host.operator import Window as W
-from sparsecc.nn.arithmetic import dequantize, quantize, requantize
+from sparsecc.nn.arithmetic import requantize
 
 
 def _places(
@@ -94,28 +93,6 @@ def _average_pool() -> HostOperator:
     )
     arguments = (output("y", "f32"), source("x", "f32"), WINDOW, number("count_padding", "i32"))
     return HostOperator("host_average_pool_f32", arguments, reference, cost, about)
-
-
-def _average_pool_q(kind: str) -> HostOperator:
-    def reference(
-        y: Array, x: Array, w: W, count_padding: int, x_scale: float, x_zero: int, y_scale: float, y_zero: int
-    ) -> None:
-        zero = np.asarray(x_zero, x.dtype)
-        wide = dequantize(x[: w.elements], np.float32(x_scale), zero, None)  # pyright: ignore[reportArgumentType]
-        mean = _average(w, wide, count_padding).reshape(-1)
-        y[: w.results] = quantize(mean, np.asarray(y_scale, np.float32), np.asarray(y_zero, y.dtype), None)
-
-    def cost(
-        y: None, x: None, w: W, count_padding: int, x_scale: float, x_zero: int, y_scale: float, y_zero: int
-    ) -> Cost:
-        return Cost(w.elements, w.results, w.results * (3 * w.kernel + 4))
-
-    about = "average_pool of the dequantised x, quantised: as DequantizeLinear, AveragePool, QuantizeLinear"
-    arguments = (
-        output("y", kind), source("x", kind), WINDOW, number("count_padding", "i32"),
-        real("x_scale"), number("x_zero", "i32"), real("y_scale"), number("y_zero", "i32"),
-    )  # fmt: skip
-    return HostOperator(f"host_average_pool_q_{kind}", arguments, reference, cost, about)
 
 
 def _im2col(size: int) -> HostOperator:
@@ -222,7 +199,6 @@ def operators() -> Iterator[HostOperator]:
     """All of this file."""
     yield from map(_max_pool, ("f32", "i8", "u8"))
     yield _average_pool()
-    yield from map(_average_pool_q, ("i8", "u8"))
     yield from map(_im2col, (1, 2, 4))
     yield from map(_depthwise, ("f32", "i8", "u8"))
     yield from map(_depthwise_q, ("i8", "u8"))

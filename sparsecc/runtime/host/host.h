@@ -235,12 +235,6 @@ void host_max_pool_u8(uint8_t *y, const uint8_t *x, const host_window *window);
  * what lies beyond it. */
 void host_average_pool_f32(float *y, const float *x, const host_window *window, int32_t count_padding);
 
-/* average_pool of the dequantised x, quantised: as DequantizeLinear, AveragePool, QuantizeLinear. */
-void host_average_pool_q_i8(int8_t *y, const int8_t *x, const host_window *window, int32_t count_padding, float
-                            x_scale, int32_t x_zero, float y_scale, int32_t y_zero);
-void host_average_pool_q_u8(uint8_t *y, const uint8_t *x, const host_window *window, int32_t count_padding, float
-                            x_scale, int32_t x_zero, float y_scale, int32_t y_zero);
-
 /* Patches: y [count, out_height * out_width * inner], where row (channel, i, j) = channel * kernel + i * kernel_w
  * + j is what element (i, j) of the kernel sees of that channel (`outer`); all such rows from 0 on, or those
  * listed. Convolution is then a product with weights [M, rows]; the rows of a group of channels are adjacent.

@@ -133,37 +133,6 @@ void host_average_pool_f32(float *restrict y, const float *restrict x, const hos
     WINDOWS(float, float, 0.0f, EACH(float, ADD), DIVIDE)
 }
 
-/* Dequantised, pooled in f32, quantised; a block of columns of one result at a time. */
-#define AVERAGE_POOL_Q(S, T, LOW, HIGH)                                                                            \
-    void host_average_pool_q_##S(T *restrict y, const T *restrict x, const host_window *w, int32_t count_padding,  \
-                                 float x_scale, int32_t x_zero, float y_scale, int32_t y_zero)                     \
-    {                                                                                                              \
-        for (int64_t o = 0; o < w->outer; o++)                                                                     \
-            for (int64_t p = 0; p < w->out_height; p++)                                                            \
-                for (int64_t q = 0; q < w->out_width; q++)                                                         \
-                    for (int64_t first = 0; first < w->inner; first += HOST_BLOCK) {                               \
-                        const int64_t n = host_least(HOST_BLOCK, w->inner - first);                                \
-                        const float size = window_size(w, count_padding, p, q);                                    \
-                        float total[HOST_BLOCK] = {0};                                                             \
-                        for (int64_t i = 0; i < w->kernel_h; i++)                                                  \
-                            for (int64_t j = 0; j < w->kernel_w; j++) {                                            \
-                                const int64_t h = p * w->stride_h + i * w->dilation_h - w->pad_top;                \
-                                const int64_t c = q * w->stride_w + j * w->dilation_w - w->pad_left;               \
-                                if (h < 0 || h >= w->height || c < 0 || c >= w->width)                             \
-                                    continue;                                                                      \
-                                const T *from = x + ((o * w->height + h) * w->width + c) * w->inner + first;       \
-                                for (int64_t l = 0; l < n; l++)                                                    \
-                                    total[l] += (float)(from[l] - x_zero) * x_scale;                               \
-                            }                                                                                      \
-                        T *to = y + ((o * w->out_height + p) * w->out_width + q) * w->inner + first;               \
-                        for (int64_t l = 0; l < n; l++)                                                            \
-                            to[l] = (T)host_saturate(total[l] / size / y_scale, y_zero, LOW, HIGH);                \
-                    }                                                                                              \
-    }
-
-AVERAGE_POOL_Q(i8, int8_t, INT8_MIN, INT8_MAX)
-AVERAGE_POOL_Q(u8, uint8_t, 0, UINT8_MAX)
-
 /* Patches whose rows of results are short: each is copied by one vector from a padded channel, the columns of whose
  * rows are sorted by what remains of dividing them by the stride; what is written beyond it comes later. False where
  * rows are longer. */
