@@ -124,18 +124,25 @@ def prepared(
 def vector_limit(w: Any) -> tuple[float, str]:
     """Seconds that the kernel for one position cannot be faster than on this core, and what they go into.
 
-    Of tiles X is in registers, and what the kernel reads of W counts. Of slices each nonzero takes a load of
-    its own of X, and each step one of values; a core starts so many a second.
+    Of tiles X is in registers, and what the kernel reads of W counts. Of pairs each step, or every second
+    one, also loads 32 values of X from the first cache. Of slices each nonzero takes a load of its own of X,
+    and each step one of values; a core starts so many a second.
     """
     from sparsecc.cpu.arrays import sliced_arrays, vector_arrays
     from sparsecc.cpu.native import address
+    from sparsecc.cpu.pairs import paired_arrays
     from sparsecc.cpu.tune import choose, runtime
     from sparsecc.importers.matrix import make_csr
     from sparsecc.target.load import native_target
 
     csr, target = make_csr(w.data, w.indices, w.indptr, w.shape), native_target()
-    library, loads = runtime(target), 0
-    if choose(csr, target, 1).variant.sliced:
+    library, loads, vectors = runtime(target), 0, 0
+    variant = choose(csr, target, 1).variant
+    if variant.pairs:
+        arrays = paired_arrays(csr, variant.pairs)
+        read = arrays.values, arrays.columns, arrays.pairs
+        vectors = arrays.values.nbytes + 2 * arrays.values.nbytes // variant.pairs + arrays.columns.nbytes
+    elif variant.sliced:
         arrays = sliced_arrays(csr)
         read = arrays.values, arrays.columns, arrays.masks
         loads = arrays.values.size + len(arrays.values)
@@ -146,7 +153,8 @@ def vector_limit(w: Any) -> tuple[float, str]:
     cached = aligned((1, 1024))
     seconds = {
         "reading W": sum(a.nbytes for a in read) / rate,
-        "loads of X": loads / library.sc_loads(address(cached), cached.size, 0.05),
+        "loads of X": loads / library.sc_loads(address(cached), cached.size, 0.05)
+        + vectors / library.sc_read(address(cached), cached.size, 0.05),
     }
     longest = max(seconds, key=lambda what: seconds[what])
     return seconds[longest], longest

@@ -30,6 +30,7 @@ from sparsecc.cpu.arrays import (
 )
 from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
 from sparsecc.cpu.line import make_plan, registers_for
+from sparsecc.cpu.pairs import paired_arrays
 from sparsecc.cpu.plan import Indices
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.cpu.words import as_stored
@@ -145,7 +146,7 @@ def matrix_parts(
             a = sliced_arrays(w)
             return Parts(
                 f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, 0, {name}_values, 0, {name}_masks, "
-                f"{name}_rows, {plain}, {name}_columns",
+                f"{name}_rows, {plain}, {name}_columns, 0, 0",
                 {
                     f"{name}_slabs": ("sc_slab", a.slabs),
                     f"{name}_stretches": ("sc_stretch", a.stretches),
@@ -156,11 +157,26 @@ def matrix_parts(
                 }
                 | fused,
             )
+        case "vector" if variant.pairs:
+            a = paired_arrays(w, variant.pairs)
+            return Parts(
+                f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, 0, {name}_values, {name}_columns, 0, "
+                f"{name}_rows, {plain}, 0, {name}_pairs, {variant.pairs}",
+                {
+                    f"{name}_slabs": ("sc_slab", a.slabs),
+                    f"{name}_stretches": ("sc_stretch", a.stretches),
+                    f"{name}_values": ("float", a.values),
+                    f"{name}_columns": ("uint8_t", a.columns),
+                    f"{name}_pairs": ("uint16_t", a.pairs),
+                    f"{name}_rows": ("int32_t", a.rows),
+                }
+                | fused,
+            )
         case "vector":
             a = vector_arrays(w)
             return Parts(
                 f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, {name}_places, {name}_values, "
-                f"{name}_columns, {name}_masks, {name}_rows, {plain}, 0",
+                f"{name}_columns, {name}_masks, {name}_rows, {plain}, 0, 0, 0",
                 {
                     f"{name}_slabs": ("sc_slab", a.slabs),
                     f"{name}_stretches": ("sc_stretch", a.stretches),

@@ -120,6 +120,26 @@ def csr_arrays(w: Csr, width: int | None = None) -> CsrArrays:
     return CsrArrays(0 if direct else width, blocks, begin, entries, rows.astype(np.int32))
 
 
+def dealt_rows(counts: Indices, height: int) -> tuple[Indices, NDArray[np.int32], Indices]:
+    """Groups of `height` rows of like counts, dealt to all slabs, which threads share; long ones are first.
+
+    counts: [M] values. Gives the first group of each slab [slabs + 1], rows by place [groups * height] (-1:
+    none) and places by row [M].
+    """
+    m = len(counts)
+    groups, slabs = -(-m // height), -(-m // (VECTOR_ROWS * VECTOR_GROUPS))
+    dealt = np.arange(groups) % slabs
+    start = np.concatenate([[0], np.cumsum(np.bincount(dealt, minlength=slabs))])
+    group_at = start[dealt] + np.arange(groups) // slabs
+    by_count = np.argsort(-counts, kind="stable")
+    at = group_at[np.arange(m) // height] * height + np.arange(m) % height
+    rows = np.full(groups * height, -1, np.int32)
+    rows[at] = by_count
+    place = np.empty(m, np.int64)
+    place[by_count] = at
+    return start, rows, place
+
+
 @dataclass(frozen=True, eq=False)
 class VectorArrays:
     """Tiles of 16 rows and 32 columns that hold something: of sc_vector in sc.h, array by array."""
@@ -154,19 +174,10 @@ def vector_arrays(w: Csr) -> VectorArrays:
     """
     m, k = w.shape
     counts = np.diff(w.indptr).astype(np.int64)
-    groups, tiles = -(-m // VECTOR_ROWS), -(-k // VECTOR_COLUMNS)
+    tiles = -(-k // VECTOR_COLUMNS)
     assert tiles <= 1 << 16, "columns of a tile are counted in 16 bits"
-    slabs = -(-groups // VECTOR_GROUPS)
-    # Groups with many and with few values are dealt to all slabs, which threads share out.
-    dealt = np.arange(groups) % slabs
-    start = np.concatenate([[0], np.cumsum(np.bincount(dealt, minlength=slabs))])
-    group_at = start[dealt] + np.arange(groups) // slabs
-    by_count = np.argsort(-counts, kind="stable")
-    at = group_at[np.arange(m) // VECTOR_ROWS] * VECTOR_ROWS + np.arange(m) % VECTOR_ROWS
-    rows = np.full(groups * VECTOR_ROWS, -1, np.int32)
-    rows[at] = by_count
-    place = np.empty(m, np.int64)
-    place[by_count] = at
+    start, rows, place = dealt_rows(counts, VECTOR_ROWS)
+    groups, slabs = len(rows) // VECTOR_ROWS, len(start) - 1
     row = np.repeat(np.arange(m), counts)
     column = w.indices.astype(np.int64)
     # Which of its row's values in the tile a nonzero is: entries of a row are sorted by column.
@@ -232,17 +243,8 @@ def sliced_arrays(w: Csr) -> SlicedArrays:
     m, k = w.shape
     assert k <= SLICED_COLUMNS, "columns of a slice are counted in 16 bits"
     counts = np.diff(w.indptr).astype(np.int64)
-    slices, slabs = -(-m // SLICE_ROWS), -(-m // (VECTOR_ROWS * VECTOR_GROUPS))
-    # Long and short rows are dealt to all slabs, which threads share out; in each, long ones are first.
-    dealt = np.arange(slices) % slabs
-    start = np.concatenate([[0], np.cumsum(np.bincount(dealt, minlength=slabs))])
-    slice_at = start[dealt] + np.arange(slices) // slabs
-    by_count = np.argsort(-counts, kind="stable")
-    at = slice_at[np.arange(m) // SLICE_ROWS] * SLICE_ROWS + np.arange(m) % SLICE_ROWS
-    rows = np.full(slices * SLICE_ROWS, -1, np.int32)
-    rows[at] = by_count
-    place = np.empty(m, np.int64)
-    place[by_count] = at
+    start, rows, place = dealt_rows(counts, SLICE_ROWS)
+    slices, slabs = len(rows) // SLICE_ROWS, len(start) - 1
     steps = np.zeros(slices, np.int64)
     np.maximum.at(steps, place // SLICE_ROWS, counts)
     first = np.concatenate([[0], np.cumsum(steps)])

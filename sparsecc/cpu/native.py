@@ -17,7 +17,7 @@ from ctypes import (
 )
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from sparsecc.cpu.arrays import (
     sliced_arrays,
     vector_arrays,
 )
+from sparsecc.cpu.pairs import paired_arrays
 from sparsecc.importers.matrix import Csr
 
 
@@ -70,6 +71,7 @@ class VectorStruct(Structure):
         ("m", c_int64), ("k", c_int64), ("tiles", c_int64), ("slabs", c_void_p),
         ("stretches", c_void_p), ("places", c_void_p), ("values", c_void_p), ("columns", c_void_p),
         ("masks", c_void_p), ("rows", c_void_p), ("epilogue", EpilogueStruct), ("wide", c_void_p),
+        ("pairs", c_void_p), ("shared", c_int64),
     ]  # fmt: skip
 
 
@@ -206,8 +208,21 @@ def vector_pointers(a: VectorArrays) -> list[int]:
 
 
 def vector_kernel(
-    library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool, sliced: bool = False
+    library: ctypes.CDLL,
+    w: Csr,
+    bias: Floats | None,
+    relu: bool,
+    sliced: bool = False,
+    pairs: Literal[0, 1, 2] = 0,
 ) -> Kernel:
+    """sliced, pairs: as of `Variant`."""
+    if pairs:
+        p = paired_arrays(w, pairs)
+        struct = VectorStruct(
+            *w.shape, p.tiles, address(p.slabs), address(p.stretches), None, address(p.values),
+            address(p.columns), None, address(p.rows), _epilogue(bias, relu), None, address(p.pairs), pairs,
+        )  # fmt: skip
+        return _kernel(library, "vector", struct, [p, bias])
     if sliced:
         s = sliced_arrays(w)
         struct = VectorStruct(

@@ -30,6 +30,7 @@ from sparsecc.cpu.native import (
     load_runtime,
     vector_kernel,
 )
+from sparsecc.cpu.pairs import PAIRED_COLUMNS
 from sparsecc.cpu.plan import block_width
 from sparsecc.cpu.rows import clustered, loads, natural
 from sparsecc.cpu.variant import Variant, row_order
@@ -47,6 +48,11 @@ WORTH = 0.97
 
 # With more nonzeros than this share, tiles are full enough to be faster than slices.
 SLICED_DENSITY = 0.15
+
+# Pairs are sought for matrices of up to so many elements, which takes about a second. With a lower density
+# than the first two steps seldom have use for the same pair; with a higher one than the second they mostly do.
+PAIRED_ELEMENTS = 1 << 22
+TWIN_DENSITY, SINGLE_DENSITY = 0.01, 0.12
 
 Library = Literal["own", "blas"]
 
@@ -127,7 +133,7 @@ def build(w: Csr, target: CpuTarget, variant: Variant, epilogue: Epilogue, bias:
         case "csr":
             return with_activation(csr_kernel(library, w, bias, epilogue.relu), epilogue)
         case "vector":
-            kernel = vector_kernel(library, w, bias, epilogue.relu, variant.sliced)
+            kernel = vector_kernel(library, w, bias, epilogue.relu, variant.sliced, variant.pairs)
             return with_activation(kernel, epilogue)
         case "dense":
             return with_activation(dense_kernel(library, w, bias, epilogue.relu), epilogue)
@@ -145,6 +151,15 @@ def can_slice(w: Csr, target: CpuTarget) -> bool:
     return target.simd.isa == "avx512" and w.shape[1] <= SLICED_COLUMNS and not dense
 
 
+def paired_variants(w: Csr, target: CpuTarget) -> list[Variant]:
+    """Variants for one position that are worth timing where pairs of blocks may be the faster layout."""
+    k, whole = w.shape[1], w.shape[0] * w.shape[1]
+    if target.simd.isa != "avx512" or k > PAIRED_COLUMNS or whole > PAIRED_ELEMENTS or not w.nnz:
+        return []
+    of_one = [Variant("vector", pairs=1)] if w.nnz <= SINGLE_DENSITY * whole else []
+    return of_one + ([Variant("vector", pairs=2)] if w.nnz >= TWIN_DENSITY * whole else [])
+
+
 def _candidates(w: Csr, target: CpuTarget, n: int, plan: str) -> list[Variant]:
     dense = w.shape[0] * w.shape[1] <= DENSE_ELEMENTS
     found: list[Variant] = []
@@ -156,6 +171,8 @@ def _candidates(w: Csr, target: CpuTarget, n: int, plan: str) -> list[Variant]:
         found.append(Variant("vector"))
         if n == 1 and can_slice(w, target):
             found.append(Variant("vector", sliced=True))
+        if n == 1:
+            found += paired_variants(w, target)
     if dense or plan == "dense":
         found.append(Variant("dense"))
     return found

@@ -23,6 +23,9 @@ ABOUT: Mapping[str, str] = {
     "dense": "every zero multiplied",
 }
 
+# Parameters that straight-line code has not.
+NOT_OF_LINES = ("kind", "sliced", "pairs")
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -45,12 +48,15 @@ class Variant:
     """line: X is always copied to panels; else only where its rows are not aligned."""
     sliced: bool = False
     """vector: slices of rows with any columns, f32; else tiles."""
+    pairs: Literal[0, 1, 2] = 0
+    """vector: how many steps share a pair of blocks of X, f32; 0: tiles or slices."""
 
     @property
     def name(self) -> str:
         """What reports call it."""
         if self.kind != "line":
-            return f"{self.kind} sliced" if self.sliced else self.kind
+            how = f" pairs of {self.pairs}" if self.pairs else " sliced" if self.sliced else ""
+            return self.kind + how
         order = "" if self.rows == "natural" else f" {self.rows}"
         how = "packed" if self.pack else "direct"
         return f"line {self.height}x{self.lanes}{order}, {self.panels} panels x {self.batch} groups, {how}"
@@ -58,24 +64,26 @@ class Variant:
     def parameters(self) -> dict[str, int | str | bool]:
         """What differs from kernel to kernel; empty where there is nothing to choose."""
         if self.kind != "line":
-            return {"sliced": True} if self.sliced else {}
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("kind", "sliced")}
+            return {"pairs": self.pairs} if self.pairs else {"sliced": True} if self.sliced else {}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in NOT_OF_LINES}
 
     @staticmethod
     def of(kind: str, parameters: Mapping[str, Any]) -> Variant:
         """The variant of these parameters. Raises ValueError, which says what is wrong."""
         if kind not in KINDS:
             raise ValueError(f"kernel '{kind}' is not one of {', '.join(KINDS)}")
-        fields = [f.name for f in dataclasses.fields(Variant) if f.name not in ("kind", "sliced")]
+        fields = [f.name for f in dataclasses.fields(Variant) if f.name not in NOT_OF_LINES]
         known = fields if kind == "line" else []
         if kind == "vector" and parameters:
-            known = ["sliced"]
+            known = ["pairs" if "pairs" in parameters else "sliced"]
         if set(parameters) != set(known):
             raise ValueError(
                 f"kernel '{kind}' has parameters {', '.join(known) or 'none'}, found "
                 f"{', '.join(parameters) or 'none'}"
             )
         found = Variant(kind, **parameters)
+        if found.pairs not in (0, 1, 2):
+            raise ValueError(f"pairs is {found.pairs}; needed 0, 1 or 2")
         if kind == "line":
             if found.rows not in ORDERS:
                 raise ValueError(f"rows '{found.rows}' is not one of {', '.join(ORDERS)}")

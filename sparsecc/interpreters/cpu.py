@@ -19,6 +19,7 @@ from sparsecc.cpu.arrays import (
     vector_arrays,
 )
 from sparsecc.cpu.line import make_plan
+from sparsecc.cpu.pairs import PAIR_COLUMNS, THERE, Shared, paired_arrays
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.cpu.words import Element, as_words
 from sparsecc.dialects.cpu import SpmmOp
@@ -78,6 +79,8 @@ def spmm(w: Csr, variant: Variant, x: Array) -> Array:
         case "csr":
             return _csr(w) @ x
         case "vector":
+            if variant.pairs:
+                return _paired(w, variant.pairs) @ x
             return (_sliced(w) if variant.sliced else _vector(w)) @ x
         case "dense":
             panels = dense_array(w, DENSE_ROWS)
@@ -128,3 +131,13 @@ def _sliced(w: Csr) -> Csr:
     step, lane = np.nonzero(a.masks[:, None] >> np.arange(SLICE_ROWS) & 1)
     rows = a.rows[at[step] * SLICE_ROWS + lane]
     return _matrix(w, rows, a.columns[step, lane].astype(np.int64), a.values[step, lane])
+
+
+def _paired(w: Csr, shared: Shared) -> Csr:
+    a = paired_arrays(w, shared)
+    steps = np.repeat(a.stretches["steps"], a.stretches["tiles"])
+    at = np.repeat(np.arange(len(steps)), steps)
+    step, lane = np.nonzero(a.columns & THERE)
+    second, column = np.divmod(a.columns[step, lane] % THERE, PAIR_COLUMNS)
+    columns = a.pairs[step // shared, second].astype(np.int64) + column
+    return _matrix(w, a.rows[at[step] * VECTOR_ROWS + lane], columns, a.values[step, lane])

@@ -98,7 +98,9 @@ def test_every_kernel(name: str, case: str):
             exact = function(sums)
         whole = Epilogue(residual=True, limits=epilogue.limits, activation=epilogue.activation)
         variants = [Variant("csr"), Variant("dense"), *line_variants(w, target, n)]
-        variants += [Variant("vector"), Variant("vector", sliced=True)] if n == 1 else []
+        if n == 1:
+            variants += [Variant("vector"), Variant("vector", sliced=True)]
+            variants += [Variant("vector", pairs=1), Variant("vector", pairs=2)]
         assert any(v.kind == "line" for v in variants)
         for variant in variants:
             for threads in (1, 2):

@@ -16,6 +16,7 @@ from sparsecc.cpu.arrays import csr_arrays, sliced_arrays, vector_arrays
 from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, with_schedule
 from sparsecc.cpu.native import Kernel, call_struct, csr_kernel, dense_kernel, vector_kernel
+from sparsecc.cpu.pairs import THERE, Shared, paired_arrays
 from sparsecc.cpu.plan import LinePlan, block_count, block_width, line_plan
 from sparsecc.cpu.rows import clustered, loads, natural
 from sparsecc.cpu.tune import runtime
@@ -26,6 +27,14 @@ from sparsecc.target import load_target
 from sparsecc.target.cpu import CpuTarget
 
 Array = NDArray[Any]
+
+# Layouts for one position.
+OF_ONE = (
+    Variant("vector"),
+    Variant("vector", sliced=True),
+    Variant("vector", pairs=1),
+    Variant("vector", pairs=2),
+)
 
 PRESETS = ("x86-avx512", "x86-avx2", "arm-neon")
 
@@ -73,7 +82,7 @@ def kernels(
     library = runtime(target)
     found = [csr_kernel(library, w, bias, epilogue.relu), dense_kernel(library, w, bias, epilogue.relu)]
     if n == 1:
-        found += [vector_kernel(library, w, bias, epilogue.relu, sliced) for sliced in (False, True)]
+        found += [vector_kernel(library, w, bias, epilogue.relu, v.sliced, v.pairs) for v in OF_ONE]
     registers = registers_for(target, n)
     if registers is not None and w.nnz:
         # Every second time each block has an order of its own.
@@ -140,9 +149,9 @@ def test_rows_without_a_value_become_zeros_or_what_is_fused(name: str):
             exact = np.maximum(exact, 0) if relu else exact
             for threads in (1, 2):
                 for out in (np.full((300, 1), np.nan, np.float32), np.full((300, 2), np.nan, np.float32)):
-                    for sliced in (False, True):
+                    for layout in OF_ONE:
                         out[:, :1] = np.nan
-                        kernel = vector_kernel(runtime(target), w, added, relu, sliced)
+                        kernel = vector_kernel(runtime(target), w, added, relu, layout.sliced, layout.pairs)
                         kernel(call_struct(x, out[:, :1], None), threads)
                         assert (out[:, :1] == exact).all()
                         assert np.isnan(out[:, 1:]).all()
@@ -228,7 +237,8 @@ def test_the_interpreter_reads_the_layouts_of_the_kernels(m: int, k: int, densit
         if kind == "line":
             variant = Variant("line", 16, min(m, 28), 64, "clustered", 1, 1)
         assert (np.abs(interpreter.spmm(w, variant, x) - exact) <= bound).all(), kind
-    assert (np.abs(interpreter.spmm(w, Variant("vector", sliced=True), x) - exact) <= bound).all()
+    for variant in OF_ONE:
+        assert (np.abs(interpreter.spmm(w, variant, x) - exact) <= bound).all(), variant.name
 
 
 def test_rows_with_common_columns_are_grouped():
@@ -280,6 +290,20 @@ def test_layouts_hold_each_value_once():
     assert np.ptp(np.diff(sliced.slabs["group"])) <= 1
     assert int((sliced.stretches["steps"] * sliced.stretches["tiles"]).sum()) == len(sliced.values)
     assert uneven.nnz / sliced.values.size > 0.9 > 2 * vector_arrays(uneven).fill
+    # Steps with blocks of their own have far fewer places without a value than tiles have; with many values
+    # steps that share blocks hardly have more.
+    cases: tuple[tuple[Csr, Shared, float], ...] = (
+        (uneven, 1, 1.3),
+        (random_matrix(3, 256, 512, 0.1), 1, 1.3),
+        (random_matrix(3, 256, 512, 0.4), 2, 1.1),
+    )
+    for w, shared, least in cases:
+        paired = paired_arrays(w, shared)
+        assert sorted(row for row in paired.rows.tolist() if row >= 0) == list(range(w.shape[0]))
+        assert (paired.columns >= THERE).sum() == w.nnz
+        assert len(paired.pairs) * shared == len(paired.values)
+        assert int((paired.stretches["steps"] * paired.stretches["tiles"]).sum()) == len(paired.values)
+        assert w.nnz / paired.values.size > least * vector_arrays(w).fill
     # Inside a block, rows of a segment come by falling count.
     counts = np.diff(csr.begin, axis=1)
     assert (np.diff(counts[:, :64], axis=1) <= 0).all()

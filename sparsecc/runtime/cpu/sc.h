@@ -115,6 +115,10 @@ enum { SC_VECTOR_SLAB = SC_VECTOR_ROWS * SC_VECTOR_GROUPS }; /* rows */
  * one than tiles have. Then `group` of a slab counts slices, and a stretch is slices of equally many steps. */
 enum { SC_SLICE_ROWS = 8 };
 
+/* Or groups of SC_VECTOR_ROWS rows whose steps may each have any two blocks of SC_PAIR_COLUMNS columns. Then a stretch
+ * is groups of equally many steps, and a column with SC_THERE is that of a value; there are no masks. */
+enum { SC_PAIR_COLUMNS = 16, SC_THERE = 128 };
+
 typedef struct sc_slab {
     int64_t group, stretch, tile, step; /* the first of each; the next slab's are the end */
 } sc_slab;
@@ -142,6 +146,8 @@ typedef struct sc_vector {
     const int32_t *rows;   /* [groups][SC_VECTOR_ROWS] row of the result, or -1 */
     sc_epilogue epilogue;
     const uint16_t *wide; /* Of slices: columns of each step; `columns` and `places` are not there. Else NULL. */
+    const uint16_t *pairs; /* Of pairs: the first columns of both blocks of each step. Else NULL. */
+    int64_t shared;        /* Steps that share a pair: 1, or 2. */
 } sc_vector;
 
 /* Dense: panels of rows, column by column. */

@@ -1,6 +1,7 @@
 /* Matrix times vector: lanes are rows. The 32 values of X that a tile needs lie in registers, from which each lane
- * picks its own by one byte of index. Lanes whose row has nothing left are masked, not multiplied by zero. Of slices,
- * values of X are loaded one by one, which is quicker than a gather. */
+ * picks its own by one byte of index. Lanes whose row has nothing left are masked, not multiplied by zero. Of pairs,
+ * each step says where its 32 values are. Of slices, values of X are loaded one by one, which is quicker than a
+ * gather. */
 #include "internal.h"
 
 typedef float sums_of[SC_VECTOR_GROUPS][SC_VECTOR_ROWS];
@@ -94,6 +95,35 @@ static inline __attribute__((always_inline)) void run_slice(int64_t steps, const
     _mm256_storeu_ps(sums, _mm256_add_ps(even, odd));
 }
 
+/* Lanes without a value are masked by the signs of their columns. */
+static inline __m512 add_pair_step(const float *values, const uint8_t *columns, __m512 low, __m512 high, __m512 sum) {
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)columns);
+    /* Or compilers load them twice, and loads are what limits this. */
+    __asm__("" : "+v"(bytes));
+    const __m512 picked = _mm512_permutex2var_ps(low, _mm512_cvtepu8_epi32(bytes), high);
+    return _mm512_mask3_fmadd_ps(picked, _mm512_loadu_ps(values), sum, _mm_movepi8_mask(bytes));
+}
+
+static inline __attribute__((always_inline)) void run_pairs(int64_t shared, int64_t steps, const float *values,
+                                                            const uint8_t *columns, const uint16_t *pairs,
+                                                            const float *x, float *sums) {
+    __m512 even = _mm512_setzero_ps(), odd = even;
+    for (; steps >= 2; steps -= 2, values += 2 * SC_VECTOR_ROWS, columns += 2 * SC_VECTOR_ROWS, pairs += 4 / shared) {
+        uint64_t four = 0;
+        memcpy(&four, pairs, shared == 1 ? 8 : 4);
+        __asm__("" : "+r"(four));
+        __m512 low = _mm512_loadu_ps(x + (uint16_t)four), high = _mm512_loadu_ps(x + (uint16_t)(four >> 16));
+        even = add_pair_step(values, columns, low, high, even);
+        if (shared == 1) {
+            low = _mm512_loadu_ps(x + (uint16_t)(four >> 32));
+            high = _mm512_loadu_ps(x + (four >> 48));
+        }
+        odd = add_pair_step(values + SC_VECTOR_ROWS, columns + SC_VECTOR_ROWS, low, high, odd);
+    }
+    if (steps) even = add_pair_step(values, columns, _mm512_loadu_ps(x + pairs[0]), _mm512_loadu_ps(x + pairs[1]), even);
+    _mm512_storeu_ps(sums, _mm512_add_ps(even, odd));
+}
+
 #else
 
 static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, step p, const float *x, sums_of sums) {
@@ -110,6 +140,18 @@ static inline __attribute__((always_inline)) void run_slice(int64_t steps, const
     memset(sums, 0, SC_SLICE_ROWS * sizeof *sums);
     for (; steps > 0; steps--, values += SC_SLICE_ROWS, columns += SC_SLICE_ROWS, masks++)
         for (int r = 0; r < SC_SLICE_ROWS; r++) sums[r] += (*masks >> r & 1) ? values[r] * x[columns[r]] : 0.0f;
+}
+
+static inline __attribute__((always_inline)) void run_pairs(int64_t shared, int64_t steps, const float *values,
+                                                            const uint8_t *columns, const uint16_t *pairs,
+                                                            const float *x, float *sums) {
+    memset(sums, 0, SC_VECTOR_ROWS * sizeof *sums);
+    for (int64_t s = 0; s < steps; s++, values += SC_VECTOR_ROWS, columns += SC_VECTOR_ROWS)
+        for (int r = 0; r < SC_VECTOR_ROWS; r++) {
+            const int column = columns[r] % SC_THERE;
+            const float *block = x + pairs[s / shared * 2 + column / SC_PAIR_COLUMNS];
+            sums[r] += columns[r] & SC_THERE ? values[r] * block[column % SC_PAIR_COLUMNS] : 0.0f;
+        }
 }
 
 #endif
@@ -206,6 +248,32 @@ static void run_slices(const sc_vector *w, const sc_call *call, sc_part part, co
     }
 }
 
+static inline __attribute__((always_inline)) void run_paired(int64_t shared, const sc_vector *w, const sc_call *call,
+                                                             sc_part part, const float *x) {
+    const sc_slab *first = w->slabs + part.r0, *end = w->slabs + part.r1;
+    const float *values = w->values + first->step * SC_VECTOR_ROWS;
+    const uint8_t *columns = w->columns + first->step * SC_VECTOR_ROWS;
+    const uint16_t *pairs = w->pairs + first->step / shared * 2;
+    const int32_t *rows = w->rows + first->group * SC_VECTOR_ROWS;
+    const int plain = !w->epilogue.bias && !call->residual && !w->epilogue.relu && !w->epilogue.activation.kind;
+    float *const y = call->y + part.n0;
+    const size_t ldy = call->ldy;
+    for (const sc_stretch *s = w->stretches + first->stretch; s < w->stretches + end->stretch; s++) {
+        const int64_t steps = s->steps;
+        for (int group = 0; group < s->tiles; group++, rows += SC_VECTOR_ROWS) {
+            float sums[SC_VECTOR_ROWS];
+            run_pairs(shared, steps, values, columns, pairs, x, sums);
+            values += steps * SC_VECTOR_ROWS;
+            columns += steps * SC_VECTOR_ROWS;
+            pairs += steps / shared * 2;
+            /* Places without a row are the last of a group. */
+            if (!plain || rows[SC_VECTOR_ROWS - 1] < 0) put_rows(w, call, rows, SC_VECTOR_ROWS, sums, part.n0);
+            else
+                for (int r = 0; r < SC_VECTOR_ROWS; r++) y[(size_t)rows[r] * ldy] = sums[r];
+        }
+    }
+}
+
 size_t sc_vector_scratch(const sc_vector *w, size_t n, size_t ldx) {
     const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
     (void)n;
@@ -225,6 +293,8 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
         x = copy;
     }
     if (w->wide) run_slices(w, call, part, x);
+    else if (w->pairs && w->shared == 2) run_paired(2, w, call, part, x);
+    else if (w->pairs) run_paired(1, w, call, part, x);
     else run_slabs(w, call, part, x);
     sc_give(call, copy);
     return 0;
