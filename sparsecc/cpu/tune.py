@@ -50,7 +50,7 @@ WORTH = 0.97
 SLICED_DENSITY = 0.15
 
 # Pairs are sought for matrices of up to so many elements, which takes about a second. With a lower density
-# than the first two steps seldom have use for the same pair; with a higher one than the second they mostly do.
+# than the first two steps seldom have use for the same pair; with one above the second they mostly do.
 PAIRED_ELEMENTS = 1 << 22
 TWIN_DENSITY, SINGLE_DENSITY = 0.01, 0.12
 

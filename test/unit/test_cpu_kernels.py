@@ -19,7 +19,7 @@ from sparsecc.cpu.native import Kernel, call_struct, csr_kernel, dense_kernel, v
 from sparsecc.cpu.pairs import THERE, Shared, paired_arrays
 from sparsecc.cpu.plan import LinePlan, block_count, block_width, line_plan
 from sparsecc.cpu.rows import clustered, loads, natural
-from sparsecc.cpu.tune import runtime
+from sparsecc.cpu.tune import paired_variants, runtime
 from sparsecc.cpu.variant import KINDS, Variant
 from sparsecc.importers.matrix import Csr, make_csr
 from sparsecc.interpreters import cpu as interpreter
@@ -307,6 +307,22 @@ def test_layouts_hold_each_value_once():
     # Inside a block, rows of a segment come by falling count.
     counts = np.diff(csr.begin, axis=1)
     assert (np.diff(counts[:, :64], axis=1) <= 0).all()
+
+
+def test_pairs_are_timed_where_they_may_be_faster():
+    avx512, avx2 = (load_target(name) for name in PRESETS[:2])
+    assert isinstance(avx512, CpuTarget)
+    assert isinstance(avx2, CpuTarget)
+    for density, wanted in ((0.005, [1]), (0.05, [1, 2]), (0.3, [2])):
+        w = random_matrix(1, 200, 300, density)
+        assert [v.pairs for v in paired_variants(w, avx512)] == wanted
+        assert paired_variants(w, avx2) == []
+    assert paired_variants(random_matrix(1, 2100, 2100, 0.001), avx512) == []
+    assert paired_variants(random_matrix(1, 20, 30, 0), avx512) == []
+    for variant in OF_ONE:
+        assert Variant.of(variant.kind, variant.parameters()) == variant
+    with pytest.raises(ValueError, match="pairs is 3; needed 0, 1 or 2"):
+        Variant.of("vector", {"pairs": 3})
 
 
 def test_assembly_has_one_instruction_for_each_nonzero():
