@@ -118,7 +118,9 @@ def test_all_batches_on_a_cpu(native: AnyBatch, path: Path, tmp_path: Path):
     assert not any(row["wrong"] for row in rows)
     assert min(row["nanoseconds"] for row in rows) > 0
     report = native.report
-    assert report.weights_bytes < report.weights_unshared_bytes
+    # Which variants there are depends on this machine's clock.
+    assert report.weights_bytes <= report.weights_unshared_bytes
+    assert len(report.variants) == 1 or report.weights_bytes < report.weights_unshared_bytes
     assert all(row["us"] > 0 for row in report.batches)
     native.save(tmp_path / "out")
     # Variants of one width of vectors share their code.
