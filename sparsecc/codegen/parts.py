@@ -38,6 +38,13 @@ class Part:
         return -self.data.nbytes % 64
 
 
+def list_tables(tables: Mapping[str, tuple[str, Array]], parts: list[Part]) -> str:
+    """Add a kernel's tables (by name: C type and array) to what weights.bin holds; their declarations."""
+    new = [Part(name, kind, array, "weights.bin") for name, (kind, array) in tables.items()]
+    parts += new
+    return "".join(f"extern AX_DATA {part.declaration};\n" for part in new)
+
+
 # What model.h says of data.
 INCBIN = """\
 /* Data is assembled into the program where the assembler can; elsewhere, or with -DAX_NO_INCBIN, it is read

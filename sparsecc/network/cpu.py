@@ -18,7 +18,7 @@ from xdsl.passes import ModulePass
 
 from sparsecc.codegen.cpu import kernel_parts
 from sparsecc.codegen.network import comment
-from sparsecc.codegen.parts import Part
+from sparsecc.codegen.parts import Part, list_tables
 from sparsecc.compiler import Stage, named_target, run_passes
 from sparsecc.cpu.arrays import Floats, aligned
 from sparsecc.cpu.assembly import Epilogue
@@ -353,11 +353,8 @@ class CpuEngine(Engine):
             patches = layer.patches(layer.by_address.lanes)
             places = patches.places
         made = kernel_parts(kernel, self.chip, layer.epilogue, layer.bias, places)
-        source.append(f"\n/* {comment(layer.name)}: {layer.variant.name} */\n")
-        for name, (kind, array) in made.tables.items():
-            part = Part(name, kind, array, "weights.bin")
-            parts.append(part)
-            source.append(f"extern AX_DATA {part.declaration};\n")
+        tables = list_tables(made.tables, parts)
+        source.append(f"\n/* {comment(layer.name)}: {layer.variant.name} */\n{tables}")
         if made.code is not None:
             texts[f"{symbol}.s"] = made.code
             source.append(f"extern const sc_chunk {symbol}_table[];\n")

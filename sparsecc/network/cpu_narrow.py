@@ -14,7 +14,7 @@ from xdsl.passes import ModulePass
 
 from sparsecc.codegen.cpu_narrow import narrow_parts
 from sparsecc.codegen.network import comment
-from sparsecc.codegen.parts import Part
+from sparsecc.codegen.parts import Part, list_tables
 from sparsecc.compiler import Stage, named_target, run_passes
 from sparsecc.cpu.narrow_tune import choose_narrow, element_of, plain
 from sparsecc.cpu.scratch import words_floats
@@ -110,11 +110,8 @@ class NarrowCpuEngine(CpuEngine):
         """Add a layer's tables and code."""
         layer = cast(NarrowLayer, layer)
         made = narrow_parts(cpu.KernelOp(symbol, layer.product, layer.name), self.chip, layer.epilogue)
-        source.append(f"\n/* {comment(layer.name)}: {layer.variant.name} */\n")
-        for name, (kind, array) in made.tables.items():
-            part = Part(name, kind, array, "weights.bin")
-            parts.append(part)
-            source.append(f"extern AX_DATA {part.declaration};\n")
+        tables = list_tables(made.tables, parts)
+        source.append(f"\n/* {comment(layer.name)}: {layer.variant.name} */\n{tables}")
         if made.code is not None:
             texts[f"{symbol}.s"] = made.code
             source.append(f"extern const sc_chunk {made.code_name}_table[];\n")
