@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sparsecc.target import CrossbarTarget, load_target
+from sparsecc.target.crossbar_costs import durations
 from sparsecc.target.crossbar_header import base_fields, crossbar_fields, crossbar_header
-from sparsecc.target.crossbar_instructions import INSTRUCTIONS, Block, CrossbarState, durations
+from sparsecc.target.crossbar_instructions import INSTRUCTIONS
 from sparsecc.target.crossbar_noise import Noise
+from sparsecc.target.crossbar_state import Block, CrossbarState
 from sparsecc.target.numbers import acc, spad
 
 Array = NDArray[Any]
