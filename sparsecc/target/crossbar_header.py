@@ -2,7 +2,8 @@
 
 import json
 
-from sparsecc.target.crossbar import MAX_SHAPES, CrossbarTarget
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.crossbar_checks import MAX_SHAPES
 from sparsecc.target.header import AX_VERSION, c_number, provenance
 
 # Fields of ax_crossbar that C has words for, in the order of crossbar.h.

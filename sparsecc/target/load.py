@@ -13,7 +13,8 @@ from typing import Any
 from sparsecc.cpu.machine import machine
 from sparsecc.errors import UserError
 from sparsecc.target.cpu import CpuDocument, CpuTarget
-from sparsecc.target.crossbar import CrossbarDocument, CrossbarTarget
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.crossbar_document import CrossbarDocument
 from sparsecc.target.document import Document, nearest
 from sparsecc.target.pimcomp import import_pimcomp
 from sparsecc.target.target import Target

@@ -13,16 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from sparsecc.errors import UserError
-from sparsecc.target.crossbar import (
-    Adc,
-    Array,
-    CrossbarEnergy,
-    CrossbarTarget,
-    Dac,
-    Numbers,
-    Pipeline,
-    Program,
-)
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.crossbar_sections import Adc, Array, CrossbarEnergy, Dac, Numbers, Pipeline, Program
 from sparsecc.target.document import ASSUMED, TargetError
 from sparsecc.target.sections import Dma, Memory, Move, Queues, Vector
 
