@@ -25,7 +25,8 @@ from sparsecc.dialects import cpu
 from sparsecc.dialects.sparse_epilogue import epilogue_of
 from sparsecc.epilogue import Epilogue
 from sparsecc.importers.matrix import Csr
-from sparsecc.network.cpu import SCRATCH, CpuEngine, check_plan
+from sparsecc.network.cpu import CpuEngine, check_plan
+from sparsecc.network.cpu_layer import SCRATCH
 from sparsecc.network.engine import Call, EngineCode, Layer, Options, Product, Progress
 from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
 from sparsecc.passes.convert_sparse_to_cpu import ConvertSparseToCpuPass, weight_matrix

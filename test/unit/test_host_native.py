@@ -15,7 +15,7 @@ from host_cases import DTYPES, SANITIZERS, Draw, assert_same, bind, case, copied
 from sparsecc.errors import UserError
 from sparsecc.host.operator import Window
 from sparsecc.host.ops import OPERATORS
-from sparsecc.network.cpu import host
+from sparsecc.network.cpu_host import host
 from sparsecc.target import CpuTarget, load_target
 from sparsecc.toolchain import host_sources
 
