@@ -6,6 +6,9 @@ at once; then an XB.MVM for every other, in turns over the arrays) and stores Y.
 multiplexed over time are written in every inference instead. Where the memories have room, one panel of
 positions loads while another is worked on.
 
+With `any-n` the function takes the number of positions as its last argument, at most those of the operator:
+one program for all of them, whose arrays are written once. Multiplexed arrays are refused there.
+
 A `sparse.epilogue` that scales the sums to i8 is what stores do: rows of the same scale are stored together.
 
 Refuses functions with any other operation, tiles that are not placed, and operators whose inputs or outputs
@@ -33,6 +36,7 @@ from sparsecc.epilogue import Epilogue
 from sparsecc.errors import UserError
 from sparsecc.passes.base import SparsePass, refuse
 from sparsecc.passes.xbar_pass import crossbar_target
+from sparsecc.target.crossbar import CrossbarTarget
 
 
 @dataclass(frozen=True)
@@ -43,19 +47,32 @@ class XbarSchedulePass(SparsePass):
     )
     refuses: ClassVar = "functions with other operations, tiles without a place, memories that are too small"
 
+    any_n: bool = False
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for function in [f for f in op.ops if isinstance(f, func.FuncOp)]:
-            spmm, epilogue = _only_product(function)
-            tiles = spmm.tiles
-            if not (tiles.is_sliced and tiles.is_placed):
-                refuse(spmm, "its tiles have no places; run xbar-slice-bits and xbar-place before")
+            spmm, _ = _only_product(function)
             try:
-                target = crossbar_target(spmm.target.data)
-                pool = spmm.pool(array_count(target, spmm.shape))
-                program = build(tiles, spmm.space, target, pool.count)
+                schedule(op, function, crossbar_target(spmm.target.data), self.any_n)
             except UserError as e:
                 refuse(spmm, str(e))
-            CrossbarWriter(function, spmm, target, program, epilogue).emit(op)
+
+
+def schedule(module: ModuleOp, function: func.FuncOp, target: CrossbarTarget, any_n: bool) -> None:
+    """Put instructions in place of a function. Raises UserError where they do not fit the target."""
+    spmm, epilogue = _only_product(function)
+    tiles = spmm.tiles
+    if not (tiles.is_sliced and tiles.is_placed):
+        raise UserError("its tiles have no places; run xbar-slice-bits and xbar-place before")
+    pool = spmm.pool(array_count(target, spmm.shape))
+    program = build(tiles, spmm.space, target, pool.count)
+    if any_n and program.rounds > 1:
+        raise UserError(
+            f"the product takes {program.rounds} times the arrays that target {target.name} has; any number "
+            "of positions needs arrays that are written once, not anew in every inference: give one number, "
+            "or use a target with more arrays"
+        )
+    CrossbarWriter(function, spmm, target, program, epilogue, any_n).emit(module)
 
 
 def _only_product(function: func.FuncOp) -> tuple[SpmmOp, Epilogue | None]:

@@ -4,7 +4,8 @@ A tensor unit takes any width of its last tile, so one schedule - its cover, its
 every number of columns N; which schedule is the fastest depends on N. A few kernels, each the best schedule
 for one N, are therefore compiled with N as an argument, and a table names one for every N: the idea of
 MikPoly (Yu et al., ASPLOS 2024), with the simulator instead of a model to choose by. No column is computed in
-vain, so nothing is padded but what the unit pads.
+vain, so nothing is padded but what the unit pads. On crossbars one kernel serves all N
+(`sparsecc.crossbar_any_n`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import dataclasses
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,12 @@ from sparsecc.errors import UserError
 from sparsecc.operator import Spmm
 from sparsecc.passes.convert_sparse_to_tu import schedule_of
 from sparsecc.replay import replay
+from sparsecc.report import si
 from sparsecc.schedule.cost import Plan
 from sparsecc.schedule.measure import TRIES
 from sparsecc.schedule.tables import Program, build
-from sparsecc.target import Target
+from sparsecc.target import AnyTarget, Target
+from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 from sparsecc.toolchain import build_program, find_compiler
 
@@ -64,6 +67,17 @@ def known_columns(most: int, tile: int) -> list[int]:
         return list(range(1, most + 1))
     inside = [2**i for i in range(20) if 2**i < tile]
     return sorted({*inside, *range(tile, most + 1, tile), most})
+
+
+class AnyKernel(Protocol):
+    """A program of any number of columns."""
+
+    @property
+    def name(self) -> str: ...
+
+    def module(self) -> ModuleOp:
+        """Its instructions; the number of columns is the last argument."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +120,8 @@ class AnyNReport:
     nnz: int
     max_n: int
     kernels: list[str]
-    columns: list[dict[str, int]]
-    """For each N that was simulated: its kernel, its cycles, and those of dense plans."""
+    columns: list[dict[str, float]]
+    """For each N that was simulated: its kernel, cycles, those of dense plans, and on crossbars its energy."""
     padded_cycles: int
     """Of padding to max_n."""
     over_padding: float
@@ -126,13 +140,15 @@ class AnyNReport:
         from rich.table import Table
 
         found = Table(title=f"{self.name} on {self.target}, {self.dtype}", title_justify="left", min_width=60)
-        for heading in ("n", "kernel", "cycles", "dense"):
+        energy = "energy_pj" in self.columns[0]
+        for heading in ("n", "kernel", "cycles", "dense", *(["energy"] if energy else [])):
             found.add_column(heading, justify="left" if heading == "kernel" else "right")
         step = max(1, len(self.columns) // 16)
         for i, row in enumerate(self.columns):
             if i % step == 0 or i == len(self.columns) - 1:
-                name = self.kernels[row["kernel"]]
-                found.add_row(str(row["n"]), name, str(row["cycles"]), str(row["dense"]))
+                name = self.kernels[int(row["kernel"])]
+                joules = [f"{si(row['energy_pj'])}J"] if energy else []
+                found.add_row(str(row["n"]), name, str(row["cycles"]), str(row["dense"]), *joules)
         totals = Table(show_header=False, box=None)
         totals.add_row("product", self.formula)
         totals.add_row(f"over padding to {self.max_n}", f"{self.over_padding:.2f} x (geometric means)")
@@ -151,13 +167,15 @@ class AnyN:
 
     largest: Artifact
     """The product compiled for the most columns."""
-    kernels: list[Kernel]
+    kernels: Sequence[AnyKernel]
     choice: NDArray[np.uint8]
     cycles: dict[int, int]
     dense: dict[int, int]
     fixed: dict[int, int]
     """Cycles of the product compiled for these numbers of columns alone."""
     progress: Progress
+    energy_pj: dict[int, float] = field(default_factory=dict[int, float])
+    """Of crossbars, as `cycles`."""
 
     @property
     def most(self) -> int:
@@ -172,8 +190,9 @@ class AnyN:
     def report(self) -> AnyNReport:
         """Cycles by number of columns."""
         operator, padded = self.largest.operator, self.cycles[self.most]
-        rows = [
+        rows: list[dict[str, float]] = [
             {"n": n, "kernel": int(self.choice[n]), "cycles": c, "dense": self.dense[n]}
+            | ({"energy_pj": self.energy_pj[n]} if self.energy_pj else {})
             for n, c in self.cycles.items()
         ]
         return AnyNReport(
@@ -227,7 +246,7 @@ class AnyN:
 def compile_any_n(
     source: object,
     *,
-    target: str | Target = "gemmini16",
+    target: str | AnyTarget = "gemmini16",
     max_n: int,
     dtype: str | None = None,
     seed: int = 0,
@@ -243,14 +262,21 @@ def compile_any_n(
     random by default. Raises UserError.
     """
     chip = load_target(target) if isinstance(target, str) else target
-    if not isinstance(chip, Target):
+    if not isinstance(chip, Target | CrossbarTarget):
         raise UserError(
-            f"target {chip.name} has no tensor unit; columns at run time are for tensor units: leave --max-n "
-            "out and give --n"
+            f"target {chip.name} is a CPU; columns at run time are for tensor units and crossbars: leave "
+            "--max-n out and give --n"
         )
     if max_n < 1:
         raise UserError(f"--max-n {max_n}: needed at least one column", exit_code=2)
     find_compiler()
+    if isinstance(chip, CrossbarTarget):
+        from sparsecc.crossbar_any_n import compile_on_crossbars
+
+        return compile_on_crossbars(
+            source, chip, max_n, progress, target=target, dtype=dtype, seed=seed, effort=effort, plan=plan,
+            name=name, x=x,
+        )  # fmt: skip
     tile = chip.array.cols
     found: dict[int, Artifact] = {}
 

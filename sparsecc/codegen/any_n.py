@@ -17,13 +17,21 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr
 
 from sparsecc.codegen.c_printer import C_TYPES
 from sparsecc.codegen.c_target import CTarget, is_large
-from sparsecc.codegen.folder import INLINE_LIMIT, MAKEFILE, Check, copies_of, stored
+from sparsecc.codegen.folder import (
+    INLINE_LIMIT,
+    MAKEFILE,
+    Check,
+    copies_of,
+    header_of,
+    programming,
+    stored,
+)
 from sparsecc.codegen.parts import INCBIN, Part, data_c, write_files
 from sparsecc.dialects import tu
 from sparsecc.network.tensor_unit import linked
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
 from sparsecc.target import Target
-from sparsecc.target.header import target_header
+from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.toolchain import PROGRAM, RUNTIME
 
 MAIN = RUNTIME / "any_n_program" / "main.c"
@@ -36,13 +44,14 @@ class AnyNProgram:
     title: str
     shape: tuple[int, int, int]
     """(m, most columns, k)."""
-    target: Target
+    target: Target | CrossbarTarget
     kernels: Sequence[ModuleOp]
-    """Programs of `tu` instructions whose last argument is the number of columns."""
+    """Programs of instructions whose last argument is the number of columns; on crossbars one, which writes
+    its arrays in a function of its own."""
     choice: NDArray[np.uint8]
     """The kernel of each number of columns, [most + 1]; that of 0 does not matter."""
     cycles: Mapping[int, int]
-    """By number of columns, where it is known."""
+    """By number of columns; -1: run, but not compared."""
     check: Check
     """For the most columns."""
 
@@ -92,8 +101,11 @@ def _source(program: AnyNProgram) -> tuple[str, list[Part]]:
     CTarget(inline_limit=INLINE_LIMIT, header="model.h").emit(Context(), whole, text)
     cases = "".join(f"    case {i}: return kernel{i}(m, x, y, n);\n" for i in range(1, len(program.kernels)))
     choice = ", ".join(map(str, program.choice.tolist()))
+    write = ""
+    if isinstance(program.target, CrossbarTarget):
+        write = "int model_program(ax_machine *m) {\n    return kernel0_program(m);\n}\n\n"
     return (
-        f"{text.getvalue()}\n"
+        f"{text.getvalue()}\n{write}"
         "/* The kernel of each number of columns. */\n"
         f"static const unsigned char choice[MODEL_MAX_N + 1] = {{{choice}}};\n\n"
         "int model_kernel(int64_t n) {\n    return choice[n];\n}\n\n"
@@ -121,6 +133,9 @@ def _header(program: AnyNProgram, parts: Sequence[Part]) -> str:
 #define MODEL_IN AX_{program.target.in_type.upper()}
 #define MODEL_OUT AX_{program.target.acc_type.upper()}
 #define MODEL_ROWS {len(program.cycles)}
+
+#define MODEL_PROGRAMMED {int(isinstance(program.target, CrossbarTarget))}
+{programming(program.target)}
 
 {INCBIN}
 /* x [K, n] and y [M, n] are buffers of the machine, row-major; 1 <= n <= MODEL_MAX_N. 0, or -1 with the
@@ -162,7 +177,7 @@ def write_any_n(folder: Path, program: AnyNProgram, report: Mapping[str, object]
         "model.c": source,
         "model.h": _header(program, parts),
         "data.c": data_c(f"const model_row model_table[MODEL_ROWS] = {{{rows}}};\n", parts),
-        "target.h": target_header(program.target),
+        "target.h": header_of(program.target),
         "Makefile": MAKEFILE,
         "report.json": json.dumps(report, indent=2) + "\n",
     }

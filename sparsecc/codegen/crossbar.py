@@ -8,7 +8,17 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects import func
-from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp, StringAttr, i8, i32, i64
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    FunctionType,
+    IndexType,
+    IntegerAttr,
+    ModuleOp,
+    StringAttr,
+    i8,
+    i32,
+    i64,
+)
 from xdsl.ir import Block, Region, SSAValue
 
 from sparsecc.codegen.loops import Index, Loops
@@ -32,6 +42,8 @@ class _Place:
     last: SSAValue | None
     index: SSAValue | None
     """Rows of Y, to store those of other panels than the last by."""
+    n: Index
+    """Positions of X and Y."""
 
 
 class CrossbarWriter:
@@ -39,11 +51,14 @@ class CrossbarWriter:
 
     def __init__(
         self, function: func.FuncOp, op: xbar.SpmmOp, target: CrossbarTarget, program: CrossbarProgram,
-        epilogue: Epilogue | None = None,
+        epilogue: Epilogue | None = None, any_n: bool = False,
     ):  # fmt: skip
-        """epilogue: what stores do with the sums, to i8 by scales; None: they are stored as they are."""
+        """epilogue: what stores do with the sums, to i8 by scales; None: they are stored as they are.
+
+        any_n: the product takes the number of positions as its last argument, at most those of the operator.
+        """
         self.function, self.op, self.target, self.program = function, op, target, program
-        self.epilogue = epilogue
+        self.epilogue, self.any_n = epilogue, any_n
         name = function.sym_name.data
         self.prefix = "" if name == "main" else f"{name}_"
         self.tables = {
@@ -163,7 +178,7 @@ class CrossbarWriter:
 
         def store(at: Index, to: Index, rows: Index, output: Index) -> None:
             code.instruction(
-                tu.StOp, y, code.add(place.column, code.mul(to, self.n)), self.n,
+                tu.StOp, y, code.add(place.column, code.mul(to, place.n)), place.n,
                 code.address(ACC, code.add(place.base, at)), p.y_rows, rows, place.columns, output,
                 comment=done,
             )  # fmt: skip
@@ -185,7 +200,7 @@ class CrossbarWriter:
         def by_index() -> None:
             for at, first, rows in ((p.zeros_at, p.written, self.m - p.written), (0, 0, p.written)):
                 code.instruction(
-                    tu.StsOp, y, place.column, self.n, cast(SSAValue, place.index), first,
+                    tu.StsOp, y, place.column, place.n, cast(SSAValue, place.index), first,
                     code.address(ACC, code.add(place.base, at)), p.y_rows, rows, place.columns, output, 0,
                     comment=done,
                 )  # fmt: skip
@@ -199,37 +214,41 @@ class CrossbarWriter:
         p, width = self.program, self.program.panel
         result = i32 if self.epilogue is None else i8
         block = Block(
-            arg_types=[tu.BufferType((self.k, self.n), i8), tu.BufferType((self.m, self.n), result)]
+            arg_types=[
+                tu.BufferType((self.k, self.n), i8),
+                tu.BufferType((self.m, self.n), result),
+                *([IndexType()] if self.any_n else []),
+            ]
         )
-        x, y = block.args
-        x.name_hint, y.name_hint = "x", "y"
+        for value, name in zip(block.args, ("x", "y", "n"), strict=False):
+            value.name_hint = name
+        x, y = block.args[:2]
+        n: Index = block.args[2] if self.any_n else self.n
         code, t = Loops(block), self.tables
         cells = self._buffer(code, self.cells, "cells") if p.rounds > 1 else None
         gather = self._buffer(code, self.gather, "rows") if self.gather else None
         outputs = self._outputs(code)
-        panels = -(-self.n // width)
+        panels: Index = 1
+        if self.n > width:
+            panels = code.named("panels", code.div(code.add(n, width - 1), width))
         # More stores than the queue takes keep what follows from being issued; nothing follows the last
         # panel.
         many = len(outputs) < 2 and len(p.tables["store_from"]) > self.target.queues.store // 2
-        index = self._buffer(code, self.scatter, "rows_of_y") if many and panels > 1 else None
+        index = self._buffer(code, self.scatter, "rows_of_y") if many and panels != 1 else None
         ahead = p.panels_ahead
 
         def panel(number: Index) -> None:
             column = code.named("column", code.mul(number, width))
-            columns = (
-                self.n if panels == 1 else code.named("columns", code.min(width, code.sub(self.n, column)))
-            )
+            columns = n if panels == 1 else code.named("columns", code.min(width, code.sub(n, column)))
             turn = code.rem(number, ahead)
             x_base = code.named("x_base", code.mul(turn, p.x_panel))
             y_base = code.named("y_base", code.mul(turn, p.y_panel))
             src, dst = code.address(SPAD, x_base), code.address(ACC, y_base)
             if p.blocks and gather is None:
-                code.instruction(
-                    tu.LdOp, src, p.x_rows, x, column, self.n, p.x_rows, columns, comment="rows of X"
-                )
+                code.instruction(tu.LdOp, src, p.x_rows, x, column, n, p.x_rows, columns, comment="rows of X")
             elif p.blocks:
                 code.instruction(
-                    tu.LdgOp, src, p.x_rows, x, column, self.n, cast(SSAValue, gather), 0, p.x_rows, columns,
+                    tu.LdgOp, src, p.x_rows, x, column, n, cast(SSAValue, gather), 0, p.x_rows, columns,
                     comment="the rows of X that are used",
                 )  # fmt: skip
 
@@ -272,8 +291,8 @@ class CrossbarWriter:
                 code.loop(p.at_once, p.bundles, "b", multiply)
             else:
                 code.loop(0, p.rounds, "r", one_round)
-            last = code.less(panels - 2, number) if panels > 1 else None
-            self._store(code, y, outputs, _Place(column, columns, y_base, last, index))
+            last = code.less(code.sub(panels, 2), number) if panels != 1 else None
+            self._store(code, y, outputs, _Place(column, columns, y_base, last, index, n))
 
         code.loop(0, panels, "p", panel)
         code.insert(func.ReturnOp())
@@ -289,9 +308,10 @@ class CrossbarWriter:
         )
         needs = (self.target.array.rows, self.target.array.cols, *rows)
         entry.attributes["tu.needs"] = ArrayAttr(IntegerAttr(v, i64) for v in needs)
+        columns_text = f"n <= {self.n}" if self.any_n else str(self.n)
         title = (
-            f"C[{self.m}, {self.n}] = W[{self.m}, {self.k}] X[{self.k}, {self.n}], {self.op.weight.nnz.data} "
-            f"nonzeros in W, on {self.target.name}"
+            f"C[{self.m}, {columns_text}] = W[{self.m}, {self.k}] X[{self.k}, {columns_text}], "
+            f"{self.op.weight.nnz.data} nonzeros in W, on {self.target.name}"
         )
         entry.attributes["tu.title"] = StringAttr(title)
         return entry

@@ -83,6 +83,25 @@ def model_c(module: ModuleOp) -> str:
     return text.getvalue()
 
 
+def programming(target: Target | CrossbarTarget) -> str:
+    """Of a model.h: how a machine is opened, and what is written before it is used: only crossbars are."""
+    if isinstance(target, CrossbarTarget):
+        return (
+            "#define MODEL_OPEN ax_open_crossbar\n"
+            "/* Writes the weights into the arrays; once, before any inference. 0, or -1. */\n"
+            "int model_program(ax_machine *m);"
+        )
+    return (
+        "#define MODEL_OPEN ax_open\n"
+        "static inline int model_program(ax_machine *m) {\n    (void)m;\n    return 0;\n}"
+    )
+
+
+def header_of(target: Target | CrossbarTarget) -> str:
+    """The text of target.h."""
+    return crossbar_header(target) if isinstance(target, CrossbarTarget) else target_header(target)
+
+
 def _model_h(
     title: str, shape: tuple[int, int, int], target: Target | CrossbarTarget, check: Check, blobs: list[Part]
 ) -> str:
@@ -91,15 +110,6 @@ def _model_h(
     buffers = "".join(f"int {name}, " for name in check.inputs)
     count, place = (m * n, "(i)") if check.points is None else (len(check.points), "model_points[i]")
     declared = "".join(f"extern AX_DATA {b.declaration};\n" for b in blobs if b.file == "check.bin")
-    # Only crossbars are written before they are used.
-    programmed = isinstance(target, CrossbarTarget)
-    opens = "ax_open_crossbar" if programmed else "ax_open"
-    program = (
-        "/* Writes the weights into the arrays; once, before any inference. 0, or -1. */\n"
-        "int model_program(ax_machine *m);"
-        if programmed
-        else "static inline int model_program(ax_machine *m) {\n    (void)m;\n    return 0;\n}"
-    )
     return f"""\
 /* What main.c and data.c know of model.c. Written by sparsecc. */
 #ifndef MODEL_H
@@ -130,8 +140,7 @@ typedef struct model_input {{
 /* The inputs as they are stored, in the order of model_infer. */
 extern const model_input model_inputs[MODEL_INPUTS];
 
-#define MODEL_OPEN {opens}
-{program}
+{programming(target)}
 /* Inputs and output are buffers of the machine; 0, or -1 with the reason in ax_error. */
 int model_infer(ax_machine *m, {buffers}int output);
 static inline int model_run(ax_machine *m, const int *input, int output) {{
@@ -190,7 +199,7 @@ def write_folder(
         "model.c": model_c(module),
         "model.h": _model_h(title, shape, target, check, blobs),
         "data.c": data_c(_inputs_c(check), blobs),
-        "target.h": crossbar_header(target) if isinstance(target, CrossbarTarget) else target_header(target),
+        "target.h": header_of(target),
         "Makefile": MAKEFILE,
         "report.json": json.dumps(report, indent=2) + "\n",
         **(extra or {}),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from sparsecc.any_n import AnyN, anchors, compile_any_n, known_columns
 from sparsecc.compiler import compile
 from sparsecc.driver.cli import main
 from sparsecc.errors import UserError
+from sparsecc.target.crossbar import CrossbarTarget
+from sparsecc.target.load import load_target
 from sparsecc.toolchain import find_compiler, simulator_library
 
 Array = NDArray[Any]
@@ -72,6 +75,32 @@ def test_targets_and_shapes(data: st.DataObject):
     rows = product.measured()
     assert {row["n"]: row["cycles"] for row in rows} == product.cycles
     assert not any(row["wrong"] for row in rows)
+
+
+@pytest.mark.parametrize("target", ["isaac128", "puma128"])
+def test_crossbars_are_written_once(target: str):
+    """One program for every number of columns: values and cycles as compiled for each, one set of arrays."""
+    w = np.maximum(weight(50, 70, 0.1, 1), -127)
+    product = compile_any_n(w, target=target, max_n=40, effort=0)
+    rows = product.measured()
+    assert [row["n"] for row in rows] == list(range(1, 41))
+    assert {row["n"]: row["cycles"] for row in rows} == product.cycles
+    assert not any(row["wrong"] for row in rows)
+    told = product.report.columns
+    for n in (1, 3, 33):
+        fixed = compile(w, target=target, n=n, effort=0).timing
+        assert product.cycles[n] == fixed.cycles
+        assert told[n - 1]["energy_pj"] == rows[n - 1]["energy_pj"] == pytest.approx(fixed.energy_pj)
+    x = np.random.default_rng(0).integers(-127, 128, (70, 17)).astype(np.int8)
+    np.testing.assert_array_equal(product(x), w.astype(np.int64) @ x)
+
+
+def test_crossbars_that_are_written_anew_are_refused():
+    chip = cast(CrossbarTarget, load_target("isaac128"))
+    array = replace(chip.array, count=2, rows=16, cols=16, shapes=((16, 16),))
+    small = replace(chip, name="small", array=array)
+    with pytest.raises(UserError, match=r"times the arrays that target small has.* give one number"):
+        compile_any_n(np.ones((20, 40), np.int8), target=small, max_n=4, effort=0)
 
 
 def test_what_is_known():
@@ -134,10 +163,10 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     [
         (["--max-n", "0"], "needed at least one column"),
         (["--max-n", "8", "--n", "3"], "--n is for one number of columns"),
-        (["--max-n", "8", "--target", "isaac128"], "has no tensor unit"),
+        (["--max-n", "8", "--target", "cpu"], "is a CPU; columns at run time are for tensor units"),
         (["--max-n", "8", "--output", "y.npy"], "--output needs --input"),
     ],
-    ids=["none", "two", "crossbars", "output"],
+    ids=["none", "two", "cpu", "output"],
 )
 def test_what_is_refused(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

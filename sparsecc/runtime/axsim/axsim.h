@@ -134,6 +134,7 @@ int ax_spmma(ax_machine *m, uint32_t c, int32_t c_step, uint32_t a, uint32_t met
 int ax_fence(ax_machine *m);
 
 int64_t ax_cycles(const ax_machine *m);
+double ax_energy(const ax_machine *m); /* picojoules so far */
 /* One JSON object: cycles, engines (busy, stalls by cause), instructions, bytes, energy, memory peaks, warnings.
  * For each engine, busy + the stalls + drain = span_cycles, which is cycles (+ 1 with report_last_index). */
 void ax_report_json(const ax_machine *m, FILE *out);

@@ -119,5 +119,7 @@ int ax_xb_mvmg(ax_machine *m, int32_t block, int32_t count, uint32_t in, int32_t
                int32_t out_step, int32_t n, int accumulate);
 /* XB.DONE: programming is over; a FENCE. What follows is reported as inference. */
 int ax_xb_done(ax_machine *m);
+/* Writes of cells so far. */
+int64_t ax_xb_writes(const ax_machine *m);
 
 #endif

@@ -322,6 +322,6 @@ int ax_xb_done(ax_machine *m)
         return -1;
     m->count[AXI_OP_FENCE]--;
     m->count[AXI_OP_XB_DONE]++;
-    m->xb->programmed = (axi_programmed){m->last, axi_energy_total(m), true};
+    m->xb->programmed = (axi_programmed){m->last, ax_energy(m), true};
     return 0;
 }

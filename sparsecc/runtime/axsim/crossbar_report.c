@@ -208,7 +208,12 @@ void axi_xb_report_json(const ax_machine *m, FILE *out)
     const double pj = p->done ? p->energy_pj : 0;
     fprintf(out, "    \"program\": {\"cycles\": %lld, \"energy_pj\": %.17g}, \"inference\": {\"cycles\": %lld, "
             "\"energy_pj\": %.17g}\n  },\n", (long long)cycles, pj, (long long)(m->last - cycles),
-            axi_energy_total(m) - pj);
+            ax_energy(m) - pj);
+}
+
+int64_t ax_xb_writes(const ax_machine *m)
+{
+    return m->xb->cell_writes;
 }
 
 static void put_part(FILE *out, const char *name, double pj, double total)
@@ -222,7 +227,7 @@ void axi_xb_report_text(const ax_machine *m, FILE *out)
     const axi_crossbar *xb = m->xb;
     const totals t = totals_of(m);
     const xb_energy e = energy_of(xb);
-    const double total = axi_energy_total(m);
+    const double total = ax_energy(m);
     put_part(out, "drivers of rows", e.dac, total);
     put_part(out, "arrays", e.array, total);
     put_part(out, "converters", e.adc, total);

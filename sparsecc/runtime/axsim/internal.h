@@ -194,9 +194,6 @@ void axi_count(ax_machine *m, const axi_insn *insn); /* one that takes no time o
 axi_buffer *axi_find_buffer(ax_machine *m, const axi_insn *insn, int handle, const char *what);
 int axi_check_strided(ax_machine *m, const axi_insn *insn, const axi_buffer *buffer);
 
-/* report.c */
-double axi_energy_total(const ax_machine *m);
-
 /* crossbar.c, crossbar_report.c */
 void axi_xb_close(struct axi_crossbar *xb);
 void axi_xb_describe(const ax_machine *m, const axi_insn *insn, char *text, size_t size);

@@ -32,7 +32,7 @@ static energy energy_of(const ax_machine *m)
     return e;
 }
 
-double axi_energy_total(const ax_machine *m) { return energy_of(m).total; }
+double ax_energy(const ax_machine *m) { return energy_of(m).total; }
 
 static double microseconds(const ax_machine *m) { return (double)ax_cycles(m) / (m->config.clock_ghz * 1000); }
 
