@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -192,13 +192,18 @@ class Artifact:
     operator: Operator
     target: Target
     stages: tuple[Stage, ...]
-    check: Check
+    find_check: Callable[[], Check]
     progress: Progress
     compile_dense: Callable[[], Artifact]
     reason_given: str | None = None
     """Why this plan, where it is not what the scheduler said."""
     tried_given: list[tuple[str, int, int]] | None = None
     """What the scheduler weighed, where another artifact of the operator lost on the simulator."""
+
+    @cached_property
+    def check(self) -> Check:
+        """What the program checks itself against: of its cycles alone nobody needs that."""
+        return self.find_check()
 
     @property
     def title(self) -> str:
@@ -439,9 +444,13 @@ def compile(
         if not isinstance(operator, Spmm) or store_of(epilogue, chip.acc_type) is None:
             raise UserError(f"stores of {chip.name} do not do this epilogue to {chip.acc_type} of {op}")
         operator = replace(operator, epilogue=epilogue)
-    given = operator.random_inputs(seed) if x is None else x if isinstance(x, tuple) else (x,)
-    check = operator.reference(operator.checked_inputs(given))
-    after = _checked_stage(operator, chip, check) if check_stages else _verify_cover
+    inputs = None if x is None else operator.checked_inputs(x if isinstance(x, tuple) else (x,))
+
+    @cache
+    def check() -> Check:
+        return operator.reference(inputs or operator.checked_inputs(operator.random_inputs(seed)))
+
+    after = _checked_stage(operator, chip, check()) if check_stages else _verify_cover
 
     simulate = confirm and has_compiler()
 

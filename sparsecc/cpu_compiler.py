@@ -305,7 +305,9 @@ def compile_cpu(
         with named_target(named) as path:
             chosen = passes if passes is not None else cpu_pipeline(path, plan, seed)
             stages = run_passes(model_module(operator, target), chosen, after, progress)
-        artifact = CpuArtifact(operator, target, tuple(stages), check, progress, lambda: compiled("dense"))
+        artifact = CpuArtifact(
+            operator, target, tuple(stages), lambda: check, progress, lambda: compiled("dense")
+        )
         if target.in_type == "f32":
             follows = _epilogue(operator)
             fused = PLAIN if follows is None else in_kernel(follows)

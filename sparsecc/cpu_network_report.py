@@ -74,7 +74,6 @@ class CpuNetworkReport(NetworkReport):
     arena_bytes: int
     arena_lower_bound: int
     unshared_bytes: int
-    unbounded_outputs: list[str]
 
     @staticmethod
     def of(artifact: NetworkArtifact, run: Mapping[str, Any] | None) -> CpuNetworkReport:
@@ -119,7 +118,7 @@ class CpuNetworkReport(NetworkReport):
             arena_bytes=artifact.storage.size, arena_lower_bound=artifact.storage.needed,
             unshared_bytes=artifact.storage.total, values_checked=values,
             worst_share=worst,
-            unbounded_outputs=unbounded(artifact),
+            unbounded_outputs=unbounded(artifact) if run else None,
             propagated=artifact.propagation.layers if artifact.propagation else [],
             propagated_away=gone(artifact),
             accuracy=artifact.accuracy,

@@ -219,7 +219,9 @@ def compile_crossbar(
         with named_target(named) as path:
             chosen = passes if passes is not None else crossbar(path, plan, effort, seed)
             stages = run_passes(model_module(operator, chip), chosen, after, progress)
-            return CrossbarArtifact(operator, chip, tuple(stages), check, progress, lambda: compiled("dense"))
+            return CrossbarArtifact(
+                operator, chip, tuple(stages), lambda: check, progress, lambda: compiled("dense")
+            )
 
     found = compiled(plan, passes)
     if plan != "auto" or passes is not None or found.is_dense or not (confirm and has_compiler()):

@@ -10,7 +10,7 @@ from sparsecc.crossbar_compiler import CrossbarArtifact
 from sparsecc.network.crossbar import CrossbarEngine, CrossbarLayer
 from sparsecc.network.host_cost import RATES
 from sparsecc.network.propagation import table
-from sparsecc.network.told import NetworkReport, calls_of, checked, checks, gone, totals_table
+from sparsecc.network.told import NetworkReport, calls_of, checked, checks, gone, totals_table, unbounded
 from sparsecc.network_report import HostRow, host_rows, host_table
 from sparsecc.report import si
 
@@ -103,6 +103,7 @@ class CrossbarNetworkReport(NetworkReport):
             host_rates=RATES,
             values_checked=values,
             worst_share=share,
+            unbounded_outputs=unbounded(artifact) if run else None,
             propagated=artifact.gains if run else [],
             propagated_away=gone(artifact),
             accuracy=artifact.accuracy,
@@ -151,7 +152,7 @@ class CrossbarNetworkReport(NetworkReport):
         rows.append(("host", f"{self.host_seconds * 1e6:.1f} us, estimated"))
         if self.accuracy is not None:
             rows += self.accuracy.rows()
-        return [*rows, *checks(self.values_checked, self.worst_share, ())]
+        return [*rows, *checks(self.values_checked, self.worst_share, self.unbounded_outputs)]
 
 
 def _row(

@@ -17,17 +17,17 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.traits import SymbolTable
 
 from sparsecc.calibration import Accuracy, Samples, compare, outputs_of, samples_of
-from sparsecc.codegen.network import DESCR, Check, NetworkProgram, name_of, steps, write_network
+from sparsecc.codegen.network import DESCR, NetworkProgram, name_of, steps, write_network
 from sparsecc.compiler import Stage, named_target, run_passes, save_stages, silent
-from sparsecc.dialects.host import HOST_TYPES, CallOp, Tensor, kind_of
+from sparsecc.dialects.host import HOST_TYPES, Tensor, kind_of
 from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.network import check_batch, read_network
-from sparsecc.interpreters.host import DTYPES, Run, run, weight_of
-from sparsecc.interpreters.sparse import run_module
+from sparsecc.interpreters.host import DTYPES, weight_of
 from sparsecc.masks import masked
 from sparsecc.network.admission import check_sizes, check_weights
+from sparsecc.network.check import NetworkCheck
 from sparsecc.network.engine import Engine, Layer, NetworkReport, Options, Product, Progress, engine_for
 from sparsecc.network.propagation import LayerGain, Propagation, propagated
 from sparsecc.network.propagation import check as check_propagation
@@ -56,11 +56,8 @@ class NetworkArtifact:
     """Of each call of a product; calls of one function have one layer."""
     inputs: tuple[Array, ...]
     """That the program stores and checks itself with."""
-    reference: Run
-    """All values for these inputs, and how far the program may be from each when it starts every layer from
-    the values of the one before."""
-    bounds: tuple[Array | None, ...]
-    """How far the program's outputs may be from those of the reference; None where no bound is known."""
+    check: NetworkCheck
+    """What it should compute for them."""
     storage: Storage
     accuracy: Accuracy | None
     """Of products in integers, against the network as it was read; None where no samples were given."""
@@ -99,34 +96,18 @@ class NetworkArtifact:
     @property
     def expected(self) -> tuple[Array, ...]:
         """The outputs for the stored inputs."""
-        return tuple(self.reference.array(o) for o in self.outputs)
+        return tuple(self.check.reference.array(o) for o in self.outputs)
 
     @property
     def title(self) -> str:
         count, kind = len(set(self.layers)), self.target.in_type
         return f"{self.name}: {count} products on {self.target.name} in {kind}, the rest on the host"
 
-    def checks(self) -> list[Check]:
-        """What the program compares."""
-        values, errors = self.reference.values, self.reference.errors
-        numbers: dict[SSAValue, tuple[int, str]] = {
-            op.results[0]: (i, name_of(op)) for i, op in enumerate(steps(self.function))
-        }
-        # Values of which no bound is known are not compared, but what follows them starts from them.
-        return [
-            Check(
-                *numbers[value], value, values[value],
-                np.full(values[value].size, np.inf, np.float32) if error is None else error,
-            )
-            for value in checked_values(self.function)
-            for error in (errors[value],)
-        ]  # fmt: skip
-
     def program(self) -> NetworkProgram:
         return NetworkProgram(
             self.title, self.function, self.storage, self.engine, self.layers,
             list(zip(self.input_names, self.inputs, strict=True)), self.output_names, self.expected,
-            self.bounds, self.checks(),
+            self.check.bounds, self.check.checks(),
         )  # fmt: skip
 
     def save(self, folder: str | os.PathLike[str], ir: bool = False) -> None:
@@ -221,20 +202,6 @@ class NetworkArtifact:
         if threads == 1:
             return self.report
         return self.engine.report(self, self.engine.measure(self, threads))
-
-
-def checked_values(function: func.FuncOp) -> list[SSAValue]:
-    """Results of layers: not those that only become another's in place, in another order, or as patches."""
-    found: list[SSAValue] = []
-    for op in steps(function):
-        value = op.results[0]
-        users = [use.operation for use in value.uses]
-        only = users[0] if len(users) == 1 and isinstance(users[0], CallOp) else None
-        passing = only is not None and (value in only.in_place() or only.into is value)
-        patches = isinstance(op, CallOp) and op.operator.data.startswith("host_im2col")
-        if not (passing or patches or "reorders" in op.attributes or kind_of(value) in ("f16", "bf16")):
-            found.append(value)
-    return found
 
 
 def _file_name(name: str) -> str:
@@ -429,10 +396,6 @@ def compile_network(
         before, after = (outputs_of(_main(m), samples) for m in (module, chosen))
         accuracy = compare(before, after, samples.labels)
     main = _main(lowered)
-    progress("computing the expected values")
-    reference = run(lowered, main, given, restarts=set(checked_values(main)), exact=kind == "i8")
-    bounds = _bounds(chosen, lowered, main, given, kind == "i8")
-    storage = plan_storage(main)
 
     def layers_before(names: Sequence[str]) -> dict[str, Layer]:
         progress("products without sparse-propagate")
@@ -453,9 +416,8 @@ def compile_network(
         tuple(stages),
         layers,
         given,
-        reference,
-        bounds,
-        storage,
+        NetworkCheck(chosen, lowered, main, given, kind == "i8", progress),
+        plan_storage(main),
         accuracy,
         progress,
         lambda: compiled("dense"),
@@ -493,29 +455,3 @@ def _given(
     if set(inputs) != set(names):
         raise UserError(f"the network has the inputs {', '.join(names)}; found {', '.join(inputs) or 'none'}")
     return [np.asarray(inputs[n]) for n in names]
-
-
-def _bounds(
-    module: ModuleOp, lowered: ModuleOp, main: func.FuncOp, given: Sequence[Array], exact: bool
-) -> tuple[Array | None, ...]:
-    """How far outputs may be from exact ones; holds the chosen operators to the network as it was read."""
-    wanted = run_module(module, *given)
-    found = run(lowered, main, given, rounded_weights=True, exact=exact)
-    bounds: list[Array | None] = []
-    for value, array in zip(cast(func.ReturnOp, main.body.block.last_op).operands, wanted, strict=True):
-        bound, result = found.errors[value], found.array(value)
-        if bound is None or not np.isfinite(bound).all():
-            bounds.append(None)
-            continue
-        allowed = bound.reshape(result.shape)
-        bounds.append(allowed)
-        # Both sides are rounded.
-        over = np.abs(result.astype(np.float64) - array.astype(np.float64)) - 2.0 * allowed
-        if not (over <= 0).all():
-            at = np.unravel_index(np.argmax(over), over.shape)
-            raise UserError(
-                f"convert-nn-to-host: the output's value at {[int(i) for i in at]} is {result[at]}, needed "
-                f"{array[at]}: this is a bug of the pass; report it with the model",
-                exit_code=3,
-            )
-    return tuple(bounds)

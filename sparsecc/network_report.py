@@ -88,8 +88,6 @@ class SimulatedReport(NetworkReport):
     patch_bytes: int
     """Beside the activations: patches of one layer, or the image that they lie in."""
     energy_pj: float | None
-    unbounded_outputs: list[str]
-    """Outputs for which errors of all layers together have no known bound."""
     ordered: list[OrderGain]
     """Layers whose rows or columns have an order that was carried through the network."""
 
@@ -154,7 +152,7 @@ class SimulatedReport(NetworkReport):
             energy_pj=float(run["simulation"]["energy_pj"]["total"]) if run else None,
             values_checked=values,
             worst_share=share,
-            unbounded_outputs=unbounded(artifact),
+            unbounded_outputs=unbounded(artifact) if run else None,
             propagated=artifact.gains,
             propagated_away=gone(artifact),
             ordered=artifact.ordered,

@@ -32,6 +32,8 @@ class NetworkReport(ABC):
     """Layers that became smaller by what their neighbours do not need, or know."""
     propagated_away: list[str]
     """Layers of which nothing was left."""
+    unbounded_outputs: list[str] | None
+    """Outputs for which errors of all layers together have no known bound."""
     accuracy: Accuracy | None
     """Of products in integers against the network as it was; None where no samples were given."""
 
@@ -65,7 +67,7 @@ def checked(run: Mapping[str, Any] | None) -> tuple[int | None, float | None]:
 
 def unbounded(artifact: NetworkArtifact) -> list[str]:
     """Outputs for which errors of all layers together have no known bound."""
-    return [name for name, b in zip(artifact.output_names, artifact.bounds, strict=True) if b is None]
+    return [name for name, b in zip(artifact.output_names, artifact.check.bounds, strict=True) if b is None]
 
 
 def gone(artifact: NetworkArtifact) -> list[str]:
@@ -79,7 +81,9 @@ def host_work(operators: Sequence[str], reorders: Sequence[str]) -> str:
     return f"{what} (reorders: {'; '.join(reorders)})" if reorders else what
 
 
-def checks(values: int | None, worst_share: float | None, unbounded: Sequence[str]) -> list[tuple[str, str]]:
+def checks(
+    values: int | None, worst_share: float | None, unbounded: Sequence[str] | None
+) -> list[tuple[str, str]]:
     """How many values a run compared, and the outputs for which no bound of all layers is known."""
     rows: list[tuple[str, str]] = []
     if values is not None:

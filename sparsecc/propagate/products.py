@@ -15,6 +15,14 @@ from sparsecc.propagate.facts import Array, Fact, Mask, Places, Rule, Shape
 
 def _any_product(a: Mask, b: Mask) -> Mask:
     """The boolean matrix product, by counting in f32: a count above 0 never rounds to 0."""
+    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+    # Most networks know nothing of most inputs, and need all of most results.
+    if not a.any() or not b.any():
+        return np.zeros(shape, np.bool_)
+    if b.all():
+        return np.array(np.broadcast_to(a.any(axis=-1, keepdims=True), shape))
+    if a.all():
+        return np.array(np.broadcast_to(b.any(axis=-2, keepdims=True), shape))
     return np.matmul(a.astype(np.float32), b.astype(np.float32)) > 0
 
 

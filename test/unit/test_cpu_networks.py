@@ -304,7 +304,7 @@ def held_to_onnxruntime(artifact: NetworkArtifact, proto: Any, inputs: dict[str,
     found = artifact(*(inputs[name] for name in artifact.input_names))
     assert isinstance(found, np.ndarray)
     (w,) = wanted(proto, **inputs)
-    (bound,) = artifact.bounds
+    (bound,) = artifact.check.bounds
     assert bound is not None
     assert (np.abs(found - w) <= 2 * bound).all()
     assert (found.argmax(1) == w.argmax(1)).all()

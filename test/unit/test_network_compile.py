@@ -372,10 +372,17 @@ def test_lenet(target: str):
     digits = np.load(MODELS / "mnist_test_a.npz")
     x = digits["images"][:32].reshape(-1, 784).astype(np.float32)
     path = MODELS / "lenet300100_pruned.onnx"
-    artifact = sparsecc.compile_network(path, target=target, inputs=[x], batch=32, effort=0)
+    told: list[str] = []
+    artifact = sparsecc.compile_network(
+        path, target=target, inputs=[x], batch=32, effort=0, progress=told.append
+    )
+    assert artifact.predicted().values_checked is None
+    # Cycles do not need values.
+    assert "computing the expected values" not in told
     y, (w,) = artifact(x), wanted(path, x)
+    assert told.count("computing the expected values") == 1
     assert isinstance(y, np.ndarray)
-    (bound,) = artifact.bounds
+    (bound,) = artifact.check.bounds
     assert bound is not None
     assert (np.abs(y - w) <= 2 * bound).all()
     assert (y.argmax(1) == w.argmax(1)).all()

@@ -148,7 +148,7 @@ def test_values(case: str, target: str, tmp_path: Path):
     if target == "gemmini16":
         assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
     else:
-        (bound,) = artifact.bounds
+        (bound,) = artifact.check.bounds
         assert bound is not None
         assert (np.abs(found - wanted) <= 2 * bound.reshape(wanted.shape)).all()
 
