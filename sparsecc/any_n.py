@@ -121,7 +121,7 @@ class AnyNReport:
     max_n: int
     kernels: list[str]
     columns: list[dict[str, float]]
-    """For each N that was simulated: its kernel, cycles, those of dense plans, and on crossbars its energy."""
+    """For each N that was simulated: its kernel, cycles, those of dense plans; on crossbars its energy."""
     padded_cycles: int
     """Of padding to max_n."""
     over_padding: float
