@@ -194,6 +194,8 @@ def matrix_parts(
         case "line":
             assert registers is not None
             plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
+            # A convolution runs over its image, not over panels.
+            fetches = variant.fetches if places is None else 0
             a = line_arrays(plan, w.data, bias)
             # Its bias stands among the values.
             plain = f"{{0, {int(epilogue.relu)}, {activation}}}"
@@ -201,9 +203,9 @@ def matrix_parts(
             return Parts(
                 f"{m}, {k}, {registers.lanes}, {plan.width}, {plan.blocks}, {plan.groups}, {plan.height}, "
                 f"{name}_table, {name}_values, {2 * registers.window}, {plain}, {name}_rows, "
-                f"{plan.cut}, {variant.panels}, {variant.batch}, {int(variant.pack)}",
+                f"{plan.cut}, {variant.panels}, {variant.batch}, {int(variant.pack)}, {fetches}",
                 {f"{name}_values": ("float", a.values), f"{name}_rows": ("int32_t", a.rows)} | fused,
-                assembly(plan, registers, epilogue, name, places),
+                assembly(plan, registers, epilogue, name, places, fetches),
                 name,
             )
 

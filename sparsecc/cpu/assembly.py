@@ -2,12 +2,13 @@
 
 Every chunk is a function of the System V ABI,
 
-    chunk(x, a, y, ldy, source, lds, ldx)
+    chunk(x, a, y, ldy, source, lds, ldx, code, values)
 
 x: the vector of the block's first row of X, ldx: bytes from row to row; a: the chunk's values; y: the vector
 of the result's first row, ldy: bytes from row to row; source, lds: as y, what accumulators begin with (the
-sums of the blocks before, or what is to be added). The pattern is in the code; values, strides and everything
-else that a call may choose are not.
+sums of the blocks before, or what is to be added); code, values: what code that was written for it
+fetches to the second cache meanwhile. The pattern is in the code; values, strides and everything else that a call may
+choose are not.
 
 One instruction of AVX-512 multiplies a vector of X by a value broadcast from memory and adds it: 7 bytes,
 because the pointer to the values stands in the middle of what one scaled byte of displacement reaches. AVX2
@@ -43,7 +44,12 @@ FORMS = (
     "(%rdi,%r11,2)",
     "(%rdi,%rax)",
 )
-STRIDES = "mov 8(%rsp),%r10\nlea (%r10,%r10,2),%r11\nlea (%r10,%r10,4),%r8\nlea (%r11,%r10,4),%rax\n"
+STRIDES = "lea (%r10,%r10,2),%r11\nlea (%r10,%r10,4),%r8\nlea (%r11,%r10,4),%rax\n"
+# The stack holds the return address, then ldx, code and values; two more registers move these by 16 bytes.
+STACKED = "mov 8(%rsp),%r10\n"
+FETCHING = "push %rbx\npush %rbp\nmov 24(%rsp),%r10\nmov 32(%rsp),%rbx\nmov 40(%rsp),%rbp\n"
+FETCHED = "pop %rbp\npop %rbx\n"
+LINE = 64
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,11 @@ class Registers:
     def vectors(self) -> tuple[int, ...]:
         """Registers for vectors of X, taken in turn; AVX2 has its last one for values."""
         return (28, 29, 30, 31) if self.isa == "avx512" else (13, 14)
+
+    @property
+    def bytes_of_product(self) -> int:
+        """How long the code of one product is, which may load its value first."""
+        return 7 if self.isa == "avx512" else 11
 
     @property
     def window(self) -> int:
@@ -191,28 +202,48 @@ def _begin(plan: LinePlan, registers: Registers, epilogue: Epilogue, chunk: int)
     return "".join(_clear(registers, slot) for slot in range(rows))
 
 
+def _with_fetches(body: Text, nnz: int, registers: Registers, panels: int) -> Text:
+    """A chunk's lines, and among them prefetches of a share, one of `panels`, of as much code and values.
+
+    Many at a time would be dropped by the processor, and loads instead would hold up what follows them.
+    """
+    share = LINE * panels
+    code, values = -(-registers.bytes_of_product * len(body) // share), -(-4 * nnz // share)
+    lines = [f"prefetcht1 {LINE * i}(%rbx)\n" for i in range(code)]
+    lines += [f"prefetcht1 {LINE * i}(%rbp)\n" for i in range(values)]
+    at = [(2 * i + 1) * len(body) // (2 * count) for count in (code, values) for i in range(count)]
+    return np.insert(body, at, _array(lines))
+
+
 def assembly(
     plan: LinePlan,
     registers: Registers,
     epilogue: Epilogue,
     symbol: str,
     places: NDArray[np.int64] | None = None,
+    fetches: int = 0,
 ) -> str:
     """The text of all chunks, and of `symbol`_table: of each its function and where its values begin,
     and at last where both end.
 
     places: [K] of plans of one block: elements from the vector of the first row of X to that of each row, for
     code that is to be called with strides of 0.
+    fetches: panels that share out the fetching of what runs next; 0: the code does not fetch.
     """
-    assert places is None or plan.blocks == 1
+    assert places is None or (plan.blocks == 1 and not fetches)
     stream, begins = _stream(plan, registers, places)
     out = [".text\n"]
     last = plan.groups * (plan.blocks - 1)
     for chunk in range(len(plan.ends) - 1):
         out.append(f".p2align 6\n{symbol}_{chunk}:\n")
         out.append(_begin(plan, registers, epilogue, chunk))
-        out.append(STRIDES if places is None else "")
-        out.extend(stream[begins[chunk] : begins[chunk + 1]])
+        body = stream[begins[chunk] : begins[chunk + 1]]
+        if places is None:
+            out.append((FETCHING if fetches else STACKED) + STRIDES)
+        if fetches:
+            body = _with_fetches(body, int(plan.ends[chunk + 1] - plan.ends[chunk]), registers, fetches)
+        out.extend(body)
+        out.append(FETCHED if fetches else "")
         if chunk >= last:
             out.append(_finish(plan, registers, epilogue, chunk))
         out.append(_rows(plan, chunk, "%rdx", "%rcx", f"vmovups %{registers.name}{{slot}},{{row}}\n"))

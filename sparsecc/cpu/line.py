@@ -52,16 +52,17 @@ def make_plan(w: Csr, height: int, columns: int, rows: Indices) -> LinePlan:
     )
 
 
-def schedules(groups: int, panels: int) -> Iterator[Schedule]:
-    """Those worth timing, for so many groups of rows and panels of X."""
+def schedules(groups: int, panels: int, fetches: int = 0) -> Iterator[Schedule]:
+    """Those worth timing, for so many groups of rows and panels of X. fetches: as of `assembly`."""
     batches = sorted({b for b in (1, 2, 4) if b < groups} | {groups})
     for pack in (False, True):
         if panels > 1:
             # A panel's block of X in the first cache, and all code streams past it.
             yield Schedule(1, groups, pack)
-        for batch in batches:
-            # A few groups' code in the first cache, and all panels stream past it.
-            yield Schedule(min(panels, 32), batch, pack)
+        # A few groups' code in the first cache, and all panels stream past it; or as many as leave room
+        # in the second cache for code that comes from beyond.
+        for some in sorted({min(panels, 32), min(panels, fetches or 32)}):
+            yield from (Schedule(some, batch, pack) for batch in batches)
 
 
 def line_kernel(
@@ -72,23 +73,26 @@ def line_kernel(
     epilogue: Epilogue,
     bias: Floats | None,
     places: Indices | None = None,
+    fetches: int = 0,
 ) -> Kernel:
     """Assembles and loads the plan's code. Raises UserError where the assembler fails.
 
-    places: as of `assembly`.
+    places, fetches: as of `assembly`.
     """
     pattern = (w.shape, w.indptr.tobytes(), w.indices.tobytes())
-    key = digest(*pattern, plan.rows.tobytes(), plan.height, plan.width, registers, epilogue)
+    key = digest(*pattern, plan.rows.tobytes(), plan.height, plan.width, registers, epilogue, fetches)
     key = key if places is None else digest(key, places.tobytes())
-    path = assembled_object(key, lambda: assembly(plan, registers, epilogue, SYMBOL, places))
+
+    def text() -> str:
+        return assembly(plan, registers, epilogue, SYMBOL, places, fetches)
+
+    path = assembled_object(key, text)
     try:
         code = ctypes.CDLL(str(path))
     except OSError:
         # Cut short or of another system: made again.
         path.unlink()
-        code = ctypes.CDLL(
-            str(assembled_object(key, lambda: assembly(plan, registers, epilogue, SYMBOL, places)))
-        )
+        code = ctypes.CDLL(str(assembled_object(key, text)))
     arrays = line_arrays(plan, w.data.astype(np.float32, copy=False), bias)
     m, k = w.shape
     table = ctypes.addressof(ctypes.c_char.in_dll(code, f"{SYMBOL}_table"))
@@ -96,7 +100,7 @@ def line_kernel(
     struct = LineStruct(
         m, k, registers.lanes, plan.width, plan.blocks, plan.groups, plan.height, table,
         address(arrays.values), 2 * registers.window, fused,
-        address(arrays.rows), plan.cut, 1, plan.groups, 1,
+        address(arrays.rows), plan.cut, 1, plan.groups, 1, fetches,
     )  # fmt: skip
     kept = [code, arrays]
     kernel = Kernel("line", struct, library.sc_line_run, library.sc_line_at, library.sc_time, kept)

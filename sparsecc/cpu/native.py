@@ -55,7 +55,7 @@ class LineStruct(Structure):
         ("m", c_int64), ("k", c_int64), ("lanes", c_int64), ("width", c_int64), ("blocks", c_int64),
         ("groups", c_int64), ("height", c_int64), ("table", c_void_p), ("values", c_void_p),
         ("ahead", c_int64), ("epilogue", EpilogueStruct), ("rows", c_void_p), ("cut", c_int64),
-        ("panels", c_int64), ("batch", c_int64), ("pack", c_int64),
+        ("panels", c_int64), ("batch", c_int64), ("pack", c_int64), ("fetches", c_int64),
     ]  # fmt: skip
 
 

@@ -46,6 +46,10 @@ CLUSTERED_NNZ, CLUSTERED_DENSITY = 1_000_000, 0.2
 # An order of rows must save this share of loads, or the natural one is better: its rows are neighbours.
 WORTH = 0.97
 
+# Code that shares a core's second cache with X and Y fetches ahead by itself, so much a panel; of one panel
+# there is no time for it, and loads in a row bring more.
+FETCHING_NNZ, FETCHING_PANELS = 48_000, 8
+
 # With more nonzeros than this share, tiles are full enough to be faster than slices.
 SLICED_DENSITY = 0.15
 
@@ -109,11 +113,13 @@ def line_variants(w: Csr, target: CpuTarget, n: int, fast: bool = False) -> list
         if loads(w, clustered(w, height, width), height, width) < WORTH * before:
             base = dataclasses.replace(base, rows="clustered")
     groups, panels = -(-m // height), -(-n // registers.lanes)
+    if w.nnz > FETCHING_NNZ and panels > 1:
+        base = dataclasses.replace(base, fetches=min(panels, FETCHING_PANELS))
     if fast:
         return [dataclasses.replace(base, panels=min(panels, 8), batch=min(2, groups))]
     return [
         dataclasses.replace(base, panels=s.panels, batch=s.batch, pack=s.pack)
-        for s in schedules(groups, panels)
+        for s in schedules(groups, panels, base.fetches)
     ]
 
 
@@ -141,7 +147,7 @@ def build(w: Csr, target: CpuTarget, variant: Variant, epilogue: Epilogue, bias:
             registers = registers_for(target, 1 if variant.lanes == 8 else variant.lanes)
             assert registers is not None
             plan = make_plan(w, variant.height, variant.columns, row_order(w, variant))
-            kernel = line_kernel(library, w, plan, registers, epilogue, bias)
+            kernel = line_kernel(library, w, plan, registers, epilogue, bias, fetches=variant.fetches)
             return with_schedule(kernel, variant.panels, variant.batch, variant.pack)
 
 
@@ -262,11 +268,11 @@ def _timers(
 ) -> dict[Variant, Callable[[float], float]]:
     """For each variant what measures it: seconds of the fastest run in a budget of seconds."""
     timers: dict[Variant, Callable[[float], float]] = {}
-    code: dict[tuple[int, int, int, str], Kernel] = {}
+    code: dict[tuple[int, int, int, str, int], Kernel] = {}
     for variant in variants:
         if variant.kind == "line":
             # Schedules of the same code are not assembled again.
-            cut = variant.lanes, variant.height, variant.columns, variant.rows
+            cut = variant.lanes, variant.height, variant.columns, variant.rows, variant.fetches
             base = code.get(cut) or code.setdefault(cut, build(w, target, variant, epilogue, bias))
             kernel = with_schedule(base, variant.panels, variant.batch, variant.pack)
         else:

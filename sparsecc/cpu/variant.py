@@ -46,6 +46,8 @@ class Variant:
     """line: groups of rows that run over those panels, one after another."""
     pack: bool = False
     """line: X is always copied to panels; else only where its rows are not aligned."""
+    fetches: int = 0
+    """line: panels that share out the fetching of what runs next, by its instructions; 0: none there."""
     sliced: bool = False
     """vector: slices of rows with any columns, f32; else tiles."""
     pairs: Literal[0, 1, 2] = 0
@@ -59,20 +61,24 @@ class Variant:
             return self.kind + how
         order = "" if self.rows == "natural" else f" {self.rows}"
         how = "packed" if self.pack else "direct"
-        return f"line {self.height}x{self.lanes}{order}, {self.panels} panels x {self.batch} groups, {how}"
+        fetching = f", fetching over {self.fetches}" if self.fetches else ""
+        schedule = f"{self.panels} panels x {self.batch} groups, {how}{fetching}"
+        return f"line {self.height}x{self.lanes}{order}, {schedule}"
 
     def parameters(self) -> dict[str, int | str | bool]:
         """What differs from kernel to kernel; empty where there is nothing to choose."""
         if self.kind != "line":
             return {"pairs": self.pairs} if self.pairs else {"sliced": True} if self.sliced else {}
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in NOT_OF_LINES}
+        found = {k: v for k, v in dataclasses.asdict(self).items() if k not in NOT_OF_LINES}
+        return {k: v for k, v in found.items() if k != "fetches" or v}
 
     @staticmethod
     def of(kind: str, parameters: Mapping[str, Any]) -> Variant:
         """The variant of these parameters. Raises ValueError, which says what is wrong."""
         if kind not in KINDS:
             raise ValueError(f"kernel '{kind}' is not one of {', '.join(KINDS)}")
-        fields = [f.name for f in dataclasses.fields(Variant) if f.name not in NOT_OF_LINES]
+        left_out = NOT_OF_LINES if "fetches" in parameters else (*NOT_OF_LINES, "fetches")
+        fields = [f.name for f in dataclasses.fields(Variant) if f.name not in left_out]
         known = fields if kind == "line" else []
         if kind == "vector" and parameters:
             known = ["pairs" if "pairs" in parameters else "sliced"]
@@ -89,6 +95,8 @@ class Variant:
                 raise ValueError(f"rows '{found.rows}' is not one of {', '.join(ORDERS)}")
             if min(found.lanes, found.height, found.columns, found.panels, found.batch) < 1:
                 raise ValueError("lanes, height, columns, panels and batch are at least 1")
+            if found.fetches < 0:
+                raise ValueError(f"fetches is {found.fetches}; needed 0, or a number of panels")
         return found
 
 

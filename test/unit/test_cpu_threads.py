@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import scipy.sparse as sp  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from sparsecc.cpu.arrays import aligned
-from sparsecc.cpu.assembly import PLAIN
+from sparsecc.cpu.assembly import PLAIN, assembly
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, with_schedule
 from sparsecc.cpu.native import Kernel, call_struct
 from sparsecc.cpu.panels import panel_kernel
@@ -48,21 +49,21 @@ def matrix(m: int, k: int, density: float) -> Csr:
     return make_csr(found.data, found.indices, found.indptr, (m, k))
 
 
-def line(w: Csr, orders: str, n: int) -> tuple[Kernel, LinePlan]:
+def line(w: Csr, orders: str, n: int, fetches: int = 0) -> tuple[Kernel, LinePlan]:
     registers = registers_for(target(), n)
     assert registers is not None
     rows = clustered(w, HEIGHT, COLUMNS) if orders == "clustered" else natural(w, COLUMNS)
     plan = make_plan(w, HEIGHT, COLUMNS, rows)
-    return line_kernel(runtime(target()), w, plan, registers, PLAIN, None), plan
+    return line_kernel(runtime(target()), w, plan, registers, PLAIN, None, fetches=fetches), plan
 
 
 @pytest.mark.parametrize("orders", ["natural", "clustered"])
 @pytest.mark.parametrize("pack", [False, True])
-@pytest.mark.parametrize(("m", "density"), [(300, 0.6), (131, 0.1)])
-def test_shares_of_rows_give_the_same_bits(orders: str, pack: bool, m: int, density: float):
+@pytest.mark.parametrize(("m", "density", "fetches"), [(300, 0.6, 0), (300, 0.6, 2), (131, 0.1, 0)])
+def test_shares_of_rows_give_the_same_bits(orders: str, pack: bool, m: int, density: float, fetches: int):
     w = matrix(m, 500, density)
     for n in (16, 17, 40, 128, 131):
-        kernel, plan = line(w, orders, n)
+        kernel, plan = line(w, orders, n, fetches)
         assert plan.cut == plan.groups or 1 <= plan.cut < plan.groups
         assert (11 * w.nnz > FAR) == (density == 0.6)
         kernel = with_schedule(kernel, 3, 2, pack)
@@ -112,10 +113,28 @@ def test_a_plan_tells_where_groups_may_be_cut():
 def test_code_that_no_cache_holds_gives_what_scipy_gives():
     w = matrix(2048, 2048, 0.4)
     assert 11 * w.nnz > 16 << 20  # BEYOND in line.c
-    kernel, _ = line(w, "natural", 40)
     x, y = aligned((2048, 40)), aligned((2048, 40))
     x[:] = np.random.default_rng(0).standard_normal(x.shape)
+    kernel, _ = line(w, "natural", 40)
     for threads in (1, 2):
         y.fill(np.nan)
         with_schedule(kernel, 2, 3, False)(call_struct(x, y, None), threads)
         assert np.allclose(y, w @ x, atol=1e-2)
+
+
+@pytest.mark.parametrize("panels", [1, 2, 8])
+def test_code_fetches_as_much_as_runs_next(panels: int):
+    w = matrix(300, 500, 0.6)
+    registers = registers_for(target(), 16)
+    assert registers is not None
+    plan = make_plan(w, HEIGHT, COLUMNS, natural(w, COLUMNS))
+    chunks = assembly(plan, registers, PLAIN, "some", fetches=panels).split("ret\n")[:-1]
+    assert len(chunks) == plan.blocks * plan.groups
+    for chunk, (first, last) in zip(chunks, itertools.pairwise(plan.ends.tolist()), strict=True):
+        values = [line for line in chunk.splitlines() if line.startswith("prefetch") and "%rbp" in line]
+        code = [line for line in chunk.splitlines() if line.startswith("prefetch") and "%rbx" in line]
+        assert len(set(values)) == len(values)
+        assert 4 * (last - first) <= 64 * panels * len(values) < 4 * (last - first) + 64 * panels
+        # Every product is seven bytes or more, and few lines are longer.
+        assert 7 * (last - first) <= 64 * panels * len(code) < 16 * (last - first) + 64 * panels
+    assert "prefetch" not in assembly(plan, registers, PLAIN, "some")

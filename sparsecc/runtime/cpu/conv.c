@@ -64,7 +64,7 @@ static int pad_part(const void *context, int index) {
 static void run_chunk(const sc_line *w, size_t g, const float *x, float *y, size_t ldy, const float *residual, size_t ldr) {
     const sc_chunk *chunk = &w->table[g];
     chunk->run((const char *)x, (const char *)(w->values + chunk->first) + w->ahead, (char *)y, ldy * sizeof *y,
-               (const char *)residual, ldr * sizeof *residual, 0);
+               (const char *)residual, ldr * sizeof *residual, 0, NULL, NULL);
     if (w->epilogue.activation.kind) {
         const size_t first = g * (size_t)w->height, rows = sc_min((size_t)w->height, (size_t)w->m - first);
         sc_activate(&w->epilogue, w->rows, first, rows, y, ldy, (size_t)w->lanes);

@@ -52,13 +52,35 @@ static void pack_turned(float *to, size_t width, const float *x, size_t ldx, siz
         for (size_t k = 0; k < rows; k++) to[k * width + n] = x[k];
 }
 
+static const char *code_of(const sc_line *w, size_t chunk) {
+    return (const char *)(uintptr_t)w->table[chunk].run;
+}
+
+static const char *values_of(const sc_line *w, size_t chunk) {
+    return (const char *)(w->values + w->table[chunk].first);
+}
+
+/* What code fetches while it runs: share `panel` of w->fetches of what runs so many chunks later, or nothing new. */
+typedef struct later {
+    size_t chunks, panel;
+} later;
+static const later NOTHING = {0, 0};
+
 /* A batch of groups on one panel: x the panel's rows of the block, y and source its positions. */
 static void run_groups(const sc_line *w, int64_t block, size_t g0, size_t g1, const float *x, size_t ldx, float *y,
-                       size_t ldy, const float *source, size_t lds) {
+                       size_t ldy, const float *source, size_t lds, later fetched) {
+    const size_t chunks = (size_t)(w->blocks * w->groups);
     for (size_t g = g0; g < g1; g++) {
-        const sc_chunk *chunk = &w->table[(size_t)(block * w->groups) + g];
-        chunk->run((const char *)x, (const char *)(w->values + chunk->first) + w->ahead, (char *)y, ldy * sizeof *y,
-                   (const char *)source, lds * sizeof *source, ldx * sizeof *x);
+        const size_t now = (size_t)(block * w->groups) + g, then = now + fetched.chunks;
+        const sc_chunk *chunk = &w->table[now];
+        const char *code = code_of(w, now), *values = values_of(w, now);
+        if (fetched.chunks && then < chunks) {
+            const size_t panels = (size_t)w->fetches, panel = fetched.panel;
+            code = code_of(w, then) + (size_t)(code_of(w, then + 1) - code_of(w, then)) * panel / panels;
+            values = values_of(w, then) + (size_t)(values_of(w, then + 1) - values_of(w, then)) * panel / panels;
+        }
+        chunk->run((const char *)x, values_of(w, now) + w->ahead, (char *)y, ldy * sizeof *y, (const char *)source,
+                   lds * sizeof *source, ldx * sizeof *x, code, values);
         if (w->epilogue.activation.kind && block + 1 == w->blocks) {
             const size_t first = g * (size_t)w->height, rows = sc_min((size_t)w->height, (size_t)w->m - first);
             sc_activate(&w->epilogue, w->rows, first, rows, y, ldy, (size_t)w->lanes);
@@ -75,10 +97,6 @@ static inline void fetch(const char *from, const char *end, int beyond) {
         for (; from < end; from += CACHE_LINE) (void)*(const volatile char *)from;
     else
         for (; from < end; from += CACHE_LINE) __builtin_prefetch(from, 0, 2);
-}
-
-static const char *code_of(const sc_line *w, size_t chunk) {
-    return (const char *)(uintptr_t)w->table[chunk].run;
 }
 
 /* Bytes of code of groups g0 to g1 in all blocks: nearly all instructions are as long as those that multiply. */
@@ -138,9 +156,8 @@ static void fetch_chunks(const sc_line *w, size_t first, size_t count, size_t pa
                          int beyond) {
     const size_t last = sc_min(first + count, (size_t)(w->blocks * w->groups));
     if (first >= last) return;
-    const char *code = code_of(w, first), *values = (const char *)(w->values + w->table[first].first);
-    const size_t bytes = (size_t)(code_of(w, last) - code);
-    const size_t more = (size_t)((const char *)(w->values + w->table[last].first) - values);
+    const char *code = code_of(w, first), *values = values_of(w, first);
+    const size_t bytes = (size_t)(code_of(w, last) - code), more = (size_t)(values_of(w, last) - values);
     fetch(code + bytes * part / parts, code + bytes * (part + 1) / parts, beyond);
     fetch(values + more * part / parts, values + more * (part + 1) / parts, beyond);
 }
@@ -172,11 +189,16 @@ static int run_panels(const sc_line *w, const sc_call *c, sc_part part, size_t x
             const size_t lds = block == 0 && c->residual ? c->ldr : c->ldy;
             for (size_t g = part.r0; g < part.r1; g += (size_t)w->batch) {
                 const size_t end = sc_min(g + (size_t)w->batch, part.r1);
+                /* Of a share of the groups the next block's first ones run after its last. */
+                const size_t jump = end == part.r1 ? (size_t)w->groups - (part.r1 - part.r0) : 0;
                 for (size_t p = 0; p < panels; p++) {
-                    if (far) fetch_chunks(w, (size_t)(block * w->groups) + end, end - g, p, panels, beyond);
+                    /* Over fewer panels than code was written for it cannot fetch all. */
+                    const int own = w->fetches && panels >= (size_t)w->fetches;
+                    if (far && !own) fetch_chunks(w, (size_t)(block * w->groups) + end + jump, end - g, p, panels, beyond);
+                    const later fetched = own && p < (size_t)w->fetches ? (later){end - g + jump, p} : NOTHING;
                     const size_t n = n0 + p * lanes, at = place(n, y_panel);
                     run_groups(w, block, g, end, packed ? packed + p * step : x + place(n, x_panel),
-                               packed ? lanes : c->ldx, c->y + at, c->ldy, source + at, lds);
+                               packed ? lanes : c->ldx, c->y + at, c->ldy, source + at, lds, fetched);
                 }
             }
         }
@@ -204,7 +226,7 @@ static int run_rest(const sc_line *w, const sc_call *c, sc_part part) {
             sc_pack(y + row * lanes, lanes, c->residual + row * c->ldr + part.n0, c->ldr, 1, count);
         }
     for (int64_t block = 0; block < w->blocks; block++)
-        run_groups(w, block, part.r0, part.r1, x + (size_t)(block * w->width) * lanes, lanes, y, lanes, y, lanes);
+        run_groups(w, block, part.r0, part.r1, x + (size_t)(block * w->width) * lanes, lanes, y, lanes, y, lanes, NOTHING);
     for (size_t i = first; i < last; i++) {
         const size_t row = (size_t)w->rows[i];
         memcpy(c->y + row * c->ldy + part.n0, y + row * lanes, count * sizeof *y);

@@ -62,7 +62,8 @@ typedef struct sc_part {
 } sc_part;
 
 /* Straight-line code: see sparsecc/cpu/assembly.py. Strides in bytes. */
-typedef void sc_chunk_code(const char *x, const char *a, char *y, size_t ldy, const char *source, size_t lds, size_t ldx);
+typedef void sc_chunk_code(const char *x, const char *a, char *y, size_t ldy, const char *source, size_t lds, size_t ldx,
+                           const char *code, const char *values);
 
 typedef struct sc_chunk {
     sc_chunk_code *run;
@@ -85,6 +86,7 @@ typedef struct sc_line {
     int64_t panels; /* of X that run through a block of columns before the next */
     int64_t batch;  /* groups that run over those panels one after another */
     int64_t pack;   /* X is copied to panels first */
+    int64_t fetches; /* panels that share out the fetching of what runs next, by instructions in the code; 0: none */
 } sc_line;
 
 /* Exact CSR over panels, driven by data. Entries of a row stand together, for each block of columns. Rows may be in

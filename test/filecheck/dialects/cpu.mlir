@@ -10,6 +10,15 @@ func.func @main(%x: tensor<6x8xf32>) -> tensor<4x8xf32> {
 
 // -----
 
+// CHECK: %y = cpu.spmm "line"
+// CHECK-SAME: pack = false, fetches = 8 : i64} for "x86-avx512" %x,
+func.func @main(%x: tensor<6x8xf32>) -> tensor<4x8xf32> {
+  %y = cpu.spmm "line" {lanes = 16 : i64, height = 4 : i64, columns = 512 : i64, rows = "natural", panels = 8 : i64, batch = 2 : i64, pack = false, fetches = 8 : i64} for "x86-avx512" %x, #sparse.weight<4x6xf32, [(0, 1, 0.5), (1, 3, -2.0), (3, 0, 1.0)]> : tensor<6x8xf32> -> tensor<4x8xf32>
+  func.return %y : tensor<4x8xf32>
+}
+
+// -----
+
 // CHECK: %y = cpu.spmm "vector" {sliced = true} for "x86-avx512" %x,
 func.func @main(%x: tensor<6x1xf32>) -> tensor<4x1xf32> {
   %y = cpu.spmm "vector" {sliced = true} for "x86-avx512" %x, #sparse.weight<4x6xf32, [(0, 1, 0.5)]> : tensor<6x1xf32> -> tensor<4x1xf32>
