@@ -14,10 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparsecc.compiler import Artifact, Stage, compile
+    from sparsecc.artifact import Artifact
+    from sparsecc.compiler import compile
     from sparsecc.errors import UserError
     from sparsecc.network_compiler import NetworkArtifact, compile_network
     from sparsecc.report import Report
+    from sparsecc.stages import Stage
     from sparsecc.target import Target
 
 __version__ = "0.1.0"
@@ -34,10 +36,10 @@ __all__ = [
 
 # Imported when first used: `sparsecc --help` needs none of them.
 _HOME = {
-    "Artifact": "sparsecc.compiler",
+    "Artifact": "sparsecc.artifact",
     "NetworkArtifact": "sparsecc.network_compiler",
     "Report": "sparsecc.report",
-    "Stage": "sparsecc.compiler",
+    "Stage": "sparsecc.stages",
     "Target": "sparsecc.target",
     "UserError": "sparsecc.errors",
     "compile": "sparsecc.compiler",

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from xdsl.dialects import func
 from xdsl.dialects.builtin import FunctionType, ModuleOp
 
+from sparsecc.artifact import Artifact
 from sparsecc.codegen.any_n import AnyNProgram, write_any_n
 from sparsecc.codegen.tiled import TiledWriter
-from sparsecc.compiler import Artifact, Progress, compile, silent
+from sparsecc.compiler import compile
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
@@ -37,6 +38,7 @@ from sparsecc.report import si
 from sparsecc.schedule.cost import Plan
 from sparsecc.schedule.measure import TRIES
 from sparsecc.schedule.tables import Program, build
+from sparsecc.stages import Progress, silent
 from sparsecc.target import AnyTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import VerifyException
 
+from sparsecc.artifact import Artifact, Simulation
 from sparsecc.codegen.cpu import write_cpu_folder
 from sparsecc.codegen.folder import Check
-from sparsecc.compiler import Artifact, Progress, Simulation, Stage, named_target, run_passes, save_stages
 from sparsecc.cpu import panels
 from sparsecc.cpu.activate import in_kernel, in_kernels_of_f32
 from sparsecc.cpu.arrays import aligned
@@ -41,6 +41,7 @@ from sparsecc.operator import Operator, Spmm, operator_of
 from sparsecc.patterns import recognise
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import cpu as cpu_pipeline
+from sparsecc.stages import Progress, Stage, named_target, run_passes, save_stages
 from sparsecc.target.cpu import CpuTarget
 from sparsecc.target.load import NATIVE, NATIVE_PRESETS, load_target
 

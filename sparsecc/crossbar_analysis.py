@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.analysis import Search
-from sparsecc.compiler import run_passes
 from sparsecc.cover.laws import Pattern
 from sparsecc.crossbar.bound import energy_bound
 from sparsecc.crossbar.choose import Candidate, array_count, choose, dense_cost
@@ -21,6 +20,7 @@ from sparsecc.model import model_module
 from sparsecc.operator import Spmm
 from sparsecc.patterns import pattern_of, recognise, unstructured
 from sparsecc.pipeline import crossbar
+from sparsecc.stages import run_passes
 from sparsecc.target.crossbar import CrossbarTarget
 
 Verdict = Literal["chosen", "eligible", "refused"]

@@ -17,11 +17,12 @@ from xdsl.dialects.builtin import ModuleOp
 
 from sparsecc.any_n import AnyN, known_columns
 from sparsecc.codegen.any_n import AnyNProgram, write_any_n
-from sparsecc.compiler import Progress, compile
+from sparsecc.compiler import compile
 from sparsecc.crossbar_compiler import CrossbarArtifact
 from sparsecc.dialects import xbar
 from sparsecc.emitted import built
 from sparsecc.passes.xbar_schedule import schedule
+from sparsecc.stages import Progress
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.toolchain import build_program
 

@@ -16,8 +16,8 @@ from xdsl.dialects.builtin import IntegerAttr
 from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import VerifyException
 
+from sparsecc.artifact import Artifact, Simulation
 from sparsecc.codegen.folder import Check
-from sparsecc.compiler import Artifact, Progress, Simulation, Stage, has_compiler, named_target, run_passes
 from sparsecc.crossbar.choose import array_count
 from sparsecc.crossbar.faults import Device, Fault, device_lines, devices_of, weights_hit
 from sparsecc.crossbar.place import PLACE_COLUMNS, place_table
@@ -37,8 +37,10 @@ from sparsecc.passes.xbar_fit_adc import MAY_CLIP
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import crossbar
 from sparsecc.scales import Scales, real_values
+from sparsecc.stages import Progress, Stage, named_target, run_passes
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.crossbar_noise import Noise
+from sparsecc.toolchain import has_compiler
 
 Array = NDArray[Any]
 

@@ -15,7 +15,7 @@ from sparsecc.patterns import recognise
 from sparsecc.report import Report, si
 
 if TYPE_CHECKING:
-    from sparsecc.compiler import Simulation
+    from sparsecc.artifact import Simulation
     from sparsecc.crossbar_compiler import CrossbarArtifact
     from sparsecc.operator import Spmm
 

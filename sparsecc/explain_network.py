@@ -12,7 +12,6 @@ from xdsl.dialects import func
 from xdsl.passes import ModulePass
 
 from sparsecc.codegen.network import name_of, steps
-from sparsecc.compiler import run_passes
 from sparsecc.dialects.host import Tensor
 from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.network import read_network
@@ -22,6 +21,7 @@ from sparsecc.network.lower import types_of
 from sparsecc.network.propagation import LayerGain, propagated
 from sparsecc.network.quantised import integer_passes, is_quantised
 from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass
+from sparsecc.stages import run_passes
 from sparsecc.target.load import load_target
 
 # Any target with floats and bytes: which products there are depends only on which of them is chosen.

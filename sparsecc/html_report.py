@@ -22,7 +22,7 @@ from sparsecc.diff import Diff, shown, shown_ratio
 from sparsecc.tilemap import TileMap, tile_map
 
 if TYPE_CHECKING:
-    from sparsecc.compiler import Artifact
+    from sparsecc.artifact import Artifact
     from sparsecc.crossbar_page import CrossbarView
     from sparsecc.report import Report
 

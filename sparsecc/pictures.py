@@ -19,7 +19,7 @@ from sparsecc.errors import UserError
 from sparsecc.tilemap import TileMap, tile_map
 
 if TYPE_CHECKING:
-    from sparsecc.compiler import Artifact
+    from sparsecc.artifact import Artifact
 
 FORMATS = (".png", ".svg", ".pdf")
 

@@ -19,7 +19,7 @@ from sparsecc.schedule.planning import plan_cover
 from sparsecc.schedule.sddmm import mask_bound, plan_mask
 
 if TYPE_CHECKING:
-    from sparsecc.compiler import Artifact, Simulation
+    from sparsecc.artifact import Artifact, Simulation
 
 
 @dataclass(frozen=True)

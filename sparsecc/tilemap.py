@@ -19,7 +19,7 @@ from sparsecc.cover.metaops import K_MAP, M0, M_MAP, Int32, Int64, K, M, MetaOps
 from sparsecc.cover.rows import chains
 
 if TYPE_CHECKING:
-    from sparsecc.compiler import Artifact
+    from sparsecc.artifact import Artifact
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,15 @@ def find_compiler() -> list[str]:
     raise UserError(f"no C compiler: looked for {', '.join(CANDIDATES)}; install one, or name it in CC")
 
 
+def has_compiler() -> bool:
+    """Whether the host has a C compiler, which `find_compiler` finds."""
+    try:
+        find_compiler()
+    except UserError:
+        return False
+    return True
+
+
 def simulator_sources() -> list[Path]:
     """The C files of the simulator."""
     return sorted(SIMULATOR.glob("*.c"))

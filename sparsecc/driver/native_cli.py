@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
-    from sparsecc.compiler import Artifact
+    from sparsecc.artifact import Artifact
 
 
 def add_threads(command: argparse.ArgumentParser) -> None:

@@ -75,8 +75,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def compiled(arguments: argparse.Namespace, progress: Callable[[str], None], path: str) -> NetworkArtifact:
     """The network of the arguments. Raises UserError for options that only operators take."""
-    from sparsecc.compiler import save_stages
     from sparsecc.network_compiler import compile_network
+    from sparsecc.stages import save_stages
 
     given = options(arguments, path)
     inputs = inputs_of(getattr(arguments, "input", None))

@@ -11,7 +11,7 @@ from sparsecc.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sparsecc.compiler import Artifact
+    from sparsecc.artifact import Artifact
     from sparsecc.crossbar.faults import Fault
     from sparsecc.monte_carlo import NoisyRuns
     from sparsecc.target.crossbar_noise import Noise

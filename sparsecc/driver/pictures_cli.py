@@ -12,7 +12,7 @@ from sparsecc.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sparsecc.compiler import Artifact
+    from sparsecc.artifact import Artifact
     from sparsecc.table_page import Told
 
 

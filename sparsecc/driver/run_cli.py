@@ -13,7 +13,7 @@ from sparsecc.driver.output import check_writable, console, progress_of, read_in
 from sparsecc.errors import UserError
 
 if TYPE_CHECKING:
-    from sparsecc.compiler import Artifact
+    from sparsecc.artifact import Artifact
 
 
 def add_run(commands: Any) -> None:
@@ -56,8 +56,8 @@ def add_compile(commands: Any) -> None:
 
 def _compiled(arguments: argparse.Namespace, progress: Callable[[str], None], x: Any = None) -> Artifact:
     import sparsecc
-    from sparsecc.compiler import save_stages
     from sparsecc.scales import Scales
+    from sparsecc.stages import save_stages
 
     pictures_cli.check(arguments)
     artifact = sparsecc.compile(
@@ -141,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _add_control(artifact: Any, seed: int, effort: int, progress: Callable[[str], None]) -> None:
     """Put what random zeros would gain beside the gain of a sparse plan on a tensor unit."""
-    from sparsecc.compiler import Artifact
+    from sparsecc.artifact import Artifact
     from sparsecc.operator import Spmm
 
     product = artifact.operator

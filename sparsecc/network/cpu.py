@@ -16,7 +16,6 @@ from xdsl.passes import ModulePass
 from sparsecc.codegen.cpu import kernel_parts
 from sparsecc.codegen.network import comment
 from sparsecc.codegen.parts import Part, list_tables
-from sparsecc.compiler import named_target, run_passes
 from sparsecc.cpu.build import C_FLAGS, runtime_object
 from sparsecc.cpu.scratch import scratch_floats
 from sparsecc.cpu.tune import choose
@@ -32,6 +31,7 @@ from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Options, Pr
 from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
 from sparsecc.passes.convert_sparse_to_cpu import ConvertSparseToCpuPass, fused_epilogue, weight_matrix
 from sparsecc.passes.fuse_into_products import FuseIntoProductsPass
+from sparsecc.stages import named_target, run_passes
 from sparsecc.target import AnyTarget, CpuTarget
 from sparsecc.toolchain import RUNTIME, call, find_compiler
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from sparsecc.compiler import Stage
 from sparsecc.cpu.arrays import Floats
 from sparsecc.cpu.assembly import Epilogue
 from sparsecc.cpu.conv import Patches, patches_of
@@ -17,6 +16,7 @@ from sparsecc.dialects.host import CallOp
 from sparsecc.host.operator import Window
 from sparsecc.importers.matrix import Csr
 from sparsecc.network.engine import Call
+from sparsecc.stages import Stage
 
 # Of a kernel's call.
 SCRATCH = "m->threads, m->panels[0], sizeof m->panels[0] / sizeof(float)"

@@ -15,7 +15,6 @@ from xdsl.passes import ModulePass
 from sparsecc.codegen.cpu_narrow import narrow_parts
 from sparsecc.codegen.network import comment
 from sparsecc.codegen.parts import Part, list_tables
-from sparsecc.compiler import Stage, named_target, run_passes
 from sparsecc.cpu.narrow_tune import choose_narrow, element_of, plain
 from sparsecc.cpu.scratch import words_floats
 from sparsecc.cpu.tune import Choice
@@ -31,6 +30,7 @@ from sparsecc.network.engine import Call, EngineCode, Layer, Options, Product, P
 from sparsecc.passes.convert_linalg_to_sparse import ConvertLinalgToSparsePass
 from sparsecc.passes.convert_sparse_to_cpu import ConvertSparseToCpuPass, weight_matrix
 from sparsecc.passes.fuse_into_products import FuseIntoProductsPass
+from sparsecc.stages import Stage, named_target, run_passes
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.passes import ModulePass
 
+from sparsecc.artifact import Artifact
 from sparsecc.codegen.by_address import fastest_by_address
 from sparsecc.codegen.timing import measure_of
-from sparsecc.compiler import Artifact, has_compiler
 from sparsecc.cover.metaops import K0, K_MAP, M_MAP, K, MetaOps, distinct_axes, expand
 from sparsecc.cover.moved import moved_cover
 from sparsecc.cover.rows import has_bicliques
@@ -31,6 +31,7 @@ from sparsecc.pipeline import tensor_unit
 from sparsecc.schedule.geometry import row_order
 from sparsecc.schedule.measure import TRIES
 from sparsecc.target import Target
+from sparsecc.toolchain import has_compiler
 
 
 @dataclass(frozen=True)

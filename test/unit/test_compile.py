@@ -23,8 +23,8 @@ from xdsl.passes import ModulePass
 
 import sparsecc
 from sparsecc import compiler, patterns
+from sparsecc.artifact import Artifact
 from sparsecc.codegen.folder import model_c
-from sparsecc.compiler import Artifact, save_stages
 from sparsecc.cover.metaops import MetaOps
 from sparsecc.dialects import tu
 from sparsecc.dialects.sparse import CoverOp, SpmmOp
@@ -33,6 +33,7 @@ from sparsecc.errors import UserError
 from sparsecc.passes.sparse_compact import SparseCompactPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
 from sparsecc.pipeline import tensor_unit
+from sparsecc.stages import save_stages
 from sparsecc.target import Target
 from sparsecc.target.load import PRESETS as TARGET_FOLDER
 from sparsecc.target.numbers import round_bf16

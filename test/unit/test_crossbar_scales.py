@@ -10,7 +10,6 @@ import pytest
 from xdsl.dialects.builtin import IntegerAttr, i32
 
 import sparsecc
-from sparsecc.compiler import run_passes
 from sparsecc.crossbar_compiler import CrossbarArtifact
 from sparsecc.dialects.sparse_epilogue import EpilogueOp
 from sparsecc.dialects.sparse_quantization import QUANTIZATION, QuantizationAttr, quantization_of
@@ -20,6 +19,7 @@ from sparsecc.model import model_module
 from sparsecc.operator import operator_of
 from sparsecc.pipeline import crossbar
 from sparsecc.scales import Scales
+from sparsecc.stages import run_passes
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 

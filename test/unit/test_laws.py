@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import sparsecc
 from sparsecc import patterns
-from sparsecc.compiler import Artifact
+from sparsecc.artifact import Artifact
 from sparsecc.cover.laws import broken_alignment, broken_cover_law, conflict
 from sparsecc.dialects.sparse import SpmmOp
 from sparsecc.target import Target

@@ -16,7 +16,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import PassFailedException
 
 import sparsecc
-from sparsecc.compiler import Artifact, Stage, save_stages
+from sparsecc.artifact import Artifact
 from sparsecc.dialects import tu
 from sparsecc.driver.opt import main as opt
 from sparsecc.errors import UserError
@@ -25,6 +25,7 @@ from sparsecc.passes.convert_sparse_to_tu import ConvertSparseToTuPass
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
 from sparsecc.pipeline import tensor_unit
+from sparsecc.stages import Stage, save_stages
 from sparsecc.target import Target
 from sparsecc.target.sections import Memory
 from sparsecc.universe import SPARSECC_UNIVERSE
