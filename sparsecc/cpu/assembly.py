@@ -7,8 +7,8 @@ Every chunk is a function of the System V ABI,
 x: the vector of the block's first row of X, ldx: bytes from row to row; a: the chunk's values; y: the vector
 of the result's first row, ldy: bytes from row to row; source, lds: as y, what accumulators begin with (the
 sums of the blocks before, or what is to be added); code, values: what code that was written for it
-fetches to the second cache meanwhile. The pattern is in the code; values, strides and everything else that a call may
-choose are not.
+fetches to the second cache meanwhile. The pattern is in the code; values, strides and everything else that a
+call may choose are not.
 
 One instruction of AVX-512 multiplies a vector of X by a value broadcast from memory and adds it: 7 bytes,
 because the pointer to the values stands in the middle of what one scaled byte of displacement reaches. AVX2

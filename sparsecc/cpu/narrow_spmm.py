@@ -66,7 +66,7 @@ class NarrowSpmm:
         return {}
 
     @cached_property
-    def _array_call(self) -> ArrayCall | None:
+    def array_call(self) -> ArrayCall | None:
         """The short way for usual arrays in the type; None where there is none."""
         if not arrays_are_known() or self.epilogue.residual:
             return None
@@ -88,12 +88,16 @@ class NarrowSpmm:
         Raises UserError for other types, shapes and strides, for an out that shares memory with x, and for
         a residual where none was compiled, or the other way round.
         """
-        if residual is None and out is not None and (fast := self._array_call) is not None:
+        if residual is None and out is not None and (fast := self.array_call) is not None:
             status = fast.run(fast.where, id(x), id(out), threads)
             if status == 0:
                 return out
             if status < 0:
                 raise MemoryError("no memory for scratch panels")
+        return self.checked_call(x, out, threads, residual)
+
+    def checked_call(self, x: Array, out: Array | None, threads: int, residual: Array | None) -> Array:
+        """The call for all other arrays, and for those that are refused."""
         if getattr(x, "ndim", 2) == 1:
             y = self(x[:, None], out[:, None] if out is not None else None, threads, residual)
             return out if out is not None else y[:, 0]

@@ -131,16 +131,16 @@ class CpuSpmm:
         lie apart and anywhere. Raises UserError for other types, shapes and strides, for an out that shares
         memory with x, and for a residual where none was compiled, or the other way round.
         """
-        if residual is None and out is not None and (fast := self._array_call) is not None:
+        if residual is None and out is not None and (fast := self.array_call) is not None:
             status = fast.run(fast.where, id(x), id(out), threads)
             if status == 0:
                 return out
             if status < 0:
                 raise MemoryError("no memory for scratch panels")
-        return self._checked_call(x, out, threads, residual)
+        return self.checked_call(x, out, threads, residual)
 
     @cached_property
-    def _array_call(self) -> ArrayCall | None:
+    def array_call(self) -> ArrayCall | None:
         """The short way for usual arrays; None where there is none."""
         kind = self.variant.kind
         blas = kind == "dense" and self.choice.dense_library == "blas"
@@ -152,7 +152,7 @@ class CpuSpmm:
         single = self.kernel if kind in ("vector", "dense") else None
         return ArrayCall(runtime(self.target), self.w.shape, self._alignment, several, packing, single)
 
-    def _checked_call(self, x: Array, out: Array | None, threads: int, residual: Array | None) -> Array:
+    def checked_call(self, x: Array, out: Array | None, threads: int, residual: Array | None) -> Array:
         """The call for all other arrays, and for those that are refused."""
         if getattr(x, "ndim", 2) == 3:
             return self._on_panels(x, out, threads, residual)

@@ -182,7 +182,7 @@ def test_both_ways_to_a_kernel_are_taken_and_equal(monkeypatch: pytest.MonkeyPat
         for n in (1, 33):
             x, y, z = rng.standard_normal((90, n)).astype(np.float32), *np.empty((2, 70, n), np.float32)
             with monkeypatch.context() as patch:
-                patch.setitem(operator.__dict__, "_array_call", None)
+                patch.setitem(operator.__dict__, "array_call", None)
                 operator(x, out=y)
             operator(x, out=z)
             assert (y == z).all(), kernel
@@ -214,7 +214,7 @@ def test_a_bound_call_reads_its_arrays_anew():
 
 
 def test_the_short_way_leaves_other_objects_alone():
-    fast = compiled(matrix(20, 30), n=8, plan="csr").native._array_call  # pyright: ignore[reportPrivateUsage]
+    fast = compiled(matrix(20, 30), n=8, plan="csr").native.array_call
     assert fast is not None
     x, y = np.ones((30, 8), np.float32), np.zeros((20, 8), np.float32)
     frozen = np.zeros((20, 8), np.float32)

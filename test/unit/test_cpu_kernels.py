@@ -179,6 +179,24 @@ def test_rows_of_few_values_are_computed_where_they_are(name: str, residual: boo
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(("full", "relu"), [((), False), ((7, 8, 299), True), (tuple(range(60, 200)), False)])
+def test_segments_of_mostly_empty_rows_are_filled_at_once(name: str, full: tuple[int, ...], relu: bool):
+    dense = np.zeros((300, 70), np.float32)
+    dense[list(full), 3] = np.arange(len(full)) - 1.0
+    found: Any = sp.csr_array(dense)
+    w = make_csr(found.data, found.indices, found.indptr, dense.shape)
+    kernel = csr_kernel(runtime(here(name)), w, None, relu)
+    for n, gap in ((1, 0), (40, 0), (40, 3), (131, 0)):
+        x = np.arange(70 * n, dtype=np.float32).reshape(70, n)
+        exact = np.maximum(dense @ x, 0) if relu else dense @ x
+        for threads in (1, 2, 5):
+            whole = np.full((300, n + gap), np.nan, np.float32)
+            kernel(call_struct(x, whole[:, :n], None), threads)
+            assert (whole[:, :n] == exact).all()
+            assert np.isnan(whole[:, n:]).all()
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_nan_and_infinity_reach_what_stored_nonzeros_reach_and_nothing_else(name: str):
     target = here(name)
     w = random_matrix(3, 70, 90, 0.1)

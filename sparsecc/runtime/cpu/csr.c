@@ -53,9 +53,10 @@ static inline __attribute__((always_inline)) void run_panel(int vectors, const s
     }
 }
 
-static void run_rows(const sc_csr *w, const sc_call *c, sc_part part) {
+/* Rows i to `last` of the order, which ends with the first row without entries if `filled`: they are 0 already. */
+static void run_rows(const sc_csr *w, const sc_call *c, sc_part part, size_t i, size_t last, int filled) {
     const int relu = w->epilogue.relu;
-    for (size_t i = part.r0 * SC_CSR_ROWS; i < sc_min(part.r1 * SC_CSR_ROWS, (size_t)w->m); i++) {
+    for (; i < last && !(filled && w->begin[i] == w->begin[i + 1]); i++) {
         const size_t row = (size_t)w->rows[i];
         const sc_entry *const first = w->entries + w->begin[i], *const end = w->entries + w->begin[i + 1];
         const float *const residual = c->residual ? c->residual + row * c->ldr : NULL;
@@ -78,6 +79,30 @@ static void run_rows(const sc_csr *w, const sc_call *c, sc_part part) {
     }
 }
 
+/* Whether more than half of a segment's rows, which stand by falling count, have no entries. */
+static int mostly_empty(const sc_csr *w, size_t segment) {
+    const size_t first = segment * SC_CSR_ROWS, middle = (first + sc_min(first + SC_CSR_ROWS, (size_t)w->m)) / 2;
+    return w->begin[middle] == w->begin[middle + 1];
+}
+
+/* Segments of mostly empty rows are filled with zeros first, as many as there are one after the other: at the rate of
+ * the memory, whatever the length of a row. */
+static void run_segments(const sc_csr *w, const sc_call *c, sc_part part) {
+    const int zeros = !w->epilogue.bias && !c->residual && !w->epilogue.activation.kind;
+    const size_t m = (size_t)w->m, count = part.n1 - part.n0;
+    for (size_t next, segment = part.r0; segment < part.r1; segment = next) {
+        for (next = segment; zeros && next < part.r1 && mostly_empty(w, next);) next++;
+        const int filled = next > segment;
+        next += !filled;
+        const size_t first = segment * SC_CSR_ROWS, last = sc_min(next * SC_CSR_ROWS, m);
+        const size_t stretch = c->ldy == count ? last - first : 1;
+        for (size_t row = first; filled && row < last; row += stretch)
+            memset(c->y + row * c->ldy + part.n0, 0, stretch * count * sizeof *c->y);
+        for (; segment < next; segment++)
+            run_rows(w, c, part, segment * SC_CSR_ROWS, sc_min((segment + 1) * SC_CSR_ROWS, m), filled);
+    }
+}
+
 size_t sc_csr_scratch(const sc_csr *w, size_t n, size_t ldx) {
     (void)n, (void)ldx;
     return (size_t)w->width * PANEL;
@@ -86,7 +111,7 @@ size_t sc_csr_scratch(const sc_csr *w, size_t n, size_t ldx) {
 /* part.r0 and part.r1 count segments of SC_CSR_ROWS rows. */
 int sc_csr_part(const sc_csr *w, const sc_call *call, sc_part part) {
     if (w->width == 0) {
-        run_rows(w, call, part);
+        run_segments(w, call, part);
         return 0;
     }
     float *packed = sc_take(call, (size_t)w->width * PANEL);
