@@ -19,7 +19,6 @@ need different bits: without operation units, they are converted with as many as
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -31,12 +30,25 @@ from sparsecc.target.crossbar import CrossbarTarget
 
 def largest_sums(tile: Tile, target: CrossbarTarget) -> Int64:
     """Of each bit line, the largest magnitude that one conversion can meet, [columns]."""
+    if target.array.ou_rows == 0 and target.array.digitised != "separately":
+        return line_sums(tile, target) * (2**target.dac.bits - 1)
     levels = tile.cells(target.level_max).astype(np.int64)
     starts = np.arange(0, tile.rows, target.array.ou_rows or max(1, tile.rows))
     positive, negative = (np.add.reduceat(np.maximum(part, 0), starts, axis=0) for part in (levels, -levels))
     apart = target.array.digitised == "separately"
     sums = np.maximum(positive, negative) if apart else positive + negative
     return sums.max(axis=0, initial=0) * (2**target.dac.bits - 1)
+
+
+def line_sums(tile: Tile, target: CrossbarTarget) -> Int64:
+    """Of each bit line, the sum of the magnitudes of its cells, [columns]."""
+    if target.differential:
+        return np.abs(tile.levels).sum(axis=0, dtype=np.int64)
+    sums = tile.levels.sum(axis=0, dtype=np.int64)
+    flips = tile.flipped
+    if flips is not None:
+        sums[flips] = target.level_max * tile.rows - sums[flips]
+    return sums
 
 
 def bits_needed(tile: Tile, target: CrossbarTarget) -> int:
@@ -66,8 +78,7 @@ def by_bits(tile: Tile, target: CrossbarTarget) -> list[Tile]:
     needed = np.maximum(lengths + (1 if target.differential else 0), target.adc_bits_for(1))
     needed = np.minimum(needed, target.adc.bits)
     return [
-        replace(
-            tile,
+        tile.but(
             outputs=tile.outputs[chosen],
             levels=np.ascontiguousarray(tile.levels[:, chosen]),
             flipped=None if tile.flipped is None else tile.flipped[chosen],
@@ -80,8 +91,7 @@ def by_bits(tile: Tile, target: CrossbarTarget) -> list[Tile]:
 
 def _lines(tile: Tile, lines: slice) -> Tile:
     """These word lines of the tile."""
-    return replace(
-        tile,
+    return tile.but(
         inputs=tile.inputs[lines],
         levels=tile.levels[lines],
         doubled=None if tile.doubled is None else tile.doubled[lines],

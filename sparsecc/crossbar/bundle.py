@@ -13,7 +13,6 @@ the same lines: inputs, and which of these are doubled.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def bundles(tiles: Iterable[Tile]) -> list[Bundle]:
 def numbered(found: Iterable[Bundle]) -> list[Tile]:
     """The tiles of these bundles, numbered anew: -1 where one stands alone."""
     return [
-        replace(tile, bundle=number if len(bundle) > 1 else -1)
+        tile.but(bundle=number if len(bundle) > 1 else -1)
         for number, bundle in enumerate(found)
         for tile in bundle
     ]
@@ -67,7 +66,7 @@ def side_by_side(tiles: Sequence[Tile]) -> Bundle:
         levels = np.full((len(every), tile.columns), tile.zero, np.int8)
         levels[np.searchsorted(every, _lines(tile))] = tile.levels
         flags = doubled if doubled.any() else None
-        found.append(replace(tile, inputs=inputs, levels=levels, doubled=flags))
+        found.append(tile.but(inputs=inputs, levels=levels, doubled=flags))
     return found
 
 

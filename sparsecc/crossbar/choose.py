@@ -1,15 +1,15 @@
 """Which cover, cut and packed how, costs least on a crossbar target: covers against each other and dense.
 
 A candidate is a cover (groups of rows of W that gather the columns they use, for several heights, in the
-natural and in searched orders), packed or not. Each is taken through the same steps as the passes take it,
-and costed as they leave it. The best needs the least energy of those that take no more cycles than the dense
-mapping and, of equals, the fewest arrays.
+natural and in searched orders), packed or not. By an estimate of each, those that should take least are taken
+through the same steps as the passes take them, and costed as they leave them. The best needs the least energy
+of those that take no more cycles than the dense mapping and, of equals, the fewest arrays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -35,6 +35,7 @@ from sparsecc.crossbar.cost import (
     tiles_energy,
 )
 from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.estimate import block_energies
 from sparsecc.crossbar.mix import mixed
 from sparsecc.crossbar.place import placed
 from sparsecc.crossbar.pool import Pool
@@ -43,6 +44,10 @@ from sparsecc.crossbar.slices import flipped, sliced, without_empty
 from sparsecc.crossbar.squeeze import Judge, squeezed
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.target.crossbar import CrossbarTarget
+
+# On pruned layers estimates were right against each other to 3 %, with operation units to 10 %: what is
+# estimated further above the best is not put through the passes.
+MARGIN, MARGIN_OF_UNITS = 1.05, 1.12
 
 
 def fitted(tiles: Sequence[Tile], target: CrossbarTarget) -> list[Tile]:
@@ -56,7 +61,7 @@ def fitted(tiles: Sequence[Tile], target: CrossbarTarget) -> list[Tile]:
         parts = unclipped([flipped(t, encoding) for t in bundle], target)
         anew = [[flipped(t, encoding) for t in part] for part in parts]
         if shares or target.array.ou_cols:
-            return [[replace(t, adc_bits=fitted_bits(t, target)) for t in part] for part in anew]
+            return [[t.but(adc_bits=fitted_bits(t, target)) for t in part] for part in anew]
         return [[one for t in part for one in by_bits(t, target)] for part in anew]
 
     return _each(tiles, fit)
@@ -87,7 +92,7 @@ def _each(tiles: Sequence[Tile], cut: Callable[[Bundle, bool], list[Bundle]]) ->
     for own in parts:
         for turn, at in enumerate(own):
             if (image := found[at][0].image) >= 0:
-                found[at] = [replace(found[at][0], image=int(first[parts[bundle_of[image]][turn]]))]
+                found[at] = [found[at][0].but(image=int(first[parts[bundle_of[image]][turn]]))]
     return numbered(found)
 
 
@@ -127,8 +132,9 @@ def _fitted_energy(bundle: Bundle, target: CrossbarTarget) -> float:
         return tiles_energy(fitted(bundle, target), target)
     step, runs, limit = 0.0, 1, target.adc_limit(target.adc.bits)
     for tile in bundle:
-        sums = largest_sums(tile, target)
-        if not target.differential:  # flipped where that is less
+        if target.differential:
+            sums = largest_sums(tile, target)
+        else:  # flipped where that is less
             sums = tile.levels.sum(axis=0, dtype=np.int64)
             sums = np.minimum(sums, target.level_max * tile.rows - sums)
         bits = np.frexp(sums.astype(np.float64))[1] + (1 if target.differential else 0)
@@ -155,7 +161,7 @@ def bundled(tiles: Sequence[Tile], target: CrossbarTarget, shape: Shape, better:
         if alone and len(before) > 1 and columns_of(before) <= shape[1]:
             after = side_by_side(before)
             # One number for all of them: they are judged as a bundle.
-            if after[0].rows <= shape[0] and better(before, [replace(t, bundle=0) for t in after]):
+            if after[0].rows <= shape[0] and better(before, [t.but(bundle=0) for t in after]):
                 found.append(after)
                 continue
         found += bundles(before)
@@ -282,6 +288,24 @@ class Mapping:
     cost: Cost
 
 
+@dataclass(frozen=True)
+class _Way:
+    """Blocks of a cover, cut for arrays of a shape, and about what they take."""
+
+    cover: int
+    shape: Shape
+    packed: bool
+    blocks: list[Tile]
+    reads: float
+    """Cycles of the reads alone."""
+    energies: NDArray[np.float64]
+    """About the picojoules of each block for a vector."""
+
+    @property
+    def energy(self) -> float:
+        return float(self.energies.sum())
+
+
 def cheapest_blocks(
     metaops: MetaOps,
     pattern: Pattern,
@@ -292,29 +316,55 @@ def cheapest_blocks(
     limits: Cost | None = None,
 ) -> Mapping:
     """The blocks of a cover in the array shape and packing that costs least. limits: of the dense mapping."""
-    space = pattern.m, n, pattern.k
-    ways: list[tuple[float, Shape, bool, list[Tile]]] = []
+    ways = _ways(0, metaops, pattern, data, n, target, packing)
+    return _cheapest(ways, target, (pattern.m, n, pattern.k), limits)[0]
+
+
+def _ways(
+    cover: int,
+    metaops: MetaOps,
+    pattern: Pattern,
+    data: NDArray[np.generic],
+    n: int,
+    target: CrossbarTarget,
+    packing: Sequence[bool] = (False, True),
+) -> list[_Way]:
+    """The meta-ops cut for each shape of arrays, packed or not, and each for the best of the shapes."""
+    found: list[_Way] = []
+
+    def add(shape: Shape, packed: bool, blocks: list[Tile]) -> None:
+        reads = _reading_cycles(blocks, target, shape, (pattern.m, n, pattern.k))
+        found.append(_Way(cover, shape, packed, blocks, reads, block_energies(blocks, target)))
+
     for shape in target.array.shapes:
         # So few outputs that their slices can stand side by side.
         few = narrow(target, shape)
         blocks = blocks_of(metaops, pattern, data, few)
         for packed in packing:
-            chosen = pack(blocks, few, pattern.k, pattern.m) if packed else blocks
-            ways.append((_reading_cycles(chosen, target, shape, space), shape, packed, chosen))
+            add(shape, packed, pack(blocks, few, pattern.k, pattern.m) if packed else blocks)
+    if (several := _each_in_its_shape(metaops, [way for way in found if not way.packed], target)) is not None:
+        add(several[0], False, several[1])
+    return found
+
+
+def _cheapest(
+    ways: Sequence[_Way], target: CrossbarTarget, space: tuple[int, int, int], limits: Cost | None
+) -> dict[int, Mapping]:
+    """Of each cover that is worth a close look, the cheapest of its ways as the passes leave them."""
     # What is slower than the dense mapping already by its reads is not costed, unless all are.
-    fast = [way for way in ways if limits is None or way[0] <= limits.cycles]
-    ways = fast or [min(ways, key=lambda way: way[0])]
-    found: list[Mapping] = []
-    cut: list[tuple[Shape, list[Tile], list[Tile]]] = []
-    for _, shape, packed, chosen in ways:
-        tiles = lowered(chosen, target, shape)
-        found.append(_mapping(shape, packed, chosen, tiles, target, space))
-        if not packed:
-            cut.append((shape, chosen, tiles))
-    if (several := _each_in_its_shape(metaops, cut, target)) is not None:
-        shape, blocks = several
-        found.append(_mapping(shape, False, blocks, lowered(blocks, target, shape), target, space))
-    return min(found, key=lambda mapping: rank(mapping.cost, limits))
+    fast = [way for way in ways if limits is None or way.reads <= limits.cycles]
+    found: dict[int, Mapping] = {}
+    least = np.inf
+    for way in sorted(fast or [min(ways, key=lambda way: way.reads)], key=lambda way: way.energy):
+        if way.energy > least * (MARGIN_OF_UNITS if target.array.ou_rows or target.array.ou_cols else MARGIN):
+            break
+        tiles = lowered(way.blocks, target, way.shape)
+        mapping = _mapping(way.shape, way.packed, way.blocks, tiles, target, space)
+        if limits is None or mapping.cost.cycles <= limits.cycles:
+            least = min(least, way.energy)
+        known = found.get(way.cover, mapping)
+        found[way.cover] = min(known, mapping, key=lambda one: rank(one.cost, limits))
+    return found
 
 
 def _mapping(
@@ -331,31 +381,33 @@ def _mapping(
 
 
 def _each_in_its_shape(
-    metaops: MetaOps, cut: Sequence[tuple[Shape, list[Tile], list[Tile]]], target: CrossbarTarget
+    metaops: MetaOps, cut: Sequence[_Way], target: CrossbarTarget
 ) -> tuple[Shape, list[Tile]] | None:
-    """(the shape around all, blocks): each meta-op cut to the shape in which it takes the least energy.
+    """(the shape around all, blocks): each meta-op cut to the shape in which it takes about the least energy.
 
-    cut: of each shape, the blocks and what the passes make of them. None where all take the same shape, where
-    no shape of the target is around all, or where meta-ops share rows, so that blocks do not tell theirs.
+    cut: the meta-ops cut to each shape. None where all take the same shape, where no shape of the target is
+    around all, or where meta-ops share rows, so that blocks do not tell theirs.
     """
     rows = np.concatenate([metaops.rows(i) for i in range(len(metaops))] or [np.zeros(0, np.int64)])
-    if len(cut) < 2 or len(np.unique(rows)) < len(rows):
+    if len(cut) < 2 or not len(rows) or len(np.unique(rows)) < len(rows):
         return None
     owner = np.zeros(int(rows.max()) + 1, np.int64)
     for i in range(len(metaops)):
         owner[metaops.rows(i)] = i
-    energy = np.zeros((len(cut), len(metaops)))
-    for way, (_, _, tiles) in enumerate(cut):
-        for bundle in bundles(tiles):
-            energy[way, owner[bundle[0].outputs[0]]] += bundle_energy(bundle, target)
-    best = energy.argmin(axis=0)
-    used = [shape for way, (shape, _, _) in enumerate(cut) if (best == way).any()]
+    owners = [owner[[block.outputs[0] for block in way.blocks]] for way in cut]
+    energy = [np.bincount(own, way.energies, len(metaops)) for own, way in zip(owners, cut, strict=True)]
+    best = np.argmin(energy, axis=0)
+    used = [way.shape for number, way in enumerate(cut) if (best == number).any()]
     around = [s for s in target.array.shapes if all(a[0] <= s[0] and a[1] <= s[1] for a in used)]
     if len(used) < 2 or not around:
         return None
-    chosen = [b for way, (_, blocks, _) in enumerate(cut) for b in blocks if best[owner[b.outputs[0]]] == way]
+    chosen = [
+        way.blocks[i]
+        for number, (own, way) in enumerate(zip(owners, cut, strict=True))
+        for i in np.flatnonzero(best[own] == number).tolist()
+    ]
     shape = min(around, key=lambda s: s[0] * s[1])
-    return shape, [replace(b, block=number) for number, b in enumerate(chosen)]
+    return shape, [b.but(block=number) for number, b in enumerate(chosen)]
 
 
 def _reading_cycles(
@@ -419,7 +471,7 @@ class Choice:
     metaops: MetaOps
     reason: str
     candidates: list[Candidate]
-    """The best first, the dense mapping among them as "dense"."""
+    """The best first, the dense mapping among them as "dense"; without covers whose estimate is far above."""
 
 
 def dense_cost(pattern: Pattern, data: NDArray[np.generic], n: int, target: CrossbarTarget) -> Cost:
@@ -440,10 +492,10 @@ def choose(
     """The cover of least energy that takes no more cycles than the dense mapping."""
     limits = dense_cost(pattern, data, n, target)
     dense = Candidate("dense", MetaOps.whole(pattern.m, n, pattern.k), limits)
-    found: list[Candidate] = []
-    for name, metaops in covers(pattern, n, target, effort, seed):
-        mapping = cheapest_blocks(metaops, pattern, data, n, target, limits=limits)
-        found.append(Candidate(name, metaops, mapping.cost))
+    every = list(covers(pattern, n, target, effort, seed))
+    ways = [way for i, (_, cover) in enumerate(every) for way in _ways(i, cover, pattern, data, n, target)]
+    mappings = _cheapest(ways, target, (pattern.m, n, pattern.k), limits) if ways else {}
+    found = [Candidate(*every[i], mapping.cost) for i, mapping in mappings.items()]
     candidates = sorted([*found, dense], key=lambda c: (rank(c.cost, limits), c.name))
     best = candidates[0]
     ratio = limits.energy_pj / max(best.cost.energy_pj, 1e-9)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def set_down(found: Sequence[Bundle], places: Sequence[tuple[int, int, int]]) ->
     moved: list[Tile] = []
     for bundle, (array, row, column) in zip(found, places, strict=True):
         for tile in bundle:
-            moved.append(replace(tile, array=array, row=row, column=column))
+            moved.append(tile.but(array=array, row=row, column=column))
             column += tile.columns
     return moved
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from sparsecc.crossbar.tiles import Tile
 
@@ -26,5 +25,5 @@ def shared(tiles: Sequence[Tile], highest: int, times: int) -> list[Tile]:
         if users == times:
             first, users = number, 0
         owner[key] = first, users + 1
-        found.append(replace(tile, image=-1 if first == number else first))
+        found.append(tile.but(image=-1 if first == number else first))
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
@@ -18,9 +17,8 @@ def flipped(tile: Tile, encoding: Encoding) -> Tile:
     """
     if encoding.is_signed:
         return tile
-    levels = tile.levels.astype(np.int64)
-    flags = levels.sum(axis=0) > (encoding.largest_level - levels).sum(axis=0)
-    return replace(tile, flipped=flags if flags.any() else None)
+    flags = 2 * tile.levels.sum(axis=0, dtype=np.int64) > encoding.largest_level * tile.rows
+    return tile.but(flipped=flags if flags.any() else None)
 
 
 def sliced(blocks: Iterable[Tile], encoding: Encoding) -> list[Tile]:
@@ -30,7 +28,7 @@ def sliced(blocks: Iterable[Tile], encoding: Encoding) -> list[Tile]:
         assert block.slice < 0, "the block is sliced already"
         for number, levels in enumerate(levels_of(block.levels, encoding)):
             shift, zero = encoding.shifts[number], encoding.zeros[number]
-            tile = replace(block, levels=levels, slice=number, shift=shift, zero=zero)
+            tile = block.but(levels=levels, slice=number, shift=shift, zero=zero)
             found.append(flipped(tile, encoding))
     return found
 
@@ -42,14 +40,13 @@ def without_empty(tiles: Iterable[Tile]) -> list[Tile]:
     """
     found: list[Tile] = []
     for tile in tiles:
-        values = tile.values != 0
+        values = tile.levels != tile.zero
         rows, columns = values.any(axis=1), values.any(axis=0)
         if not rows.any():
             continue
         rows |= tile.bundle >= 0  # lines of a bundle belong to all of it
         if not (rows.all() and columns.all()):
-            tile = replace(
-                tile,
+            tile = tile.but(
                 inputs=tile.inputs[rows],
                 outputs=tile.outputs[columns],
                 levels=np.ascontiguousarray(tile.levels[np.ix_(rows, columns)]),

