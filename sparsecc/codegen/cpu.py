@@ -32,6 +32,7 @@ from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
 from sparsecc.cpu.line import make_plan, registers_for
 from sparsecc.cpu.pairs import paired_arrays
 from sparsecc.cpu.plan import Indices
+from sparsecc.cpu.rounds import round_arrays
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.cpu.words import as_stored
 from sparsecc.dialects.cpu import SUMS, KernelOp
@@ -146,7 +147,7 @@ def matrix_parts(
             a = sliced_arrays(w)
             return Parts(
                 f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, 0, {name}_values, 0, {name}_masks, "
-                f"{name}_rows, {plain}, {name}_columns, 0, 0",
+                f"{name}_rows, {plain}, {name}_columns, 0, 0, {{0}}",
                 {
                     f"{name}_slabs": ("sc_slab", a.slabs),
                     f"{name}_stretches": ("sc_stretch", a.stretches),
@@ -161,7 +162,7 @@ def matrix_parts(
             a = paired_arrays(w, variant.pairs)
             return Parts(
                 f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, 0, {name}_values, {name}_columns, 0, "
-                f"{name}_rows, {plain}, 0, {name}_pairs, {variant.pairs}",
+                f"{name}_rows, {plain}, 0, {name}_pairs, {variant.pairs}, {{0}}",
                 {
                     f"{name}_slabs": ("sc_slab", a.slabs),
                     f"{name}_stretches": ("sc_stretch", a.stretches),
@@ -172,11 +173,34 @@ def matrix_parts(
                 }
                 | fused,
             )
+        case "vector" if variant.rounds:
+            a = round_arrays(w)
+            placed: dict[str, tuple[str, Array]] = (
+                {} if a.places is None else {f"{name}_places": ("uint16_t", a.places)}
+            )
+            return Parts(
+                f"{m}, {k}, {a.tiles}, {name}_slabs, 0, 0, {name}_values, 0, 0, {name}_rows, {plain}, "
+                f"0, 0, 0, {{{len(a.steps)}, {a.columns}, {name}_starts, {name}_steps, {name}_begin, "
+                f"{name}_picks, {name}_singles, {name}_at, {f'{name}_places' if placed else 0}}}",
+                {
+                    f"{name}_slabs": ("sc_slab", a.slabs),
+                    f"{name}_values": ("float", a.values),
+                    f"{name}_rows": ("int32_t", a.rows),
+                    f"{name}_starts": ("uint16_t", a.starts),
+                    f"{name}_steps": ("uint16_t", a.steps),
+                    f"{name}_begin": ("sc_round_begin", a.begin),
+                    f"{name}_picks": ("uint32_t", a.picks),
+                    f"{name}_singles": ("float", a.singles),
+                    f"{name}_at": ("uint32_t", a.at),
+                }
+                | placed
+                | fused,
+            )
         case "vector":
             a = vector_arrays(w)
             return Parts(
                 f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, {name}_places, {name}_values, "
-                f"{name}_columns, {name}_masks, {name}_rows, {plain}, 0, 0, 0",
+                f"{name}_columns, {name}_masks, {name}_rows, {plain}, 0, 0, 0, {{0}}",
                 {
                     f"{name}_slabs": ("sc_slab", a.slabs),
                     f"{name}_stretches": ("sc_stretch", a.stretches),

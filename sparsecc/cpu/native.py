@@ -31,6 +31,7 @@ from sparsecc.cpu.arrays import (
     vector_arrays,
 )
 from sparsecc.cpu.pairs import paired_arrays
+from sparsecc.cpu.rounds import round_arrays
 from sparsecc.importers.matrix import Csr
 
 
@@ -66,12 +67,20 @@ class CsrStruct(Structure):
     ]  # fmt: skip
 
 
+class RoundsStruct(Structure):
+    _fields_ = [
+        ("chunks", c_int64), ("columns", c_int64), ("starts", c_void_p), ("steps", c_void_p),
+        ("begin", c_void_p), ("picks", c_void_p), ("singles", c_void_p), ("at", c_void_p),
+        ("places", c_void_p),
+    ]  # fmt: skip
+
+
 class VectorStruct(Structure):
     _fields_ = [
         ("m", c_int64), ("k", c_int64), ("tiles", c_int64), ("slabs", c_void_p),
         ("stretches", c_void_p), ("places", c_void_p), ("values", c_void_p), ("columns", c_void_p),
         ("masks", c_void_p), ("rows", c_void_p), ("epilogue", EpilogueStruct), ("wide", c_void_p),
-        ("pairs", c_void_p), ("shared", c_int64),
+        ("pairs", c_void_p), ("shared", c_int64), ("rounds", RoundsStruct),
     ]  # fmt: skip
 
 
@@ -214,8 +223,20 @@ def vector_kernel(
     relu: bool,
     sliced: bool = False,
     pairs: Literal[0, 1, 2] = 0,
+    rounds: bool = False,
 ) -> Kernel:
-    """sliced, pairs: as of `Variant`."""
+    """sliced, pairs, rounds: as of `Variant`."""
+    if rounds:
+        r = round_arrays(w)
+        of_rounds = RoundsStruct(
+            len(r.steps), r.columns, address(r.starts), address(r.steps), address(r.begin), address(r.picks),
+            address(r.singles), address(r.at), address(r.places) if r.places is not None else None,
+        )  # fmt: skip
+        struct = VectorStruct(
+            *w.shape, r.tiles, address(r.slabs), None, None, address(r.values), None, None, address(r.rows),
+            _epilogue(bias, relu), None, None, 0, of_rounds,
+        )  # fmt: skip
+        return _kernel(library, "vector", struct, [r, bias])
     if pairs:
         p = paired_arrays(w, pairs)
         struct = VectorStruct(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparsecc.cpu.arrays import CSR_COLUMNS, VECTOR_COLUMNS
+from sparsecc.cpu.arrays import CSR_COLUMNS, VECTOR_COLUMNS, VECTOR_ROWS
 from sparsecc.cpu.plan import block_width
 from sparsecc.cpu.variant import Variant
 from sparsecc.target.cpu import CpuTarget
@@ -12,6 +12,7 @@ LANES = {"avx512": 16, "avx2": 8, "neon": 4}
 DENSE_VECTORS = {"avx512": 2, "avx2": 2, "neon": 3}
 GAP, DENSE_WIDTH, DENSE_DEPTH = 16, 512, 256
 CSR_VECTORS = 4
+ROUNDS_SMALL = 4096  # what rounds.c calls SMALL
 
 
 # What words.c calls SC_WORDS_MOST and PACKED.
@@ -52,4 +53,7 @@ def scratch_floats(shape: tuple[int, int], variant: Variant, target: CpuTarget, 
             return min(DENSE_WIDTH // panel, -(-n // panel)) * panel * min(DENSE_DEPTH, k)
         case "vector":
             padded = -(-k // VECTOR_COLUMNS) * VECTOR_COLUMNS
+            if variant.rounds:
+                sums = -(-m // VECTOR_ROWS) * VECTOR_ROWS
+                return (padded if ldx != 1 else 0) + (sums if sums > ROUNDS_SMALL else 0)
             return padded if ldx != 1 or padded != k else 0

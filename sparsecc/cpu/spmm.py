@@ -16,7 +16,7 @@ from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.line import with_schedule
 from sparsecc.cpu.native import CallStruct, Kernel, address
 from sparsecc.cpu.panels import PanelKernel, checked_panels, choose_panels
-from sparsecc.cpu.tune import Choice, build, runtime
+from sparsecc.cpu.tune import Choice, build, of_one_position, runtime
 from sparsecc.cpu.variant import Variant
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
@@ -103,7 +103,7 @@ class CpuSpmm:
         """For one position, where the chosen kernel is made for more."""
         if self.variant.kind == "vector":
             return self.kernel
-        return build(self.w, self.target, Variant("vector"), self.epilogue, self.bias)
+        return build(self.w, self.target, of_one_position(self.w, self.target), self.epilogue, self.bias)
 
     @cached_property
     def _rows(self) -> Kernel:

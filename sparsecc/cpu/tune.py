@@ -32,6 +32,7 @@ from sparsecc.cpu.native import (
 )
 from sparsecc.cpu.pairs import PAIRED_COLUMNS
 from sparsecc.cpu.plan import block_width
+from sparsecc.cpu.rounds import ROUND_COLUMNS
 from sparsecc.cpu.rows import clustered, loads, natural
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.importers.matrix import Csr
@@ -57,6 +58,9 @@ SLICED_DENSITY = 0.15
 # than the first two steps seldom have use for the same pair; with one above the second they mostly do.
 PAIRED_ELEMENTS = 1 << 22
 TWIN_DENSITY, SINGLE_DENSITY = 0.01, 0.12
+
+# Rounds are made for matrices of up to so many elements, and with more nonzeros than this share.
+ROUNDS_ELEMENTS, ROUNDS_DENSITY = 1 << 25, 0.002
 
 Library = Literal["own", "blas"]
 
@@ -128,8 +132,13 @@ def by_rule(w: Csr, target: CpuTarget, n: int) -> Variant:
     if w.nnz > 0.75 * w.shape[0] * w.shape[1]:
         return Variant("dense")
     if n == 1:
-        return Variant("vector")
+        return of_one_position(w, target)
     return next(iter(line_variants(w, target, n, fast=True)), Variant("csr"))
+
+
+def of_one_position(w: Csr, target: CpuTarget) -> Variant:
+    """A good layout for one position without a look at the machine."""
+    return Variant("vector", rounds=can_round(w, target))
 
 
 def build(w: Csr, target: CpuTarget, variant: Variant, epilogue: Epilogue, bias: Floats | None) -> Kernel:
@@ -139,7 +148,9 @@ def build(w: Csr, target: CpuTarget, variant: Variant, epilogue: Epilogue, bias:
         case "csr":
             return with_activation(csr_kernel(library, w, bias, epilogue.relu), epilogue)
         case "vector":
-            kernel = vector_kernel(library, w, bias, epilogue.relu, variant.sliced, variant.pairs)
+            kernel = vector_kernel(
+                library, w, bias, epilogue.relu, variant.sliced, variant.pairs, variant.rounds
+            )
             return with_activation(kernel, epilogue)
         case "dense":
             return with_activation(dense_kernel(library, w, bias, epilogue.relu), epilogue)
@@ -166,6 +177,18 @@ def paired_variants(w: Csr, target: CpuTarget) -> list[Variant]:
     return of_one + ([Variant("vector", pairs=2)] if w.nnz >= TWIN_DENSITY * whole else [])
 
 
+def can_round(w: Csr, target: CpuTarget) -> bool:
+    """Whether rounds may be the faster layout for one position."""
+    whole = w.shape[0] * w.shape[1]
+    sparse = w.nnz < ROUNDS_DENSITY * whole
+    return (
+        target.simd.isa == "avx512"
+        and w.shape[1] <= ROUND_COLUMNS
+        and whole <= ROUNDS_ELEMENTS
+        and not sparse
+    )
+
+
 def _candidates(w: Csr, target: CpuTarget, n: int, plan: str) -> list[Variant]:
     dense = w.shape[0] * w.shape[1] <= DENSE_ELEMENTS
     found: list[Variant] = []
@@ -179,6 +202,8 @@ def _candidates(w: Csr, target: CpuTarget, n: int, plan: str) -> list[Variant]:
             found.append(Variant("vector", sliced=True))
         if n == 1:
             found += paired_variants(w, target)
+        if n == 1 and can_round(w, target):
+            found.append(Variant("vector", rounds=True))
     if dense or plan == "dense":
         found.append(Variant("dense"))
     return found

@@ -24,7 +24,9 @@ ABOUT: Mapping[str, str] = {
 }
 
 # Parameters that straight-line code has not.
-NOT_OF_LINES = ("kind", "sliced", "pairs")
+NOT_OF_LINES = ("kind", "sliced", "pairs", "rounds")
+# Layouts of matrices for one position, beside tiles.
+LAYOUTS = ("rounds", "pairs", "sliced")
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,16 @@ class Variant:
     sliced: bool = False
     """vector: slices of rows with any columns, f32; else tiles."""
     pairs: Literal[0, 1, 2] = 0
-    """vector: how many steps share a pair of blocks of X, f32; 0: tiles or slices."""
+    """vector: how many steps share a pair of blocks of X, f32; 0: another layout."""
+    rounds: bool = False
+    """vector: steps read the same blocks of X for all rows, f32."""
 
     @property
     def name(self) -> str:
         """What reports call it."""
         if self.kind != "line":
             how = f" pairs of {self.pairs}" if self.pairs else " sliced" if self.sliced else ""
-            return self.kind + how
+            return self.kind + (" rounds" if self.rounds else how)
         order = "" if self.rows == "natural" else f" {self.rows}"
         how = "packed" if self.pack else "direct"
         fetching = f", fetching over {self.fetches}" if self.fetches else ""
@@ -68,7 +72,8 @@ class Variant:
     def parameters(self) -> dict[str, int | str | bool]:
         """What differs from kernel to kernel; empty where there is nothing to choose."""
         if self.kind != "line":
-            return {"pairs": self.pairs} if self.pairs else {"sliced": True} if self.sliced else {}
+            of_one = {"rounds": self.rounds, "pairs": self.pairs, "sliced": self.sliced}
+            return {name: value for name, value in of_one.items() if value}
         found = {k: v for k, v in dataclasses.asdict(self).items() if k not in NOT_OF_LINES}
         return {k: v for k, v in found.items() if k != "fetches" or v}
 
@@ -81,7 +86,7 @@ class Variant:
         fields = [f.name for f in dataclasses.fields(Variant) if f.name not in left_out]
         known = fields if kind == "line" else []
         if kind == "vector" and parameters:
-            known = ["pairs" if "pairs" in parameters else "sliced"]
+            known = [next((name for name in LAYOUTS if name in parameters), "sliced")]
         if set(parameters) != set(known):
             raise ValueError(
                 f"kernel '{kind}' has parameters {', '.join(known) or 'none'}, found "

@@ -20,6 +20,7 @@ from sparsecc.cpu.arrays import (
 )
 from sparsecc.cpu.line import make_plan
 from sparsecc.cpu.pairs import PAIR_COLUMNS, THERE, Shared, paired_arrays
+from sparsecc.cpu.rounds import SIX, blocks_of_step, round_arrays
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.cpu.words import Element, as_words
 from sparsecc.dialects.cpu import SpmmOp
@@ -79,6 +80,8 @@ def spmm(w: Csr, variant: Variant, x: Array) -> Array:
         case "csr":
             return _csr(w) @ x
         case "vector":
+            if variant.rounds:
+                return _rounds(w) @ x
             if variant.pairs:
                 return _paired(w, variant.pairs) @ x
             return (_sliced(w) if variant.sliced else _vector(w)) @ x
@@ -141,3 +144,21 @@ def _paired(w: Csr, shared: Shared) -> Csr:
     second, column = np.divmod(a.columns[step, lane] % THERE, PAIR_COLUMNS)
     columns = a.pairs[step // shared, second].astype(np.int64) + column
     return _matrix(w, a.rows[at[step] * VECTOR_ROWS + lane], columns, a.values[step, lane])
+
+
+def _rounds(w: Csr) -> Csr:
+    a = round_arrays(w)
+    steps = a.steps.reshape(-1).astype(np.int64)
+    run = np.repeat(np.arange(len(steps)), steps)
+    inside = np.arange(len(run)) - np.repeat(np.cumsum(steps) - steps, steps)
+    six = (np.cumsum(-(-steps // SIX)) + steps // -SIX)[run] + inside // SIX
+    picks = a.picks[six].astype(np.int64) >> (5 * (inside % SIX))[:, None] & 31
+    at, lane = np.nonzero(picks != 15)
+    second, column = np.divmod(picks[at, lane], 16)
+    block = blocks_of_step(int(steps.max(initial=0)))[inside[at], second]
+    chunk, group = np.divmod(run[at], a.steps.shape[1])
+    slab = np.searchsorted(a.slabs["tile"], np.arange(len(a.at)), side="right") - 1
+    rows = [a.rows[group * VECTOR_ROWS + lane], a.rows[a.slabs["group"][slab] * VECTOR_ROWS + (a.at >> 16)]]
+    columns = [chunk * a.columns + a.starts[block] + column, a.at.astype(np.int64) & 0xFFFF]
+    values = [a.values[at, lane], a.singles]
+    return _matrix(w, np.concatenate(rows), np.concatenate(columns), np.concatenate(values))

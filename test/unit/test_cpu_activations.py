@@ -100,7 +100,11 @@ def test_every_kernel(name: str, case: str):
         variants = [Variant("csr"), Variant("dense"), *line_variants(w, target, n)]
         if n == 1:
             variants += [Variant("vector"), Variant("vector", sliced=True)]
-            variants += [Variant("vector", pairs=1), Variant("vector", pairs=2)]
+            variants += [
+                Variant("vector", pairs=1),
+                Variant("vector", pairs=2),
+                Variant("vector", rounds=True),
+            ]
         assert any(v.kind == "line" for v in variants)
         for variant in variants:
             for threads in (1, 2):

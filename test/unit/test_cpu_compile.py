@@ -383,6 +383,7 @@ def test_emitted_c_checks_itself_under_sanitizers(
         "sliced": Variant("vector", sliced=True),
         "pairs1": Variant("vector", pairs=1),
         "pairs2": Variant("vector", pairs=2),
+        "rounds": Variant("vector", rounds=True),
     }
     for kernel in (*kernels, *of_one):
         wanted = of_one.get(kernel)

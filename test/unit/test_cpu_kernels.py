@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from ctypes import CDLL
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, 
 from sparsecc.cpu.native import Kernel, call_struct, csr_kernel, dense_kernel, vector_kernel
 from sparsecc.cpu.pairs import THERE, Shared, paired_arrays
 from sparsecc.cpu.plan import LinePlan, block_count, block_width, line_plan
+from sparsecc.cpu.rounds import CLOSED, STEPS, blocks_of_step, round_arrays
 from sparsecc.cpu.rows import clustered, loads, natural
-from sparsecc.cpu.tune import paired_variants, runtime
+from sparsecc.cpu.tune import of_one_position, paired_variants, runtime
 from sparsecc.cpu.variant import KINDS, Variant
 from sparsecc.importers.matrix import Csr, make_csr
 from sparsecc.interpreters import cpu as interpreter
@@ -34,6 +36,7 @@ OF_ONE = (
     Variant("vector", sliced=True),
     Variant("vector", pairs=1),
     Variant("vector", pairs=2),
+    Variant("vector", rounds=True),
 )
 
 PRESETS = ("x86-avx512", "x86-avx2", "arm-neon")
@@ -69,6 +72,10 @@ def orders(rng: np.random.Generator, m: int, blocks: int) -> list[Array]:
     return [rng.permutation(m) for _ in range(blocks)]
 
 
+def of_layout(library: CDLL, w: Csr, bias: Array | None, relu: bool, v: Variant) -> Kernel:
+    return vector_kernel(library, w, bias, relu, v.sliced, v.pairs, v.rounds)
+
+
 def kernels(
     target: CpuTarget,
     w: Csr,
@@ -82,7 +89,7 @@ def kernels(
     library = runtime(target)
     found = [csr_kernel(library, w, bias, epilogue.relu), dense_kernel(library, w, bias, epilogue.relu)]
     if n == 1:
-        found += [vector_kernel(library, w, bias, epilogue.relu, v.sliced, v.pairs) for v in OF_ONE]
+        found += [of_layout(library, w, bias, epilogue.relu, v) for v in OF_ONE]
     registers = registers_for(target, n)
     if registers is not None and w.nnz:
         # Every second time each block has an order of its own.
@@ -151,7 +158,7 @@ def test_rows_without_a_value_become_zeros_or_what_is_fused(name: str):
                 for out in (np.full((300, 1), np.nan, np.float32), np.full((300, 2), np.nan, np.float32)):
                     for layout in OF_ONE:
                         out[:, :1] = np.nan
-                        kernel = vector_kernel(runtime(target), w, added, relu, layout.sliced, layout.pairs)
+                        kernel = of_layout(runtime(target), w, added, relu, layout)
                         kernel(call_struct(x, out[:, :1], None), threads)
                         assert (out[:, :1] == exact).all()
                         assert np.isnan(out[:, 1:]).all()
@@ -327,6 +334,58 @@ def test_layouts_hold_each_value_once():
     assert (np.diff(counts[:, :64], axis=1) <= 0).all()
 
 
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    ("m", "k", "density"),
+    [
+        (1, 1, 1),
+        (16, 512, 1),
+        (37, 31, 0.5),
+        (300, 513, 0.1),
+        (70, 1500, 0.3),
+        (4200, 90, 0.02),
+        (530, 512, 0.02),
+    ],
+)
+def test_rounds_compute_each_value_once(name: str, m: int, k: int, density: float):
+    library, rng = runtime(here(name)), np.random.default_rng(m)
+    w = random_matrix(m, m, k, density)
+    dense = w.toarray().astype(np.float64)
+    kernel = of_layout(library, w, None, False, Variant("vector", rounds=True))
+    found = interpreter.spmm(w, Variant("vector", rounds=True), np.eye(k, dtype=np.float32))
+    assert (found == dense).all()
+    for apart in (1, 3):
+        x = np.full((k, apart), np.nan, np.float32)
+        x[:, 0] = rng.standard_normal(k)
+        # What a place without a value takes of X must not show.
+        special = rng.integers(0, k, 2)
+        x[special, 0] = np.inf, np.nan
+        with np.errstate(invalid="ignore"):
+            exact = np.array([row[there] @ x[there, 0] for row, there in zip(dense, dense != 0, strict=True)])
+            size = np.abs(dense) @ np.abs(np.nan_to_num(x[:, 0].astype(np.float64), posinf=0))
+        for threads in (1, 2, 3):
+            _, y = inside((m, 1), 1, apart - 1)
+            kernel(call_struct(x[:, :1], y, None), threads)
+            finite = np.isfinite(exact)
+            assert (np.abs(y[finite, 0] - exact[finite]) <= gamma(k) * size[finite]).all()
+            assert np.array_equal(y[~finite, 0].astype(np.float64), exact[~finite], equal_nan=True)
+
+
+def test_rounds_hold_each_value_once_and_fill_steps():
+    for density, least, alone in ((0.5, 0.95, 0.01), (0.1, 0.65, 0.03), (0.02, 0.3, 0.15)):
+        w = random_matrix(1, 512, 512, density)
+        a = round_arrays(w)
+        assert np.count_nonzero(a.values) + len(a.singles) == w.nnz
+        assert np.count_nonzero(a.values) >= least * a.values.size
+        assert len(a.singles) <= alone * w.nnz
+        assert (a.steps % 2 == 0).all()
+        assert sorted(row for row in a.rows.tolist() if row >= 0) == list(range(512))
+    # In each round every closed block comes once, and an open one at most once.
+    pairs = blocks_of_step(STEPS).reshape(-1, CLOSED, 2)
+    assert (pairs[:, :, 0] == np.arange(CLOSED)).all()
+    assert all(len(set(of[:, 1].tolist())) == CLOSED for of in pairs)
+
+
 def test_pairs_are_timed_where_they_may_be_faster():
     avx512, avx2 = (load_target(name) for name in PRESETS[:2])
     assert isinstance(avx512, CpuTarget)
@@ -337,6 +396,10 @@ def test_pairs_are_timed_where_they_may_be_faster():
         assert paired_variants(w, avx2) == []
     assert paired_variants(random_matrix(1, 2100, 2100, 0.001), avx512) == []
     assert paired_variants(random_matrix(1, 20, 30, 0), avx512) == []
+    # Rounds are timed, and taken by rule, but where they would hold next to nothing or take long to make.
+    for w, rounds in ((random_matrix(1, 200, 300, 0.05), True), (random_matrix(1, 2000, 300, 0.001), False)):
+        assert (of_one_position(w, avx512) == Variant("vector", rounds=True)) == rounds
+        assert of_one_position(w, avx2) == Variant("vector")
     for variant in OF_ONE:
         assert Variant.of(variant.kind, variant.parameters()) == variant
     with pytest.raises(ValueError, match="pairs is 3; needed 0, 1 or 2"):

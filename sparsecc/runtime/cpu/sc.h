@@ -121,6 +121,28 @@ enum { SC_SLICE_ROWS = 8 };
  * is groups of equally many steps, and a column with SC_THERE is that of a value; there are no masks. */
 enum { SC_PAIR_COLUMNS = 16, SC_THERE = 128 };
 
+/* Or rounds: chunks of `columns` columns are cut to SC_ROUND_BLOCKS blocks of 16 columns or less, the first
+ * SC_ROUND_CLOSED of which have a zero beside 15 columns or less. Step s of any group reads the blocks that step s modulo
+ * SC_ROUND_STEPS has: rounds.c. Of SC_VECTOR_ROWS rows each takes a value from one of them, or that zero. The few values
+ * that steps have no place for stand alone. */
+enum { SC_ROUND_BLOCKS = 33, SC_ROUND_CLOSED = 16, SC_ROUND_STEPS = 96 };
+
+typedef struct sc_round_begin {
+    int64_t step, six; /* the first of a slab in a chunk: of its steps, and of its vectors of columns */
+} sc_round_begin;
+
+typedef struct sc_rounds {
+    int64_t chunks, columns;     /* 0: the layout is another */
+    const uint16_t *starts;      /* [SC_ROUND_BLOCKS + 1] first column of each block in its chunk */
+    const uint16_t *steps;       /* [chunks][groups], even */
+    const sc_round_begin *begin; /* [chunks][slabs] */
+    const uint32_t *picks;       /* six times 5 bits: which float of the two blocks, for 16 rows */
+    /* Those that stand alone: values, and row of the slab * 2^16 + column; `tile` of a slab is where its own begin. */
+    const float *singles;
+    const uint32_t *at;
+    const uint16_t *places; /* [M] where the sum of each row stands, or NULL */
+} sc_rounds;
+
 typedef struct sc_slab {
     int64_t group, stretch, tile, step; /* the first of each; the next slab's are the end */
 } sc_slab;
@@ -150,6 +172,7 @@ typedef struct sc_vector {
     const uint16_t *wide; /* Of slices: columns of each step; `columns` and `places` are not there. Else NULL. */
     const uint16_t *pairs; /* Of pairs: the first columns of both blocks of each step. Else NULL. */
     int64_t shared;        /* Steps that share a pair: 1, or 2. */
+    sc_rounds rounds;
 } sc_vector;
 
 /* Dense: panels of rows, column by column. */

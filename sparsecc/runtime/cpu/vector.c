@@ -2,7 +2,7 @@
  * picks its own by one byte of index. Lanes whose row has nothing left are masked, not multiplied by zero. Of pairs,
  * each step says where its 32 values are. Of slices, values of X are loaded one by one, which is quicker than a
  * gather. */
-#include "internal.h"
+#include "vector.h"
 
 typedef float sums_of[SC_VECTOR_GROUPS][SC_VECTOR_ROWS];
 
@@ -20,7 +20,6 @@ static inline void skip(step *p, int64_t steps) {
 }
 
 #if defined(__AVX512F__)
-#include <immintrin.h>
 
 static inline __m512 add_step(const step *p, int s, __m512 low, __m512 high, __m512 sum) {
     const uint8_t *columns = p->columns + s * SC_VECTOR_ROWS;
@@ -66,21 +65,9 @@ static void run_stretch(int steps, int64_t tiles, const sc_tile *tile, step p, c
     }
 }
 
-/* Four columns are one load and shifts, for loads are what limits this. */
-static inline __m128 pick(const float *x, const uint16_t *columns) {
-    uint64_t four;
-    memcpy(&four, columns, sizeof four);
-    /* Or compilers load each column after all. */
-    __asm__("" : "+r"(four));
-    __m128 v = _mm_load_ss(x + (uint16_t)four);
-    v = _mm_mask_broadcastss_ps(v, 2, _mm_load_ss(x + (uint16_t)(four >> 16)));
-    v = _mm_mask_broadcastss_ps(v, 4, _mm_load_ss(x + (uint16_t)(four >> 32)));
-    return _mm_mask_broadcastss_ps(v, 8, _mm_load_ss(x + (four >> 48)));
-}
-
 static inline __m256 add_slice_step(const float *x, const float *values, const uint16_t *columns, uint16_t mask,
                                     __m256 sum) {
-    const __m256 picked = _mm256_insertf128_ps(_mm256_castps128_ps256(pick(x, columns)), pick(x, columns + 4), 1);
+    const __m256 picked = _mm256_insertf128_ps(_mm256_castps128_ps256(sc_pick(x, columns)), sc_pick(x, columns + 4), 1);
     return _mm256_mask3_fmadd_ps(picked, _mm256_loadu_ps(values), sum, (__mmask8)mask);
 }
 
@@ -200,6 +187,10 @@ static inline __attribute__((always_inline)) void put_rows(const sc_vector *w, c
     if (activated) activate_rows(w, rows, count, y, call->ldy);
 }
 
+void sc_put_rows(const sc_vector *w, const sc_call *call, const int32_t *rows, int count, const float *sums, size_t n) {
+    put_rows(w, call, rows, count, sums, n);
+}
+
 static void run_slabs(const sc_vector *w, const sc_call *call, sc_part part, const float *x) {
     /* Where some groups have no value, it is quicker to clear all of Y first than to write their rows one by one. */
     const size_t slabs = ((size_t)w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB;
@@ -227,7 +218,7 @@ static void run_slices(const sc_vector *w, const sc_call *call, sc_part part, co
     const float *values = w->values + first->step * SC_SLICE_ROWS;
     const uint16_t *columns = w->wide + first->step * SC_SLICE_ROWS, *masks = w->masks + first->step;
     const int32_t *rows = w->rows + first->group * SC_SLICE_ROWS;
-    const int plain = !w->epilogue.bias && !call->residual && !w->epilogue.relu && !w->epilogue.activation.kind;
+    const int plain = sc_is_plain(w, call);
     float *const y = call->y + part.n0;
     const size_t ldy = call->ldy;
     for (const sc_stretch *s = w->stretches + first->stretch; s < w->stretches + end->stretch; s++) {
@@ -255,7 +246,7 @@ static inline __attribute__((always_inline)) void run_paired(int64_t shared, con
     const uint8_t *columns = w->columns + first->step * SC_VECTOR_ROWS;
     const uint16_t *pairs = w->pairs + first->step / shared * 2;
     const int32_t *rows = w->rows + first->group * SC_VECTOR_ROWS;
-    const int plain = !w->epilogue.bias && !call->residual && !w->epilogue.relu && !w->epilogue.activation.kind;
+    const int plain = sc_is_plain(w, call);
     float *const y = call->y + part.n0;
     const size_t ldy = call->ldy;
     for (const sc_stretch *s = w->stretches + first->stretch; s < w->stretches + end->stretch; s++) {
@@ -277,11 +268,13 @@ static inline __attribute__((always_inline)) void run_paired(int64_t shared, con
 size_t sc_vector_scratch(const sc_vector *w, size_t n, size_t ldx) {
     const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
     (void)n;
+    if (w->rounds.chunks) return sc_rounds_scratch(w, ldx);
     return ldx != 1 || padded != (size_t)w->k ? padded : 0;
 }
 
 /* part.r0 and part.r1 count slabs; only position part.n0 is computed. */
 int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
+    if (w->rounds.chunks) return sc_rounds_part(w, call, part);
     const size_t k = (size_t)w->k, n = part.n0;
     const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
     const float *x = call->x + n;
