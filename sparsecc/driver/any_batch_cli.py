@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Options that need one batch, and what they are when nobody gave them.
 _NOT_HERE = {
-    "batch": None, "html": None, "trace": None, "dump_ir": None, "threads": 1, "check_stages": False,
+    "batch": None, "html": None, "trace": None, "dump_ir": None, "threads": 1,
     "emit": "c", "noise": None, "faults": None, "fail_if_slower_than_dense": False,
 }  # fmt: skip
 
