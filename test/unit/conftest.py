@@ -25,6 +25,9 @@ def simulator_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]
     if "SPARSECC_CACHE" in os.environ:
         yield
         return
-    os.environ["SPARSECC_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    base = tmp_path_factory.getbasetemp()
+    # The workers of one run of pytest-xdist share it, in the folder that theirs lie in.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    os.environ["SPARSECC_CACHE"] = str(folder)
     yield
     del os.environ["SPARSECC_CACHE"]
