@@ -1,4 +1,4 @@
-"""What blocks are estimated to take is near what they take after all passes, so the best are looked at closely."""
+"""Blocks are estimated to take about what they take after all passes: the best are looked at closely."""
 
 from __future__ import annotations
 
