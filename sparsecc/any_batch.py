@@ -1,15 +1,16 @@
 """Networks for any batch up to a bound, which the program is told when it runs.
 
 The network is compiled for a few batches; these variants share their weights and the arena, on CPUs the
-code of their kernels, too. A batch is covered by variants that run one after the other on its rows, the last
-one perhaps on fewer rows than it is for, in the least time: on tensor units simulated cycles, and what the
-host is estimated to take; on CPUs measured time. Dynamic programming finds it. So MikPoly (Yu et al., ASPLOS
-2024) covers a product of unknown extents with micro-kernels; here whole networks are the micro-kernels.
+code of their kernels, too, and on crossbars the arrays, which are written once, and all code of products. A
+batch is covered by variants that run one after the other on its rows, the last one perhaps on fewer rows
+than it is for, in the least time: on simulated targets cycles, and what the host is estimated to take; on
+CPUs measured time. Dynamic programming finds it. So MikPoly (Yu et al., ASPLOS 2024) covers a product of
+unknown extents with micro-kernels; here whole networks are the micro-kernels.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,11 @@ from numpy.typing import NDArray
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
 
-from sparsecc.codegen.any_batch import AnyBatchProgram, sizes_of, write_any_batch
+from sparsecc.any_batch_cost import Cost, costs_of, fences_of, hertz_of, seconds_of
+from sparsecc.any_batch_cover import Cover, candidates, cover, kept
+from sparsecc.any_batch_report import AnyBatchReport
+from sparsecc.codegen.any_batch import sizes_of, write_any_batch
+from sparsecc.codegen.any_batch_texts import AnyBatchProgram
 from sparsecc.compiler import Progress, silent
 from sparsecc.dialects.host import Tensor, kind_of
 from sparsecc.emitted import Executable, built
@@ -30,152 +35,26 @@ from sparsecc.errors import UserError
 from sparsecc.importers.network import read_network
 from sparsecc.interpreters.host import DTYPES
 from sparsecc.interpreters.sparse import run_module
-from sparsecc.network.tensor_unit import TensorUnitEngine
+from sparsecc.network.crossbar_batches import WrittenEngine
+from sparsecc.network.engine import Engine
 from sparsecc.network_compiler import NetworkArtifact, compile_network, typed_input
-from sparsecc.network_report import host_rows
 from sparsecc.target import AnyTarget, CpuTarget, Target
+from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 from sparsecc.toolchain import find_compiler
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from sparsecc.cpu_network import CpuNetwork
 
 Array = NDArray[Any]
 
-# A variant is worth its code where it saves so much of the geometric mean over all batches.
-WORTH = 0.005
+# On crossbars a variant costs a few calls of the host: each of the smallest batches may have one, and has it
+# where other variants would take so many times as long.
+EACH, LIMIT = 8, 1.05
 # Up to here the program checks itself with every batch, above it with some.
 EVERY = 16
 # Of the largest value: more than rounding in another order, less than a row that depends on another.
 INDEPENDENT = 0.02
-# Of a variant's program on a CPU, of which the fastest counts.
-RUNS = 3
-
-
-def candidates(most: int) -> list[int]:
-    """Batches that variants are compiled for: powers of 2, and the bound."""
-    return sorted({2**i for i in range(most.bit_length()) if 2**i < most} | {most})
-
-
-@dataclass(frozen=True)
-class Cover:
-    """How each batch is covered."""
-
-    seconds: list[float]
-    """Of each batch; of 0 none."""
-    choice: list[int]
-    """The variant that runs first."""
-
-    def chunks(self, batch: int) -> list[int]:
-        """The variants that run for a batch, in order."""
-        found: list[int] = []
-        while batch > 0:
-            found.append(self.choice[batch])
-            batch -= self.choice[batch]
-        return found
-
-
-def cover(costs: Mapping[int, float], most: int) -> Cover:
-    """The cheapest cover of each batch by variants of these seconds; of equal ones that of the fewest."""
-    best: list[tuple[float, int]] = [(0.0, 0)]
-    choice = [0]
-    for batch in range(1, most + 1):
-        found = min(
-            (cost + best[max(0, batch - rows)][0], 1 + best[max(0, batch - rows)][1], rows)
-            for rows, cost in costs.items()
-        )
-        best.append(found[:2])
-        choice.append(found[2])
-    return Cover([seconds for seconds, _ in best], choice)
-
-
-def kept(costs: Mapping[int, float], most: int) -> dict[int, float]:
-    """The variants that are worth their code: others go, the least useful first."""
-
-    def mean(variants: Mapping[int, float]) -> float:
-        return float(np.mean(np.log(np.maximum(cover(variants, most).seconds[1:], 1e-12))))
-
-    found, whole = dict(costs), mean(costs)
-    while len(found) > 1:
-        without = {size: mean({s: c for s, c in found.items() if s != size}) for size in found}
-        least = min(without, key=lambda size: (without[size], size))
-        if without[least] > whole + WORTH:
-            break
-        del found[least]
-    return found
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a variant takes."""
-
-    cycles: int
-    """When something follows it; 0 on a CPU."""
-    host: float
-    """Seconds of the host, estimated; on a CPU of all, measured, or by a rule where it is another."""
-
-
-@dataclass(frozen=True)
-class AnyBatchReport:
-    """A network for any batch up to `max_batch`."""
-
-    name: str
-    target: str
-    dtype: str
-    max_batch: int
-    variants: list[int]
-    """Batches that the program holds the network for."""
-    batches: list[dict[str, Any]]
-    """For each batch: its variants, cycles, microseconds of the host (estimated), and in all; on a CPU its
-    variants and microseconds (measured), or, for a CPU that is not this one, only its variants."""
-    of_fixed: dict[int, float]
-    """Time / that of compiling for one batch, for the batches that were compiled."""
-    over_padding: float
-    """Time of padding to max_batch / time, the geometric mean over all batches."""
-    source_bytes: int
-    """Text of the C of all variants."""
-    weights_bytes: int
-    weights_unshared_bytes: int
-    """That a copy for each variant would take."""
-    arena_bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return dataclasses.asdict(self)
-
-    def tables(self) -> list[Table]:
-        """For people; of a long table some rows."""
-        from rich.table import Table
-
-        found = Table(
-            title=f"{self.name} on {self.target}, products in {self.dtype}", title_justify="left",
-            min_width=60,
-        )  # fmt: skip
-        columns = {"variants": "variants", "cycles": "cycles", "host_us": "host us", "us": "us"}
-        columns = {key: heading for key, heading in columns.items() if key in self.batches[0]}
-        for heading in ("batch", *columns.values(), "of fixed"):
-            found.add_column(heading, justify="left" if heading == "variants" else "right")
-        step = max(1, len(self.batches) // 16)
-        for i, row in enumerate(self.batches):
-            if i % step == 0 or i + 1 == len(self.batches) or row["batch"] in self.of_fixed:
-                ratio = self.of_fixed.get(row["batch"])
-                texts = (
-                    " + ".join(map(str, value)) if key == "variants"
-                    else str(value) if key == "cycles" else f"{value:.1f}"
-                    for key in columns
-                    for value in (row[key],)
-                )  # fmt: skip
-                found.add_row(str(row["batch"]), *texts, "" if ratio is None else f"{ratio:.2f}")
-        totals = Table(show_header=False, box=None)
-        totals.add_row("over padding", f"{self.over_padding:.2f} x to {self.max_batch} (geometric mean)")
-        totals.add_row(
-            "weights", f"{self.weights_bytes} bytes ({self.weights_unshared_bytes} without sharing)"
-        )
-        totals.add_row("code", f"{self.source_bytes} bytes of C in {len(self.variants)} variants")
-        totals.add_row("activations", f"{self.arena_bytes} bytes")
-        return [found, totals]
 
 
 @dataclass(eq=False)
@@ -193,6 +72,8 @@ class AnyBatch:
     fences: int
     """Cycles that nobody waits for when a batch is done."""
     progress: Progress
+    written: WrittenEngine | None = None
+    """On crossbars the arrays."""
 
     @property
     def name(self) -> str:
@@ -202,6 +83,10 @@ class AnyBatch:
     def on_cpu(self) -> bool:
         """Whether times are those of a CPU, not counted in cycles."""
         return isinstance(self.largest.target, CpuTarget)
+
+    def energy_pj(self, batch: int) -> float:
+        """Energy of the products of a batch, on crossbars."""
+        return sum(self.costs[c].energy_pj for c in self.cover.chunks(batch))
 
     def cycles(self, batch: int) -> int:
         """Simulated cycles of a batch."""
@@ -223,7 +108,7 @@ class AnyBatch:
     @cached_property
     def report(self) -> AnyBatchReport:
         """What is known of all batches."""
-        hertz = _hertz(self.largest.target)
+        hertz = hertz_of(self.largest.target)
         seconds = self.cover.seconds
         rows: list[dict[str, Any]] = []
         for batch in range(1, self.most + 1):
@@ -232,9 +117,10 @@ class AnyBatch:
             told: dict[str, Any] = {"batch": batch, "variants": chunks}
             told |= {} if self.on_cpu else {"cycles": cycles, "host_us": host * 1e6}
             known = not (isinstance(self.largest.target, CpuTarget) and self.largest.target.missing)
-            rows.append(told | ({"us": (host + cycles / hertz) * 1e6} if known else {}))
+            told |= {"us": (host + cycles / hertz) * 1e6} if known else {}
+            rows.append(told | ({"energy_pj": self.energy_pj(batch)} if self.written else {}))
         sizes = sizes_of(self._emitted())
-        whole = _seconds(self.costs, hertz)
+        whole = seconds_of(self.costs, hertz)
         return AnyBatchReport(
             name=self.name,
             target=self.largest.target.name,
@@ -250,6 +136,8 @@ class AnyBatch:
             weights_bytes=sizes.weights,
             weights_unshared_bytes=sizes.weights_unshared,
             arena_bytes=max(a.storage.size for a in self.variants.values()),
+            arrays=None if self.written is None else self.written.arrays,
+            program_energy_pj=None if self.written is None else self.written.program_energy_pj,
         )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -330,11 +218,6 @@ def compile_any_batch(
     also where one row of a result depends on another row of the inputs.
     """
     chip = load_target(target) if isinstance(target, str) else target
-    if not isinstance(chip, Target | CpuTarget):
-        raise UserError(
-            f"target {chip.name} has crossbars, whose arrays are programmed for one network; batches at run "
-            "time are for tensor units and CPUs: leave --max-batch out and give --batch"
-        )
     if max_batch < 1:
         raise UserError(f"--max-batch {max_batch}: needed at least one", exit_code=2)
     find_compiler()
@@ -343,74 +226,28 @@ def compile_any_batch(
         {b: read_network(source, batch=b, dims=dims, inputs=None)[0] for b in (1, 2)},
         np.random.default_rng(seed),
     )
-    found: dict[int, NetworkArtifact] = {}
-    for batch in reversed(candidates(max_batch)):
-        given = [x[:batch] for x in found[max_batch].inputs] if found else inputs
 
-        def tell(text: str, prefix: str = f"batch {batch}: ") -> None:
-            progress(prefix + text)
+    def compiled(batch: int, given: Any, engine: Engine | None = None) -> NetworkArtifact:
+        return compile_network(
+            source, target=target, batch=batch, dims=dims, inputs=given, seed=seed, engine=engine,
+            progress=lambda text: progress(f"batch {batch}: {text}"), **options,
+        )  # fmt: skip
 
-        found[batch] = compile_network(
-            source, target=target, batch=batch, dims=dims, inputs=given, seed=seed, progress=tell, **options
-        )
+    largest = compiled(max_batch, inputs)
+    written = WrittenEngine.of(largest) if isinstance(chip, CrossbarTarget) else None
+    on_arrays = written is not None
+    found = {max_batch: largest} if written is None else {}
+    for batch in reversed(candidates(max_batch, EACH if on_arrays else 1)):
+        if batch not in found:
+            found[batch] = compiled(batch, [x[:batch] for x in largest.inputs], written)
     progress("timing the variants")
-    costs = {b: _cost(a, b) for b, a in sorted(found.items())}
-    best = cover(kept(_seconds(costs, _hertz(chip)), max_batch), max_batch)
+    costs = dict(sorted(costs_of(found, written).items()))
+    seconds = seconds_of(costs, hertz_of(chip))
+    best = cover(kept(seconds, max_batch, LIMIT if on_arrays else math.inf), max_batch)
     used = sorted(set(best.choice[1:]))
-    largest = found[max_batch]
-    fences = 0 if isinstance(chip, CpuTarget) else _fences(largest)
-    return AnyBatch(max_batch, largest, {b: found[b] for b in used}, best, costs, fences, progress)
-
-
-def _hertz(chip: AnyTarget) -> float:
-    return chip.clock_ghz * 1e9 if isinstance(chip, Target) else 1.0
-
-
-def _cost(artifact: NetworkArtifact, batch: int) -> Cost:
-    """Of a variant: simulated and estimated, or measured; of a CPU that is not this one a rule."""
-    target = artifact.target
-    if not isinstance(target, CpuTarget):
-        return Cost(_cycles(artifact), sum(row.seconds for row in host_rows(artifact)))
-    if target.missing:
-        # A call and a vector that is not full cost about as much as one more row.
-        return Cost(0, 1e-6 * (batch + 1))
-    return Cost(0, _measured(artifact))
-
-
-def _measured(artifact: NetworkArtifact) -> float:
-    """Seconds of an inference here: the least median of a few runs."""
-    return min(float(artifact.run_program("--seconds", "0.05")["median"]) for _ in range(RUNS))
-
-
-def _seconds(costs: Mapping[int, Cost], hertz: float) -> dict[int, float]:
-    return {batch: cost.cycles / hertz + cost.host for batch, cost in costs.items()}
-
-
-def _cycles(artifact: NetworkArtifact) -> int:
-    """Cycles of a variant when something follows it."""
-    engine = cast(TensorUnitEngine, artifact.engine)
-    each = {layer: engine.cycles(layer) for layer in dict.fromkeys(artifact.layers)}
-    return sum(each[layer] + _between(engine.chip, each[layer]) for layer in artifact.layers)
-
-
-def _between(chip: Target, cycles: int) -> int:
-    """What a product of so many cycles takes more when another follows: the fence between them.
-
-    Where time is told by the index of the last cycle, that cycle, too.
-    """
-    return chip.queues.issue_gap + int(chip.timing.count == "last_index" and cycles > 0)
-
-
-def _fences(artifact: NetworkArtifact) -> int:
-    """What of `_cycles` nobody waits for where nothing follows: fences after the last product."""
-    engine = cast(TensorUnitEngine, artifact.engine)
-    total = 0
-    for layer in reversed(artifact.layers):
-        cycles = engine.cycles(layer)
-        total += _between(engine.chip, cycles)
-        if cycles > 0:
-            break
-    return total
+    fences = fences_of(largest) if isinstance(chip, Target) else 0
+    variants = {b: found[b] for b in used}
+    return AnyBatch(max_batch, found[max_batch], variants, best, costs, fences, progress, written)
 
 
 def check_rows(modules: Mapping[int, ModuleOp], rng: np.random.Generator) -> None:

@@ -273,6 +273,7 @@ def compile_network(
     scales: str = "auto",
     masks: Mapping[str, str | Array] | None = None,
     propagate: bool = True,
+    engine: Engine | None = None,
     progress: Progress = silent,
 ) -> NetworkArtifact:
     """Compile a whole network.
@@ -286,8 +287,9 @@ def compile_network(
     [samples, ...], by whose ranges a network of floats is quantised, and "labels", the right classes.
     percentile: of each value's elements that its range holds. labelled: such samples to measure accuracy on,
     those of `calibrate` by default. scales: of weights, as for `nn-quantize`. masks: of pruning, by layer
-    (`sparsecc.masks`). propagate: carry zeros and constants across layers first (`sparse-propagate`). Raises
-    UserError, which names the node that cannot be compiled.
+    (`sparsecc.masks`). propagate: carry zeros and constants across layers first (`sparse-propagate`).
+    engine: what compiles the products, of the target and the type of products; one of its own by default.
+    Raises UserError, which names the node that cannot be compiled.
     """
     found_target = load_target(target) if isinstance(target, str) else target
     engine_for(found_target, target)
@@ -303,7 +305,7 @@ def compile_network(
     check_sizes(function, names)
     check_weights(function)
     kind = product_type(found_target, dtype, function, calibrate is not None)
-    engine = engine_for(found_target.with_type(kind), target)
+    engine = engine_for(found_target.with_type(kind), target) if engine is None else engine
     chosen_scales = engine.scales if scales == "auto" else scales
     read = module
     propagation: Propagation | None = None

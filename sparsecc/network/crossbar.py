@@ -17,6 +17,7 @@ from sparsecc.codegen.folder import copies_of
 from sparsecc.compiler import Stage, compile, has_compiler
 from sparsecc.crossbar_compiler import CrossbarArtifact
 from sparsecc.errors import UserError
+from sparsecc.importers.matrix import Csr
 from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Options, Product, Progress
 from sparsecc.network.tensor_unit import source_of
 from sparsecc.scales import Scales
@@ -47,6 +48,8 @@ class CrossbarLayer:
 
     name: str
     artifact: CrossbarArtifact
+    weight: Csr
+    """As it was given, in steps of int8."""
 
     @property
     def stages(self) -> Sequence[Stage]:
@@ -82,7 +85,7 @@ class CrossbarEngine(Engine):
             progress=progress,
         )  # fmt: skip
         assert isinstance(artifact, CrossbarArtifact)
-        return CrossbarLayer(product.name, artifact)
+        return CrossbarLayer(product.name, artifact, product.weight)
 
     def check_room(self, layers: Sequence[CrossbarLayer]) -> None:
         """Raises UserError where the chip has too few cells for all layers."""

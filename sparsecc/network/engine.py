@@ -110,6 +110,19 @@ class Call:
 
 
 @dataclass(frozen=True, eq=False)
+class Common:
+    """What the variants of a network for any batch have together, besides data that are equal."""
+
+    source: str
+    """Of a file of its own: functions that their calls use."""
+    declarations: str
+    parts: Sequence[Part]
+    """Data of the source."""
+    init: str
+    """Statements of model_init, done once; as of `EngineCode`."""
+
+
+@dataclass(frozen=True, eq=False)
 class EngineCode:
     """What the folder of a network holds of its engine.
 
@@ -146,6 +159,8 @@ class EngineCode:
     sources: str = ""
     """Further sources for the Makefile, as make writes them."""
     libraries: str = "-lm"
+    common: Common | None = None
+    """Only of variants."""
 
 
 class Engine(ABC):

@@ -272,8 +272,13 @@ def linked(module: ModuleOp, symbol: str) -> ModuleOp:
     return new
 
 
-def source_of(title: str, programs: Mapping[str, ModuleOp]) -> tuple[str, list[Part]]:
-    """The programs in C, under their symbols, and the constants that they leave to weights.bin."""
+def source_of(
+    title: str, programs: Mapping[str, ModuleOp], visibility: str = "private"
+) -> tuple[str, list[Part]]:
+    """The programs in C, under their symbols, and the constants that they leave to weights.bin.
+
+    visibility: of their functions; public ones are called from other files.
+    """
     whole = ModuleOp([])
     parts: list[Part] = []
     for symbol, module in programs.items():
@@ -286,7 +291,7 @@ def source_of(title: str, programs: Mapping[str, ModuleOp]) -> tuple[str, list[P
                 kind = str(op.type.element_type)
                 parts.append(Part(op.sym_name.data, C_TYPES[kind], stored(op.array, kind), "weights.bin"))
             elif isinstance(op, func.FuncOp):
-                op.properties["sym_visibility"] = StringAttr("private")
+                op.properties["sym_visibility"] = StringAttr(visibility)
     text = StringIO()
     CTarget(inline_limit=INLINE_LIMIT, header="model.h").emit(Context(), whole, text)
     titled = text.getvalue().splitlines()

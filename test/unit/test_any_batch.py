@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sparsecc.any_batch import AnyBatch, candidates, compile_any_batch, cover, kept
+from sparsecc.any_batch import AnyBatch, compile_any_batch
+from sparsecc.any_batch_cover import candidates, cover, kept
 from sparsecc.driver.cli import main
 from sparsecc.errors import UserError
 from sparsecc.network_compiler import compile_network
@@ -220,8 +221,13 @@ def test_variants_that_go():
     assert kept({1: 1.0, 2: 2.0, 4: 4.0}, 4) == {1: 1.0}
     assert kept({1: 1.0, 2: 1.0, 4: 1.0}, 4) == {4: 1.0}
     assert kept({1: 1.0, 4: 2.0}, 4) == {1: 1.0, 4: 2.0}
+    # The mean over all batches hardly needs 2, batch 2 does.
+    linear = {b: 0.35 + b for b in (1, 2, 3, 4, 8, 16, 32, 64)}
+    assert 2 not in kept(linear, 64)
+    assert 2 in kept(linear, 64, 1.1)
     assert candidates(1) == [1]
     assert candidates(6) == [1, 2, 4, 6]
+    assert candidates(20, 5) == [1, 2, 3, 4, 5, 8, 16, 20]
 
 
 DEPENDENT: dict[str, tuple[list[tuple[str, list[str], list[str], dict[str, Any]]], list[Any], str]] = {
@@ -250,14 +256,14 @@ def test_rows_that_are_not_independent(nodes: list[Any], shape: list[Any], messa
     [
         (["--max-batch", "0"], "needed at least one"),
         (["--max-batch", "8", "--batch", "3"], "--batch is for one batch"),
-        (["--max-batch", "8", "--target", "isaac128"], "has crossbars, whose arrays are programmed for one"),
         (["--max-batch", "8", "--trace", "t.json"], "--trace is for one batch: give --batch"),
         (["--max-batch", "8", "--html", "r.html"], "--html is for one batch"),
         (["--max-batch", "8", "--target", "cpu", "--dump-ir", "ir"], "--dump-ir is for one batch"),
         (["--max-batch", "8", "--output", "y.npy"], "--output needs --input"),
         (["--max-batch", "8", "--n", "3"], "is a whole network"),
+        (["--max-batch", "8", "--check-stages"], "--check-stages is for one matrix"),
     ],
-    ids=["none", "two", "crossbars", "trace", "html", "ir", "output", "columns"],
+    ids=["none", "two", "trace", "html", "ir", "output", "columns", "stages"],
 )
 def test_what_is_refused(path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
     assert main(["run", str(path), "--target", "scalesim-ws16", *arguments]) in (1, 2)

@@ -101,8 +101,10 @@ static int run(const options *o, const void *const *inputs, void *const *outputs
         wrong += bad;
         others += other;
         if (report) {
-            fprintf(report, "%s{\"batch\": %lld, \"chunks\": %d, \"" ENGINE_COST "\": %lld, \"foretold\": %lld, \"wrong\": %lld}",
+            fprintf(report, "%s{\"batch\": %lld, \"chunks\": %d, \"" ENGINE_COST "\": %lld, \"foretold\": %lld, \"wrong\": %lld",
                     i ? ", " : "[", (long long)rows, model_chunks(rows), (long long)cost, (long long)foretold, (long long)bad);
+            engine_report(report);
+            fprintf(report, "}");
         }
         if (!o->quiet) {
             printf("batch %5lld  %3d chunks  %9lld " ENGINE_COST "%s%s\n", (long long)rows, model_chunks(rows), (long long)cost,
