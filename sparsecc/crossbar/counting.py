@@ -1,36 +1,35 @@
 """A bound by counting: what nearly no matrix of the same lengths of rows and columns can be mapped below.
 
 A mapping tells where the nonzeros are. There are 2^H patterns with the given numbers of nonzeros in rows and
-columns, and far fewer mappings of little energy; so at most a share of 2^-DOUBT of these matrices has such a
-mapping. A mapping here is a set of tiles; a tile is any r <= R word lines and q outputs, each of which has
-any c of the lines' weights, with all their digits, at most one bit line for each slice (or, in offset cells,
-two of opposite sign), and the tile at most C bit lines in all. Digits are any exact signed ones. So all that
-`sparsecc.crossbar` makes is among them, save squeeze-out and slices that are read apart from each other.
+columns, and far fewer mappings of little energy; so of all matrices with these lengths and these weights, in
+any places, at most a share of 2^-DOUBT has such a mapping. A mapping here is a set of tiles; a tile is any
+r <= R word lines and q outputs, each of which has any c of the lines' weights, with all their digits, and the
+tile at most C bit lines in all. So all that `sparsecc.crossbar` makes is among them, save squeeze-out and
+slices that are read apart from each other. The ways to read an output are those of `sparsecc.crossbar.ways`.
 
-**Sum over mappings.** Let a mapping's tiles take E_t, and P be the chance that values drawn independently,
-with the frequencies of the matrix's own, fit the bits of its bit lines. For any l > 0 and u, the expected
-number of patterns of N nonzeros with a mapping below E is at most
+**Sum over mappings.** Let a mapping's tiles take E_t, and P be the chance that weights drawn independently
+fit the bits of its bit lines. For any l > 0 and u, the expected number of patterns of N nonzeros with a
+mapping below E is at most
 
     sum over mappings of P 2^((E - sum E_t) / l) = 2^((E - u N) / l) * sum over mappings of product of w_t,
     w_t = P_t 2^((u cells_t - E_t) / l),
 
 for their cells are N. A mapping is a set of tiles: with W = sum of w_t over all tiles there are, the last
-sum is at most the product of all 1 + w_t, and so e^W. Below E = l (H - DOUBT - W / ln 2) + u N, at most a
-share of 2^-DOUBT has a mapping. l, u and W are the best that are found; any give a bound.
+sum is at most the product of all 1 + w_t, and so e^W. Below E = l (H - DOUBT - charge - W / ln 2) + u N, at
+most a share of 2^-DOUBT has a mapping. charge: weights drawn independently are these very weights, in some
+places, with a chance of 2^-charge. Any l and u give a bound; the best that are found are taken.
+
+**Dear tiles.** Many tiles of few weights say the same as few of many others. So tiles of e and more for each
+weight are not told apart: all that counts is which of the m k places they cover, with at least e for each,
+which puts m k log2(1 + 2^((u - e) / l)) in place of their part of W / ln 2. For the others, that they are
+below e, cells_t e - E_t > 0, allows w_t to be multiplied by 2^(x (cells_t e - E_t) / l) for any x >= 0: then
+it is as if l were l / (1 + x), and u were (u + x e) / (1 + x).
 
 **W** is the sum over r and q of C(k, r) C(m, q) 2^(-lines / l) G^q, G the sum over c of
 C(r, c) 2^(u c / l) V, V over the ways to read an output. As bit lines are at most C, any part of what lines
-take may be charged to bit lines (`SHARES`); as each line has a weight, each may count for less, and each
-weight for more (`USED`).
-
-**V.** The sum of c digits of a slice is below a limit L by the bits of its bit line. By Chernoff, for any
-t_s >= 0, all are with a chance of at most
-
-    exp(sum of t_s L_s) * (mean over values of the largest exp(- sum of t_s |digit_s|) of its forms)^c;
-
-t = infinity where a slice has no bit line. Two bit lines of opposite sign take at least the bits of their
-sum on one. Where the level for nothing is neither the lowest nor the highest, every other word line adds at
-least 1 to the sum.
+take may be charged to bit lines (`SHARES`). A tile whose lines and outputs fall apart, with no weight that
+joins the parts, is two tiles of no more energy: only tiles in one piece count, which have at least r + q - 1
+weights; so any weight more may count for more, as lines and outputs count for less (`USED`).
 
 **H.** The least of product(1 + x_i y_j) / (product of x_i^row_i y_j^column_j) counts the patterns from
 above, and times C(d, a) (a/d)^a (1 - a/d)^(d - a) over all rows and columns, of a nonzeros in d, from below:
@@ -39,37 +38,39 @@ Gurvits, On multivariate Newton-like inequalities, 2009.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special  # pyright: ignore[reportMissingTypeStubs]
+from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from sparsecc.cover.laws import Pattern
-from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.ways import Ways, ways_of
 from sparsecc.target.crossbar import CrossbarTarget
 
-_optimize, _special = cast(Any, optimize), cast(Any, special)
+_special = cast(Any, special)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Of 2^DOUBT matrices, one may be below.
 DOUBT = 64
-# W of the bound.
-WEIGHT = 50.0
-# t of the Chernoff bound, by slices; the last stands for infinity.
-TILTS = {True: (0.0, 0.03, 0.1, 0.2, 0.4, 0.8, 60.0), False: (0.0, 0.3, 1.0, 60.0)}
-FEW_SLICES = 4
+# l is a power of this, in pJ for each bit.
+RATIO = 2 ** (1 / 6)
+FIRST, STRIDES, LEAST, MOST = -3, (6, 2, 1), -40, 18
+# 1 + x, as powers of RATIO.
+APART = (0, 2, 4, 8)
+# e, by what part of the nonzeros dear tiles cover in the sum over mappings.
+DEAR = (0.002, 0.01, 0.05)
 # What part of the lines' energy is charged to bit lines; above 1, tiles of fewer bit lines get some back.
-SHARES = (0.0, 0.5, 1.0, 2.0, 4.0)
-# Every line of a tile has one of its weights: what a weight more than there are lines may count, and a line
-# less, as a logarithm.
-USED = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0)
-# Word lines are charged as the first of their group.
-GROUP = 8
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+# What a weight more than a tile has to have may count, as a logarithm.
+USED = (0.0, 0.5, 1.0, 2.0, 3.0)
+# Steps that look for u.
+STEPS = 20
+GOLDEN = (5**0.5 - 1) / 2
 
 
 def counting_bound(pattern: Pattern, data: NDArray[np.generic], n: int, target: CrossbarTarget) -> float:
@@ -79,20 +80,12 @@ def counting_bound(pattern: Pattern, data: NDArray[np.generic], n: int, target: 
         return 0.0
     rows, columns = np.diff(pattern.indptr), np.bincount(pattern.indices, minlength=pattern.k)
     rows, columns = rows[rows > 0].astype(np.int64), columns[columns > 0].astype(np.int64)
-    bits = pattern_bits(rows, columns) - DOUBT - WEIGHT / np.log(2)
-    slots = _Slots.of(data, target)
-    sum_of_tiles = _Tiles(len(rows), len(columns), slots)
-
-    def negative(logarithm: float) -> float:
-        per_bit = float(np.exp(logarithm))
-        return -(per_bit * bits + sum_of_tiles.per_cell(per_bit) * len(data))
-
-    found = _optimize.minimize_scalar(negative, bounds=(np.log(0.02), np.log(4.0)), method="bounded",
-                            options={"maxiter": 14})  # fmt: skip
-    vector = max(0.0, -float(found.fun))
+    ways = ways_of(data, target)
+    bits = pattern_bits(rows, columns) - DOUBT - ways.charge
+    vector = _Mappings(len(rows), len(columns), len(data), bits, ways, target).least()
     loaded = len(columns) * (e.dram_pj_per_byte + e.spad_pj_per_byte)
     stored = 4 * pattern.m * (e.dram_pj_per_byte + e.acc_pj_per_byte)
-    return n * (vector + loaded + stored)
+    return n * (max(0.0, vector) + loaded + stored)
 
 
 def _choices(n: Floats | Ints | int, k: Floats | Ints) -> Floats:
@@ -135,118 +128,95 @@ def pattern_bits(rows: Ints, columns: Ints) -> float:
     return float(most / np.log(2))
 
 
-@dataclass(frozen=True)
-class _Slots:
-    """The ways to read the weights of an output in a tile."""
+class _Mappings:
+    """All mappings of patterns of so many nonzeros in m x k."""
 
-    target: CrossbarTarget
-    tilts: Floats
-    chance: Floats
-    """Logarithm of the mean in V, for each choice of a tilt for each slice, [tilts^slices]."""
+    def __init__(self, m: int, k: int, count: int, bits: float, ways: Ways, target: CrossbarTarget):
+        """bits: what a pattern and its weights need to be told."""
+        self.m, self.k, self.count, self.bits, self.ways, self.target = m, k, count, bits, ways, target
+        self.tiles = cache(self._tiles)
+        self.bound = cache(self._bound)
 
-    @staticmethod
-    def of(data: NDArray[np.generic], target: CrossbarTarget) -> _Slots:
-        encoding = Encoding.of(target)
-        slices, radix = encoding.slices, encoding.largest_level + 1
-        tilts = np.array(TILTS[slices <= FEW_SLICES])
-        forms = np.array(list(product(range(1 - radix, radix), repeat=slices)), np.int64)
-        values = forms @ radix ** np.arange(slices)
-        magnitudes, count = np.unique(np.abs(data.astype(np.int64)), return_counts=True)
-        kept = np.flatnonzero(np.isin(values, magnitudes))
-        kept = kept[np.argsort(values[kept], kind="stable")]
-        sizes = np.abs(forms[kept]).astype(np.float64)
-        starts = np.searchsorted(values[kept], magnitudes)
-        every = np.array(list(product(tilts, repeat=slices)))
-        means = [
-            np.exp(-np.minimum.reduceat(part @ sizes.T, starts, axis=1)) @ (count / count.sum())
-            for part in np.array_split(every, max(1, len(every) // 256))
-        ]
-        return _Slots(target, tilts, np.log(np.maximum(np.concatenate(means), 1e-300)))
+    def least(self) -> float:
+        """Picojoules of one vector, without transfers: the best bound that is found."""
+        at = FIRST
+        for stride in STRIDES:
+            while True:
+                near = [i for i in (at - stride, at, at + stride) if LEAST <= i <= MOST]
+                best = max(near, key=self.bound)
+                if best == at:
+                    break
+                at = best
+        return self.bound(at)
 
-    def value(self, per_bit: float, share: float, rows: int, cells: Ints, next_cells: Ints) -> Floats:
-        """Logarithm of V at `rows` lines, of each of `cells` and all up to before `next_cells`."""
-        target, array, e = self.target, self.target.array, self.target.energy
-        unit, steps = per_bit / np.log(2), target.steps()
-        apart = 2 if array.digitised == "separately" else 1
-        devices = 2 if target.differential else 1
-        bits = np.arange(target.adc_bits_for(1), target.adc.bits + 1)
-        takes = steps * apart * (e.adc_pj + e.adc_pj_per_bit * bits + e.shift_add_pj)
-        limits = np.array([target.adc_limit(int(b)) for b in bits]) * float(apart)
-        line = steps * e.dac_pj + e.spad_pj_per_byte
-        own = steps * devices * rows * e.array_pj / (array.rows * array.cols)
-        own += share * rows * line / max(c for _, c in array.shapes)
-        slices, last = target.slices, len(self.tilts) - 1
-        alike = self.chance.reshape((last + 1,) * slices)
-        mean = np.array([alike[(i,) * slices] for i in range(last + 1)]) / slices
-        # The tilt for each number of bits; the last is for no bit line at all.
-        sums = cells[:, None, None] * mean[:last, None]
-        tilt = np.argmin(self.tilts[:last, None] * limits + sums, axis=1)
-        each = np.full((len(cells), last + 1), -np.inf)
-        each[:, last] = 0.0
-        every = np.arange(len(cells))
-        for b, at in enumerate(tilt.T):
-            each[every, at] = np.logaddexp(
-                each[every, at], self.tilts[at] * limits[b] - (takes[b] + own) / unit
-            )
-        if not target.differential:  # the level for nothing between
-            least = [max(1, max(0, rows - after + 1).bit_length()) for after in next_cells.tolist()]
-            way = steps * (e.adc_pj + e.adc_pj_per_bit * np.array(least) + e.shift_add_pj)
-            each[:, 0] = np.logaddexp(each[:, 0], -(way + own) / unit)
-        ways = each
-        for _ in range(slices - 1):
-            ways = (ways[:, :, None] + each[:, None, :]).reshape(len(cells), -1)
-        ways = ways + cells[:, None] * self.chance
-        return _log_sum(ways)
+    def _bound(self, power: int) -> float:
+        """The best with l = RATIO^power."""
+        per_bit, places = RATIO**power, self.m * self.k
+        tiles = [(RATIO**apart - 1, self.tiles(power - apart)) for apart in APART]
+        found = 0.0
+        for part in DEAR:
+            above = per_bit * np.log2(places / (part * self.count))
 
+            def at(u: float, above: float = above) -> float:
+                dear = max(0.0, u + above)
+                logarithms = [of((u + x * dear) / (1 + x)) for x, of in tiles]
+                most = np.minimum.reduce(logarithms)
+                if most.max() > 600:
+                    return -1e200 * (1 + u - low)
+                weight = np.exp(most).sum() + places * np.log1p(2 ** ((u - dear) / per_bit))
+                return float(per_bit * (self.bits - weight / np.log(2)) + u * self.count)
 
-@dataclass(frozen=True)
-class _Tiles:
-    """All tiles there are of m outputs and k inputs."""
+            low, high = -per_bit * max(0.0, self.bits) / self.count - 1e-3, self._dearest()
+            found = max(found, _most(at, low, high))
+        return found
 
-    m: int
-    k: int
-    slots: _Slots
-
-    def per_cell(self, per_bit: float) -> float:
-        """The largest u with W <= `WEIGHT`."""
-        target = self.slots.target
-        array, e, unit = target.array, target.energy, per_bit / np.log(2)
-        tallest, widest = max(r for r, _ in array.shapes), max(c for _, c in array.shapes)
-        most = min(tallest, self.k)
-        rows, outputs = np.arange(1, most + 1), np.arange(1, min(widest, self.m) + 1)
-        starts = np.unique(np.concatenate([np.arange(1, 25), np.arange(25, most + 1, 4)]))
-        starts = starts[starts <= most]
-        cells = np.arange(1, most + 1)
-        group = np.searchsorted(starts, cells, side="right") - 1
+    def _dearest(self) -> float:
+        """At least what the cheapest tile of one weight takes: u is not above by much."""
+        target, e, array = self.target, self.target.energy, self.target.array
+        conversion = 2 * (target.adc_pj(target.adc.bits) + e.shift_add_pj) + 2 * e.array_pj / array.cols
         line = target.steps() * e.dac_pj + e.spad_pj_per_byte
-        ways: list[Floats] = []
-        for share in SHARES:
-            value = np.concatenate([
-                np.repeat(
-                    self.slots.value(per_bit, share, first, starts, np.append(starts[1:], most + 1))[None],
-                    len(rows[first - 1 : first - 1 + GROUP]), axis=0,
-                )
-                for first in range(1, most + 1, GROUP)
-            ])  # fmt: skip
-            ways.append(value[:, group])
+        return line + 4 * e.acc_pj_per_byte + target.steps() * (target.slices + 1) * conversion
+
+    def _tiles(self, power: int) -> Callable[[float], Floats]:
+        """Of u, the logarithm of the sum of w_t over tiles of r lines and q outputs, [r, q]."""
+        target, array, e = self.target, self.target.array, self.target.energy
+        unit = RATIO**power / np.log(2)
+        tallest, widest = max(r for r, _ in array.shapes), max(c for _, c in array.shapes)
+        rows = cells = np.arange(1, min(tallest, self.k) + 1)
+        outputs = np.arange(1, min(widest, self.m) + 1)
+        line = target.steps() * e.dac_pj + e.spad_pj_per_byte
         inside = _choices(rows[:, None], np.minimum(cells, rows[:, None]))
         inside = np.where(cells <= rows[:, None], inside, -np.inf)
-        charged = (rows - 1) // GROUP * GROUP + 1  # to bit lines, a part of these
+        ways = [inside + self.ways.logarithm(unit, len(rows), share * line / widest) for share in SHARES]
+        charged = self.ways.charged(len(rows))  # to bit lines, a part of these
         first = _choices(self.k, rows) - (rows - np.array(SHARES)[:, None] * charged) * line / unit
-        some = _choices(self.m, outputs)
-        sums = 4 * e.acc_pj_per_byte / unit
+        some, sums = _choices(self.m, outputs), 4 * e.acc_pj_per_byte / unit
 
-        def logarithm(u: float) -> float:
+        def logarithms(u: float) -> Floats:
             least = np.full((len(rows), len(outputs)), np.inf)
             for lead, value in zip(first, ways, strict=True):
                 for used in USED:
-                    output = _log_sum(inside + value + (u / unit + used) * cells) - sums
-                    total = (lead - used * rows)[:, None] + some + output[:, None] * outputs
+                    output = _log_sum(value + (u / unit + used) * cells) - sums - used
+                    total = (lead - used * (rows - 1))[:, None] + some + output[:, None] * outputs
                     least = np.minimum(least, total)
-            return float(_log_sum(least.reshape(1, -1))[0])
+            return least
 
-        low, high = -100.0, 100.0
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if logarithm(middle) <= np.log(WEIGHT) else (low, middle)
-        return low
+        return logarithms
+
+
+def _most(of: Callable[[float], float], low: float, high: float) -> float:
+    """The most that is found of a concave function between these, by golden sections."""
+    ends = [high - GOLDEN * (high - low), low + GOLDEN * (high - low)]
+    found = [of(u) for u in ends]
+    best = max(found)
+    for _ in range(STEPS):
+        if found[0] < found[1]:
+            low, ends[0], found[0] = ends[0], ends[1], found[1]
+            ends[1] = low + GOLDEN * (high - low)
+            found[1] = of(ends[1])
+        else:
+            high, ends[1], found[1] = ends[1], ends[0], found[0]
+            ends[0] = high - GOLDEN * (high - low)
+            found[0] = of(ends[0])
+        best = max(best, *found)
+    return best
