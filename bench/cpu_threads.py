@@ -2,7 +2,11 @@
 
 Run: python bench/cpu_threads.py [--threads 2] [--n 128] [--data FOLDER] [--match TEXT]
 
-On rows and on panels; the goal is 1.8 times the speed on two cores that do nothing else.
+On rows and on panels; the goal is 1.8 times the speed on two cores that do nothing else. Each thread has its
+core: where others run, Linux wakes a thread on the core of the one that called it. What the machine itself
+gives stands beside it: how many times as much calls do at once that have nothing in common, each on a thread,
+of the same product on arrays of its own ("apart"), and of a loop of multiplications in registers ("fma_apart").
+Where these are not close to the number of threads, something else runs on the cores.
 """
 
 from __future__ import annotations
@@ -12,6 +16,9 @@ import json
 import os
 import statistics
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +28,44 @@ from cpu_peers import aligned
 from measure import DATA, machine
 
 MEGAFLOP, GOAL = 20, 1.8
+# Seconds that each of several calls at once repeats what it does.
+TOGETHER = 0.03
 
 
-def gains(w: Any, n: int, threads: int) -> dict[str, float]:
-    """How many times as fast so many threads are as one."""
+def pin(cores: list[int]) -> None:
+    """This thread to the first core, all others that there are to the others in turn."""
+    others = [int(name) for name in os.listdir("/proc/self/task") if int(name) != threading.get_native_id()]
+    for i, thread in enumerate([threading.get_native_id(), *sorted(others)]):
+        os.sched_setaffinity(thread, {cores[0] if i == 0 else cores[1 + (i - 1) % (len(cores) - 1)]})
+
+
+def at_once(rate: Callable[[int], float], cores: list[int]) -> float:
+    """How many times the rate of one core alone they reach together. rate: of a thread, by its number."""
+
+    def on_core(i: int) -> float:
+        os.sched_setaffinity(0, {cores[i]})
+        return rate(i)
+
+    with ThreadPoolExecutor(len(cores)) as pool:
+        alone = pool.submit(on_core, 0).result()
+        return round(sum(pool.map(on_core, range(len(cores)))) / alone, 2)
+
+
+def fma_at_once(cores: list[int]) -> float:
+    """Of cores that only multiply and add."""
+    from sparsecc.cpu.tune import runtime
+    from sparsecc.target.load import native_target
+
+    library = runtime(native_target())
+    return at_once(lambda _: float(library.sc_peak(TOGETHER)), cores)
+
+
+def gains(w: Any, n: int, cores: list[int]) -> dict[str, float]:
+    """How many times as fast threads on so many cores are as one."""
     import sparsecc
+    from sparsecc.cpu.native import call_struct
 
+    threads = len(cores)
     artifact: Any = sparsecc.compile(w, target="cpu", n=n)
     x, y = aligned((w.shape[1], n)), aligned((w.shape[0], n))
     x[:] = np.random.default_rng(1).standard_normal(x.shape)
@@ -37,8 +76,14 @@ def gains(w: Any, n: int, threads: int) -> dict[str, float]:
         for layout, arrays in (("rows", (x, y)), ("panels", (panels, out)))
         for count in (1, threads)
     }
+    calls["rows", threads]()  # starts the threads
+    pin(cores)
     seconds: dict[Any, float] = measure(calls)  # pyright: ignore[reportArgumentType]
-    return {layout: round(seconds[layout, 1] / seconds[layout, threads], 2) for layout in ("rows", "panels")}
+    found = {layout: round(seconds[layout, 1] / seconds[layout, threads], 2) for layout in ("rows", "panels")}
+    own = [(aligned(x.shape), aligned(y.shape)) for _ in range(threads)]
+    each = [call_struct(*arrays, None) for arrays in own]
+    kernel = artifact.native.kernel
+    return found | {"apart": at_once(lambda i: 1 / kernel.seconds(each[i], 1, TOGETHER), cores)}
 
 
 def main() -> int:
@@ -48,15 +93,17 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=DATA, help="folder with matrices/dlmc")
     parser.add_argument("--match", default="", help="only matrices with this in their name")
     arguments = parser.parse_args()
-    if (cores := len(os.sched_getaffinity(0))) < arguments.threads:
-        print(f"{cores} cores are there for {arguments.threads} threads", file=sys.stderr)
+    if len(cores := sorted(os.sched_getaffinity(0))) < arguments.threads or arguments.threads < 2:
+        print(f"{len(cores)} cores are there for {arguments.threads} threads; needed two", file=sys.stderr)
         return 2
+    cores = cores[: arguments.threads]
     rows: list[dict[str, Any]] = []
     for name, w in cases(arguments.data, False):
         megaflop = 2e-6 * w.nnz * arguments.n
         if arguments.match in name and megaflop > MEGAFLOP:
-            found = gains(w, arguments.n, arguments.threads)
-            rows.append({"matrix": name, "megaflop": round(megaflop, 1), **found})
+            found = gains(w, arguments.n, cores)
+            fma = fma_at_once(cores)
+            rows.append({"matrix": name, "megaflop": round(megaflop, 1), **found, "fma_apart": fma})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     means = {k: round(statistics.geometric_mean(r[k] for r in rows), 2) for k in ("rows", "panels") if rows}
     below = [r["matrix"] for r in rows if r["rows"] < GOAL]
