@@ -181,7 +181,8 @@ def matrix_parts(
             return Parts(
                 f"{m}, {k}, {a.tiles}, {name}_slabs, 0, 0, {name}_values, 0, 0, {name}_rows, {plain}, "
                 f"0, 0, 0, {{{len(a.steps)}, {a.columns}, {name}_starts, {name}_steps, {name}_begin, "
-                f"{name}_picks, {name}_singles, {name}_at, {f'{name}_places' if placed else 0}}}",
+                f"{name}_picks, {name}_singles, {name}_single_rows, {name}_single_columns, "
+                f"{f'{name}_places' if placed else 0}}}",
                 {
                     f"{name}_slabs": ("sc_slab", a.slabs),
                     f"{name}_values": ("float", a.values),
@@ -191,7 +192,8 @@ def matrix_parts(
                     f"{name}_begin": ("sc_round_begin", a.begin),
                     f"{name}_picks": ("uint32_t", a.picks),
                     f"{name}_singles": ("float", a.singles),
-                    f"{name}_at": ("uint32_t", a.at),
+                    f"{name}_single_rows": ("uint16_t", a.single_rows),
+                    f"{name}_single_columns": ("uint16_t", a.single_columns),
                 }
                 | placed
                 | fused,

@@ -70,8 +70,8 @@ class CsrStruct(Structure):
 class RoundsStruct(Structure):
     _fields_ = [
         ("chunks", c_int64), ("columns", c_int64), ("starts", c_void_p), ("steps", c_void_p),
-        ("begin", c_void_p), ("picks", c_void_p), ("singles", c_void_p), ("at", c_void_p),
-        ("places", c_void_p),
+        ("begin", c_void_p), ("picks", c_void_p), ("singles", c_void_p), ("single_rows", c_void_p),
+        ("single_columns", c_void_p), ("places", c_void_p),
     ]  # fmt: skip
 
 
@@ -230,7 +230,8 @@ def vector_kernel(
         r = round_arrays(w)
         of_rounds = RoundsStruct(
             len(r.steps), r.columns, address(r.starts), address(r.steps), address(r.begin), address(r.picks),
-            address(r.singles), address(r.at), address(r.places) if r.places is not None else None,
+            address(r.singles), address(r.single_rows), address(r.single_columns),
+            address(r.places) if r.places is not None else None,
         )  # fmt: skip
         struct = VectorStruct(
             *w.shape, r.tiles, address(r.slabs), None, None, address(r.values), None, None, address(r.rows),

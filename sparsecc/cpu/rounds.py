@@ -58,8 +58,9 @@ class RoundArrays:
     picks: NDArray[np.uint32]
     """[vectors, 16] Of six steps, five bits each, the lowest first."""
     singles: Floats
-    at: NDArray[np.uint32]
-    """Row of the slab * 2^16 + column of each value that stands alone."""
+    single_rows: NDArray[np.uint16]
+    """Of the slab."""
+    single_columns: NDArray[np.uint16]
     rows: NDArray[np.int32]
     """[groups * 16]; -1: none."""
     places: NDArray[np.uint16] | None
@@ -184,13 +185,24 @@ def round_arrays(w: Csr) -> RoundArrays:
     slab = np.searchsorted(start, place[row[rest]] // VECTOR_ROWS, side="right") - 1
     order = np.lexsort((column[rest], slab))
     rest, slab = rest[order], slab[order]
-    singles, at = aligned(len(rest)), aligned(len(rest), np.uint32)
+    singles = aligned(len(rest))
     singles[:] = w.data[rest]
-    at[:] = (place[row[rest]] - start[slab] * VECTOR_ROWS << 16) + column[rest]
+    single_rows = (place[row[rest]] - start[slab] * VECTOR_ROWS).astype(np.uint16)
     begin_at = np.zeros(slabs + 1, SLAB)
     begin_at["group"] = start
     begin_at["tile"] = np.searchsorted(slab, np.arange(slabs + 1))
     return RoundArrays(
-        -(-k // VECTOR_COLUMNS), begin_at, columns, starts.astype(np.uint16), steps.astype(np.uint16), begin,
-        values, picks, singles, at, rows, place.astype(np.uint16) if len(rows) <= 1 << 16 else None,
-    )  # fmt: skip
+        -(-k // VECTOR_COLUMNS),
+        begin_at,
+        columns,
+        starts.astype(np.uint16),
+        steps.astype(np.uint16),
+        begin,
+        values,
+        picks,
+        singles,
+        single_rows,
+        column[rest].astype(np.uint16),
+        rows,
+        place.astype(np.uint16) if len(rows) <= 1 << 16 else None,
+    )

@@ -119,18 +119,25 @@ static void take_blocks(const uint16_t *starts, const float *x, int columns, flo
 }
 #endif
 
-/* Values that no step had a place for, to sums of rows. */
-static void add_singles(const float *values, const uint32_t *at, int64_t count, const float *x, float *sums) {
-    int64_t i = 0;
-    for (; i + 2 <= count; i += 2) {
-        uint64_t two;
-        memcpy(&two, at + i, sizeof two);
+/* Values that no step had a place for, to sums of rows. Products first: vectors of them take fewer instructions. */
+static void add_singles(const sc_rounds *a, const sc_slab *slab, const float *x, float *sums) {
+    const float *values = a->singles;
+    const uint16_t *rows = a->single_rows, *columns = a->single_columns;
+    int64_t i = slab->tile;
+#if defined(__AVX512F__)
+    for (; i + 4 <= slab[1].tile; i += 4) {
+        const __m128 product = _mm_mul_ps(sc_pick(x, columns + i), _mm_loadu_ps(values + i));
+        uint64_t four;
+        memcpy(&four, rows + i, sizeof four);
         /* Or compilers load each of its parts. */
-        __asm__("" : "+r"(two));
-        sums[(uint32_t)two >> 16] += values[i] * x[(uint16_t)two];
-        sums[two >> 48] += values[i + 1] * x[(uint16_t)(two >> 32)];
+        __asm__("" : "+r"(four));
+        sums[(uint16_t)four] += product[0];
+        sums[(uint16_t)(four >> 16)] += product[1];
+        sums[(uint16_t)(four >> 32)] += product[2];
+        sums[four >> 48] += product[3];
     }
-    if (i < count) sums[at[i] >> 16] += values[i] * x[at[i] & 0xffff];
+#endif
+    for (; i < slab[1].tile; i++) sums[rows[i]] += values[i] * x[columns[i]];
 }
 
 /* All of Y at once, in its order, which takes half the time of writing rows where they belong. */
@@ -180,8 +187,7 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
                    a->picks + begin->six * SC_VECTOR_ROWS, blocks, chunk > 0, sums);
     }
     for (const sc_slab *slab = first; slab < end; slab++)
-        add_singles(a->singles + slab->tile, a->at + slab->tile, slab[1].tile - slab->tile, x,
-                    sums + sums_of(first, slab));
+        add_singles(a, slab, x, sums + sums_of(first, slab));
     if (part.r0 == 0 && part.r1 == slabs && a->places && call->ldy == 1 && sc_is_plain(w, call))
         put_all(a->places, w->m, sums, call->y + part.n0);
     else

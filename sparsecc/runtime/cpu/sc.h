@@ -137,9 +137,9 @@ typedef struct sc_rounds {
     const uint16_t *steps;       /* [chunks][groups], even */
     const sc_round_begin *begin; /* [chunks][slabs] */
     const uint32_t *picks;       /* six times 5 bits: which float of the two blocks, for 16 rows */
-    /* Those that stand alone: values, and row of the slab * 2^16 + column; `tile` of a slab is where its own begin. */
+    /* Those that stand alone, with their rows of the slab and their columns; `tile` of a slab is where its own begin. */
     const float *singles;
-    const uint32_t *at;
+    const uint16_t *single_rows, *single_columns;
     const uint16_t *places; /* [M] where the sum of each row stands, or NULL */
 } sc_rounds;
 
