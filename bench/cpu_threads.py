@@ -5,7 +5,7 @@ Run: python bench/cpu_threads.py [--threads 2] [--n 128] [--data FOLDER] [--matc
 On rows and on panels; the goal is 1.8 times the speed on two cores that do nothing else. Each thread has its
 core: where others run, Linux wakes a thread on the core of the one that called it. What the machine itself
 gives stands beside it: how many times as much calls do at once that have nothing in common, each on a thread,
-of the same product on arrays of its own ("apart"), and of a loop of multiplications in registers ("fma_apart").
+of the same product on arrays of its own ("apart"), and of a loop of products in registers ("fma_apart").
 Where these are not close to the number of threads, something else runs on the cores.
 """
 
