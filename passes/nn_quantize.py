@@ -6,7 +6,7 @@ int8 where it is made (behind pooling, reshaping, concatenation), their weights 
 integers. Values that are dequantised already are left as they are. Weights are symmetric, with one scale per
 output or one in all (`scales`); other values are symmetric, too, or have zero points (`symmetric`).
 
-Refuses values without a recorded range (`sparsecc.calibration.record_ranges`).
+Refuses values without a recorded, finite range (`sparsecc.calibration.record_ranges`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MOVING = (ConcatOp, MaxPoolOp, ReshapeOp, SliceOp, TransposeOp)
 class NnQuantizePass(SparsePass):
     name = "nn-quantize"
     summary: ClassVar = "puts int8 around products of floats: nn.conv -> quantize, dequantize, nn.conv"
-    refuses: ClassVar = "values of which no calibration recorded a range"
+    refuses: ClassVar = "values of which no calibration recorded a finite range"
     option_help: ClassVar = {
         "scales": "of weights: one per output (channel), one in all (tensor), or auto: one in all where sums "
         "are rounded to bytes, which the store of a unit does, one per output elsewhere",
@@ -180,6 +180,10 @@ def _place(value: SSAValue) -> tuple[int, int]:
 
 def _range(value: SSAValue) -> tuple[float, float]:
     if (found := recorded_range(value)) is not None:
+        if isinstance(value.owner, Operation) and not np.isfinite(found).all():
+            name = _name(value.owner).data
+            problem = f"calibration gives {name} values from {found[0]} to {found[1]}; needed finite numbers"
+            refuse(value.owner, problem)
         return found
     if isinstance(value.owner, Operation):
         refuse(value.owner, "has no recorded range; calibrate the network with inputs first")

@@ -32,8 +32,9 @@ class Samples:
     """Inputs of a network, and what is the right class of each."""
 
     inputs: tuple[Array, ...]
-    """By argument, [samples, ...], in the arguments' types; the first axis of an argument is the batch."""
-    batch: int
+    """By argument, [samples, ...], in the arguments' types."""
+    batch: int | None
+    """Of the first axes of all arguments; None where a sample is all of each argument."""
     labels: NDArray[np.int64] | None = None
 
     @property
@@ -42,6 +43,10 @@ class Samples:
 
     def batches(self) -> Iterator[tuple[tuple[Array, ...], int]]:
         """Inputs of the network, one batch after the other, and how many are samples; the rest are copies."""
+        if self.batch is None:
+            for i in range(self.count):
+                yield tuple(x[i] for x in self.inputs), 1
+            return
         for first in range(0, self.count, self.batch):
             held = min(self.batch, self.count - first)
             places = np.minimum(first + np.arange(self.batch), self.count - 1)
@@ -54,7 +59,9 @@ def samples_of(
     """Samples by the names of inputs. Raises UserError for what does not fit the network.
 
     An array "labels" that is no input holds the classes. A network of one input takes the one other array,
-    whatever it is called. The axes of a sample may be one axis or several, if the elements are as many.
+    whatever it is called. The axes of a sample may be one axis or several, if the elements are as many. Where
+    inputs have no common batch as their first axis, as initial states of recurrent layers have not, a sample
+    is a whole input: arrays are [samples, ...] of those, or one without the axis of samples.
     """
     arrays = dict(given)
     if labels is None and "labels" in arrays and "labels" not in names:
@@ -64,29 +71,36 @@ def samples_of(
     if set(arrays) != set(names):
         found = ", ".join(arrays) or "none"
         raise UserError(f"calibration needs the inputs {', '.join(names)} (and labels); found {found}")
-    batches = {shape_of(a)[0] if shape_of(a) else 0 for a in function.body.block.args}
+    shapes = {name: shape_of(a) for name, a in zip(names, function.body.block.args, strict=True)}
+    batches = {shape[0] if shape else 0 for shape in shapes.values()}
+    whole = len(batches) != 1 or 0 in batches
+    if whole and all(arrays[name].shape == shape for name, shape in shapes.items()):
+        arrays = {name: array[None] for name, array in arrays.items()}
     counts = {len(a) if a.ndim else 0 for a in arrays.values()}
-    if len(batches) != 1 or 0 in batches:
-        raise UserError("calibration needs a network whose inputs all have the batch as their first axis")
     if len(counts) != 1 or 0 in counts:
         raise UserError(f"calibration needs as many samples of every input; found {sorted(counts)}")
     held = [
-        _fitting(name, arrays[name], argument)
+        _fitting(name, arrays[name], argument, whole)
         for name, argument in zip(names, function.body.block.args, strict=True)
     ]
-    (count,), (batch,) = counts, batches
+    (count,) = counts
+    if labels is not None and whole:
+        raise UserError("labels need a network whose inputs all have the batch as their first axis")
     if labels is not None:
         if labels.shape != (count,) or labels.dtype.kind not in "iu":
             raise UserError(
                 f"labels are {labels.dtype} {list(labels.shape)}; needed one integer for each of {count}"
             )
         labels = labels.astype(np.int64)
-    return Samples(tuple(held), batch, labels)
+    return Samples(tuple(held), None if whole else batches.pop(), labels)
 
 
-def _fitting(name: str, array: Array, argument: SSAValue) -> Array:
-    """An input's samples in its shape and type."""
-    shape, wanted = shape_of(argument)[1:], np.dtype(stored(cast(Any, argument.type).element_type))
+def _fitting(name: str, array: Array, argument: SSAValue, whole: bool) -> Array:
+    """An input's samples in its shape, without the batch if they are not whole, and type."""
+    shape, wanted = (
+        shape_of(argument)[0 if whole else 1 :],
+        np.dtype(stored(cast(Any, argument.type).element_type)),
+    )
     if array[0].size != int(np.prod(shape)):
         raise UserError(f"samples of {name} have shape {list(array.shape[1:])}; needed {list(shape)}")
     if not (
@@ -114,15 +128,18 @@ def values_of(function: func.FuncOp, inputs: Sequence[Array]) -> tuple[dict[SSAV
 
 
 def outputs_of(function: func.FuncOp, samples: Samples) -> Array:
-    """The first output for all samples, [samples, ...]."""
+    """The first output for all samples, [samples, ...]; for each run where it has no axis for the batch."""
     found: list[Array] = []
     for inputs, held in samples.batches():
         _, results = values_of(function, inputs)
-        if results[0].ndim == 0 or len(results[0]) != samples.batch:
+        if results[0].ndim and len(results[0]) == samples.batch:
+            found.append(results[0][:held])
+        elif samples.labels is None:
+            found.append(results[0][None])
+        else:
             raise UserError(
                 "the first output has no axis for the batch; accuracy needs one answer per sample"
             )
-        found.append(results[0][:held])
     return np.concatenate(found)
 
 
@@ -130,7 +147,8 @@ def record_ranges(function: func.FuncOp, samples: Samples, percentile: float = 1
     """Write the least and the largest value that samples give as attributes, of f32 values.
 
     percentile: of each value's elements that its range holds; those left out are the outermost, as many at
-    each end, to 1/2048 of the range. Below 100 the samples are run twice. Raises UserError.
+    each end, to 1/2048 of the range. Below 100 the samples are run twice. Ranges may be infinite, as those of
+    masked scores are, which nothing needs in bytes. Raises UserError.
     """
     if not 50.0 < percentile <= 100.0:
         raise UserError(f"percentile {percentile:g}: needed more than 50, and 100 at most", exit_code=2)
@@ -141,7 +159,8 @@ def record_ranges(function: func.FuncOp, samples: Samples, percentile: float = 1
         for value, array in values.items():
             if element_of(value) == "f32" and array.size:
                 low, high = ranges.get(value, (0.0, 0.0))
-                ranges[value] = min(low, float(array.min())), max(high, float(array.max()))
+                # What is no number stays so.
+                ranges[value] = float(np.minimum(low, array.min())), float(np.maximum(high, array.max()))
     if percentile < 100.0:
         ranges = _narrowed(function, samples, ranges, percentile)
     for op in block.ops:
@@ -154,8 +173,8 @@ def _narrowed(
     function: func.FuncOp, samples: Samples, ranges: Mapping[SSAValue, Range], percentile: float
 ) -> dict[SSAValue, Range]:
     """The ranges without the outermost elements: quantiles of a histogram of each value."""
-    # What is 0 for all samples has no histogram.
-    wide = {value: found for value, found in ranges.items() if found[0] < found[1]}
+    # What is 0 for all samples has no histogram, and what is not finite has none either.
+    wide = {v: found for v, found in ranges.items() if found[0] < found[1] and np.isfinite(found).all()}
     counts = {value: np.zeros(_BINS, np.int64) for value in wide}
     for inputs, held in samples.batches():
         values, _ = values_of(function, inputs)
@@ -176,8 +195,6 @@ def _narrowed(
 
 
 def _attribute(found: Range) -> Attribute:
-    if not np.isfinite(found).all():
-        raise UserError(f"calibration gives values from {found[0]} to {found[1]}; needed finite numbers")
     return DenseArrayBase.from_list(f32, list(found))
 
 

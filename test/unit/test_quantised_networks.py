@@ -359,6 +359,74 @@ def test_wrong_percentiles():
         compile_network(module, target="ascend910", percentile=99.0)
 
 
+@pytest.mark.parametrize("percentile", [99.0, 100.0])
+def test_masked_scores_may_be_infinite(percentile: float):
+    rng = np.random.default_rng(0)
+    node = helper.make_node
+    constants: dict[str, Array] = {n: rng.standard_normal((8, 8)).astype(np.float32) for n in "qkvo"}
+    constants["mask"] = np.where(np.tri(5), 0, -np.inf).astype(np.float32)
+    nodes = [
+        *(node("MatMul", ["x", n], [f"x{n}"], name=n) for n in "qkv"),
+        node("Transpose", ["xk"], ["kt"], name="kt", perm=[0, 2, 1]),
+        node("MatMul", ["xq", "kt"], ["s"], name="scores"),
+        node("Add", ["s", "mask"], ["m"], name="masked"),
+        node("Softmax", ["m"], ["p"], name="softmax", axis=-1),
+        node("MatMul", ["p", "xv"], ["h"], name="weigh"),
+        node("MatMul", ["h", "o"], ["y"], name="o"),
+    ]
+    model = model_of(nodes, constants, [2, 5, 8], "y")
+    x = 0.3 * rng.standard_normal((4, 5, 8)).astype(np.float32)
+    artifact = compile_network(
+        import_model(model, "masked.onnx", Path()), target="gemmini16", effort=0, confirm=False,
+        calibrate={"x": x}, percentile=percentile, inputs=[x[:2]],
+    )  # fmt: skip
+    y = artifact(x[:2])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, {"x": x[:2]})
+    assert np.abs(y - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("count", [0, 3], ids=["one", "several"])
+def test_inputs_without_a_common_batch(count: int):
+    rng = np.random.default_rng(0)
+    weights = {n: (0.4 * rng.standard_normal((1, 9, e))).astype(np.float32) for n, e in (("w", 4), ("r", 3))}
+    node = helper.make_node("GRU", ["x", "w", "r", "", "", "h"], ["", "y"], name="gru", hidden_size=3)
+    shapes = {"x": [6, 2, 4], "h": [1, 2, 3]}
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()],
+        [onnx.ValueInfoProto(name="y")], [numpy_helper.from_array(v, n) for n, v in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    leading = [count] if count else []
+    given = {n: rng.standard_normal([*leading, *s]).astype(np.float32) for n, s in shapes.items()}
+    one = {n: v[0] if count else v for n, v in given.items()}
+    module = import_model(model, "gru.onnx", Path())
+    artifact = compile_network(
+        module, target="gemmini16", effort=0, confirm=False, calibrate=given, inputs=one
+    )
+    assert artifact.accuracy is not None
+    assert artifact.accuracy.samples == max(count, 1)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, one)
+    assert np.abs(artifact(*one.values()) - wanted).max() < 0.05
+    with pytest.raises(UserError, match=r"samples of (h have shape|every input)"):
+        compile_network(module, target="gemmini16", calibrate={**given, "h": given["h"][..., :2]})
+    labels = {"labels": np.zeros(max(count, 1), np.int64)}
+    with pytest.raises(UserError, match="labels need a network whose inputs all have the batch"):
+        compile_network(module, target="gemmini16", calibrate=given, labelled={**given, **labels})
+
+
+def test_infinite_factors_are_refused():
+    constants = {"limit": np.array(-np.inf, np.float32), "w": np.eye(3, dtype=np.float32)}
+    nodes = [
+        helper.make_node("Add", ["x", "limit"], ["a"], name="shift"),
+        helper.make_node("MatMul", ["a", "w"], ["y"], name="product"),
+    ]
+    module = import_model(model_of(nodes, constants, [2, 3], "y"), "infinite.onnx", Path())
+    with pytest.raises(UserError, match=r"calibration gives shift values from -inf to 0\.0; needed finite"):
+        compile_network(module, target="gemmini16", calibrate={"x": np.ones((2, 3), np.float32)})
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @given(low=st.floats(-1e6, 1e6), width=st.floats(0, 1e6))
 def test_zero_and_the_range_are_held(symmetric: bool, low: float, width: float):
