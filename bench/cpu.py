@@ -121,16 +121,47 @@ def prepared(
     return calls, absent
 
 
-def vector_limit(w: Any) -> tuple[float, str]:
-    """Seconds that the kernel for one position cannot be faster than on this core, and what they go into.
+def pattern_bytes(shape: tuple[int, int], nnz: int) -> float:
+    """Bytes that say which of the elements are the nonzeros, on average over all such patterns, at least.
 
-    Of tiles X is in registers, and what the kernel reads of W counts. Of pairs each step, or every second
-    one, also loads 32 values of X from the first cache. Of slices each nonzero takes a load of its own of X,
-    and each step one of values; a core starts so many a second.
+    There are (M K over nnz) of them, so that no format takes less than the logarithm of that.
+    """
+    whole = shape[0] * shape[1]
+    ways = math.lgamma(whole + 1) - math.lgamma(nnz + 1) - math.lgamma(whole - nnz + 1)
+    return ways / math.log(2) / 8
+
+
+def any_limit(w: Any, top: float) -> tuple[float, str]:
+    """Seconds below which no kernel for one position can be on this core, and what they go into.
+
+    Values, a pattern as short as one can be, X and Y have to pass: as fast as this core reads so many bytes
+    again and again, from whichever cache holds them. And each nonzero takes a lane of a multiply-add.
+    top: f32 operations of a core per second.
+    """
+    from sparsecc.cpu.native import address
+    from sparsecc.cpu.tune import runtime
+    from sparsecc.target.load import native_target
+
+    size = 4 * w.nnz + pattern_bytes(w.shape, w.nnz) + 4 * sum(w.shape)
+    read = aligned((1, int(size / 4) + 128))
+    rate = runtime(native_target()).sc_read(address(read), read.size, 0.05)
+    seconds = {"reading W": size / rate, "multiplying": 2 * w.nnz / top}
+    longest = max(seconds, key=lambda what: seconds[what])
+    return seconds[longest], longest
+
+
+def layout_limit(w: Any) -> tuple[float, str]:
+    """Seconds that the kernel that was chosen cannot be faster than on this core, and what they go into.
+
+    What it reads of W counts, places without a value, too, and what it loads from the first cache. Of tiles
+    X is in registers; of rounds half of the open blocks, one of the two of each step, are not. Of pairs each
+    step, or every second one, loads 32 values of X. Of slices, and of values of rounds that stand alone, each
+    nonzero takes a load of its own of X. A core starts so many loads a second.
     """
     from sparsecc.cpu.arrays import sliced_arrays, vector_arrays
     from sparsecc.cpu.native import address
     from sparsecc.cpu.pairs import paired_arrays
+    from sparsecc.cpu.rounds import round_arrays
     from sparsecc.cpu.tune import choose, runtime
     from sparsecc.importers.matrix import make_csr
     from sparsecc.target.load import native_target
@@ -138,7 +169,13 @@ def vector_limit(w: Any) -> tuple[float, str]:
     csr, target = make_csr(w.data, w.indices, w.indptr, w.shape), native_target()
     library, loads, vectors = runtime(target), 0, 0
     variant = choose(csr, target, 1).variant
-    if variant.pairs:
+    if variant.rounds:
+        arrays = round_arrays(csr)
+        read = arrays.values, arrays.picks, arrays.singles, arrays.single_rows, arrays.single_columns
+        vectors = arrays.values.nbytes * 3 // 2 + arrays.picks.nbytes
+        # Of a single value that of X and the sum of its row; of each row its sum.
+        loads = 2 * arrays.singles.size + w.shape[0]
+    elif variant.pairs:
         arrays = paired_arrays(csr, variant.pairs)
         read = arrays.values, arrays.columns, arrays.pairs
         vectors = arrays.values.nbytes + 2 * arrays.values.nbytes // variant.pairs + arrays.columns.nbytes
@@ -149,11 +186,11 @@ def vector_limit(w: Any) -> tuple[float, str]:
     else:
         arrays = vector_arrays(csr)
         read = arrays.values, arrays.columns, arrays.masks, arrays.places
-    rate = library.sc_read(address(arrays.values), arrays.values.size, 0.05)
-    cached = aligned((1, 1024))
+    size = sum(a.nbytes for a in read)
+    stream, cached = aligned((1, size // 4 + 128)), aligned((1, 1024))
     seconds = {
-        "reading W": sum(a.nbytes for a in read) / rate,
-        "loads of X": loads / library.sc_loads(address(cached), cached.size, 0.05)
+        "reading its layout": size / library.sc_read(address(stream), stream.size, 0.05),
+        "loads": loads / library.sc_loads(address(cached), cached.size, 0.05)
         + vectors / library.sc_read(address(cached), cached.size, 0.05),
     }
     longest = max(seconds, key=lambda what: seconds[what])
@@ -177,7 +214,8 @@ def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str)
     dense = {peer: g for peer, g in others.items() if peer.endswith("dense")}
     mine, panels = gflops.get("sparsecc", math.nan), gflops.get("sparsecc panels")
     reads = n == 1 and dtype == "f32" and "sparsecc" in seconds
-    limit, bound = vector_limit(w) if reads else (0.0, None)
+    limit, bound = any_limit(w, 1e9 * top) if reads else (0.0, None)
+    of_layout, layout_bound = layout_limit(w) if reads else (0.0, None)
     return {
         "matrix": name, "shape": list(w.shape), "nnz": int(w.nnz), "n": n,
         "sparsity": 1 - w.nnz / (w.shape[0] * w.shape[1]),
@@ -187,6 +225,8 @@ def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str)
         "over_best_dense": round(mine / max(dense.values()), 3) if dense else None,
         "peak_share": round(mine / top, 3), "panels_peak_share": panels and round(panels / top, 3),
         "limit_share": round(limit / seconds["sparsecc"], 3) if reads else None, "bound_by": bound,
+        "layout_share": round(of_layout / seconds["sparsecc"], 3) if reads else None,
+        "layout_bound_by": layout_bound,
         "absent": absent,
         "prepared_s": round(time.perf_counter() - started, 2),
     }  # fmt: skip
@@ -219,6 +259,14 @@ def absent_everywhere(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {peer: why for peer, why in reasons.items() if peer not in there}
 
 
+def limits(row: dict[str, Any]) -> str:
+    """At one position: how much of the time what takes longest would take alone."""
+    return (
+        f"{row['bound_by']} at least {100 * row['limit_share']:.1f} %, "
+        f"{row['layout_bound_by']} {100 * row['layout_share']:.1f} %"
+    )
+
+
 def table(found: dict[str, Any]) -> str:
     """The summary and every row, for people."""
     lines = [f"{found['machine']['processor']}, peak of a core {found['peak_gflops']} GFLOP/s"]
@@ -228,7 +276,7 @@ def table(found: dict[str, Any]) -> str:
             f"{row['matrix']:38} N {row['n']:4}  {row['gflops'].get('sparsecc', math.nan):7.1f} GFLOP/s"
             f" {100 * row['peak_share']:5.1f} %"
             + (f", panels {100 * row['panels_peak_share']:5.1f} %" if row["panels_peak_share"] else "")
-            + (f", {row['bound_by']} takes {100 * row['limit_share']:.1f} %" if row["bound_by"] else "")
+            + (f", {limits(row)}" if row["bound_by"] else "")
             + (f"  {row['over_best_peer']:6.2f} x {best} ({row['gflops'][best]})" if best else "")
         )
     for band in found["summary"]:
