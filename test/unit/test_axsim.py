@@ -1885,7 +1885,7 @@ def test_reports(library: ctypes.CDLL) -> None:
 def test_sanitizers(tmp_path: Path, compiler: str, flags: list[str]) -> None:
     sources = [SELFTEST, *sorted(SOURCES.glob("*.c"))]
     out = tmp_path / "selftest"
-    sanitize = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    sanitize = ["-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     command = [
         compiler,
         *STRICT,

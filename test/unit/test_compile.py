@@ -398,7 +398,7 @@ def test_saved_folder_compiles_without_a_warning(compiler: str, target: str, in_
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_saved_folder_is_clean_under_sanitizers(compiler: str, tmp_path: Path):
     folder = saved(tmp_path / "model")
-    flags = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+    flags = "-O0 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
     done = run(["make", f"CC={compiler}", f"CFLAGS={flags}"], folder)
     if done.returncode != 0 and "cannot find" in done.stderr:
         pytest.skip(f"{compiler} has no sanitizer libraries")

@@ -1055,7 +1055,7 @@ def test_trace(library: ctypes.CDLL, tmp_path: Path) -> None:
 def test_sanitizers(tmp_path: Path) -> None:
     """A program of every instruction and of many errors, under the sanitizers of one compiler."""
     compiler = shutil.which("gcc") or shutil.which("clang") or "cc"
-    sanitize = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    sanitize = ["-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     probe = tmp_path / "probe.c"
     probe.write_text("int main(void) { return 0; }")
     if subprocess.run(
