@@ -28,7 +28,6 @@ from sparsecc.any_batch_cover import Cover, candidates, cover, kept
 from sparsecc.any_batch_report import AnyBatchReport
 from sparsecc.codegen.any_batch import sizes_of, write_any_batch
 from sparsecc.codegen.any_batch_texts import AnyBatchProgram
-from sparsecc.compiler import Progress, silent
 from sparsecc.dialects.host import Tensor, kind_of
 from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
@@ -38,6 +37,7 @@ from sparsecc.interpreters.sparse import run_module
 from sparsecc.network.crossbar_batches import WrittenEngine
 from sparsecc.network.engine import Engine
 from sparsecc.network_compiler import NetworkArtifact, compile_network, typed_input
+from sparsecc.stages import Progress, silent
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target

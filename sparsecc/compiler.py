@@ -14,25 +14,11 @@ from sparsecc.epilogue import Epilogue, fused
 from sparsecc.errors import UserError
 from sparsecc.passes.sparse_compact import MODES
 from sparsecc.scales import Scales
-from sparsecc.stages import Progress, Stage, named_target, run_passes, save_stages, silent
+from sparsecc.stages import Progress, silent
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 from sparsecc.tensor_compiler import compile_tensor
-from sparsecc.toolchain import has_compiler
-
-__all__ = [
-    "OPERATIONS",
-    "Artifact",
-    "Progress",
-    "Stage",
-    "compile",
-    "has_compiler",
-    "named_target",
-    "run_passes",
-    "save_stages",
-    "silent",
-]
 
 Array = NDArray[Any]
 

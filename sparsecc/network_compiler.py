@@ -17,8 +17,8 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.traits import SymbolTable
 
 from sparsecc.calibration import Accuracy, Samples, compare, outputs_of, samples_of
-from sparsecc.codegen.network import DESCR, NetworkProgram, name_of, steps, write_network
-from sparsecc.compiler import Stage, named_target, run_passes, save_stages, silent
+from sparsecc.codegen.network import DESCR, NetworkProgram, name_of, steps
+from sparsecc.codegen.network_folder import write_network
 from sparsecc.dialects.host import HOST_TYPES, Tensor, kind_of
 from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
@@ -38,6 +38,7 @@ from sparsecc.network.storage import Storage, plan_storage
 from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass
 from sparsecc.passes.sparse_propagate import SparsePropagatePass
 from sparsecc.passes.sparse_reorder import SparseReorderPass
+from sparsecc.stages import Stage, named_target, run_passes, save_stages, silent
 from sparsecc.target import AnyTarget
 from sparsecc.target.load import load_target
 

@@ -14,17 +14,18 @@ from typing import Any, cast
 from xdsl.dialects.builtin import ModuleOp
 
 from sparsecc.codegen.folder import copies_of
-from sparsecc.compiler import Stage, compile, has_compiler
+from sparsecc.compiler import compile
 from sparsecc.crossbar_compiler import CrossbarArtifact
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
 from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Options, Product, Progress
 from sparsecc.network.tensor_unit import source_of
 from sparsecc.scales import Scales
+from sparsecc.stages import Stage
 from sparsecc.target import AnyTarget
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.crossbar_header import crossbar_header
-from sparsecc.toolchain import RUNTIME, build_network
+from sparsecc.toolchain import RUNTIME, build_network, has_compiler
 
 CALLS = """
 /* A product on the arrays of its layer; nothing of it overlaps with what comes before or after. */

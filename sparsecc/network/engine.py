@@ -18,11 +18,11 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 
 from sparsecc.codegen.parts import Part
-from sparsecc.compiler import Stage
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
 from sparsecc.network.told import NetworkReport
 from sparsecc.propagate.cuts import Indices
+from sparsecc.stages import Stage
 from sparsecc.target import AnyTarget, CpuTarget, Target
 from sparsecc.target.crossbar import CrossbarTarget
 

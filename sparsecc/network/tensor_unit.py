@@ -14,13 +14,14 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp, StringAttr, SymbolRefAttr
 from xdsl.passes import ModulePass
 
+from sparsecc.artifact import Artifact
 from sparsecc.codegen.by_address import ByAddress, fastest_by_address, program_of
 from sparsecc.codegen.c_printer import C_TYPES
 from sparsecc.codegen.c_target import CTarget, is_large
 from sparsecc.codegen.folder import INLINE_LIMIT, copies_of, stored
 from sparsecc.codegen.network import comment
 from sparsecc.codegen.parts import Part
-from sparsecc.compiler import Artifact, Stage, compile, has_compiler, named_target
+from sparsecc.compiler import compile
 from sparsecc.dialects import tu
 from sparsecc.dialects.host import CallOp
 from sparsecc.dialects.sparse import SpmmOp
@@ -41,9 +42,10 @@ from sparsecc.network.reorder_tu import cover_of, cycles_of, passes_for, same, w
 from sparsecc.passes.convert_tu_to_c import ConvertTuToCPass
 from sparsecc.passes.fuse_into_products import FuseIntoProductsPass
 from sparsecc.passes.tu_unroll import TuUnrollPass
+from sparsecc.stages import Stage, named_target
 from sparsecc.target import AnyTarget, Target
 from sparsecc.target.header import target_header
-from sparsecc.toolchain import RUNTIME, build_network
+from sparsecc.toolchain import RUNTIME, build_network, has_compiler
 
 CALLS = """
 /* A product on the accelerator; nothing of it overlaps with what comes before or after. */
