@@ -169,13 +169,13 @@ def _origins(value: SSAValue) -> list[SSAValue]:
 
 
 def _place(value: SSAValue) -> tuple[int, int]:
-    """Where a value is made; values of a block in their order."""
+    """Where a value is made; values of a block, or of one operator, in their order."""
     owner = value.owner
     if isinstance(owner, Block):
         return -1, value.index  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
     block = owner.parent
     assert block is not None
-    return block.get_operation_index(owner), 0
+    return block.get_operation_index(owner), [r is value for r in owner.results].index(True)
 
 
 def _range(value: SSAValue) -> tuple[float, float]:

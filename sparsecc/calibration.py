@@ -21,7 +21,8 @@ from sparsecc.interpreters.nn import evaluate
 Array = NDArray[Any]
 Range = tuple[float, float]
 
-# Discardable attributes: of an operator the range of its result, of a function those of its arguments.
+# Discardable attributes: of an operator the range of its result, or those of all where it has several; of a
+# function those of its arguments.
 RANGE, INPUT_RANGES = "range", "input_ranges"
 # Of histograms for percentiles, as many as onnxruntime's quantiser takes.
 _BINS = 2048
@@ -45,7 +46,7 @@ class Samples:
         """Inputs of the network, one batch after the other, and how many are samples; the rest are copies."""
         if self.batch is None:
             for i in range(self.count):
-                yield tuple(x[i] for x in self.inputs), 1
+                yield tuple(np.asarray(x[i]) for x in self.inputs), 1
             return
         for first in range(0, self.count, self.batch):
             held = min(self.batch, self.count - first)
@@ -164,8 +165,9 @@ def record_ranges(function: func.FuncOp, samples: Samples, percentile: float = 1
     if percentile < 100.0:
         ranges = _narrowed(function, samples, ranges, percentile)
     for op in block.ops:
-        if isinstance(op, NnOp) and len(op.results) == 1 and (found := ranges.get(op.results[0])) is not None:
-            op.attributes[RANGE] = _attribute(found)
+        if isinstance(op, NnOp) and any(r in ranges for r in op.results):
+            found = [_attribute(ranges.get(r, (0.0, 0.0))) for r in op.results]
+            op.attributes[RANGE] = found[0] if len(found) == 1 else ArrayAttr(found)
     function.attributes[INPUT_RANGES] = ArrayAttr(_attribute(ranges.get(a, (0.0, 0.0))) for a in block.args)
 
 
@@ -208,6 +210,8 @@ def recorded_range(value: SSAValue) -> Range | None:
         attribute = found.data[value.index] if isinstance(found, ArrayAttr) else None  # pyright: ignore
     else:
         attribute = owner.attributes.get(RANGE)
+        if isinstance(attribute, ArrayAttr):
+            attribute = attribute.data[list(owner.results).index(cast(Any, value))]  # pyright: ignore
     if not isinstance(attribute, DenseArrayBase):
         return None
     low, high = cast("DenseArrayBase[Any]", attribute).get_values()

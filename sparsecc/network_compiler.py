@@ -24,7 +24,7 @@ from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.network import check_batch, read_network
-from sparsecc.interpreters.host import DTYPES, weight_of
+from sparsecc.interpreters.host import DTYPES, in_model, weight_of
 from sparsecc.masks import masked
 from sparsecc.network.admission import check_sizes, check_weights
 from sparsecc.network.check import NetworkCheck
@@ -150,7 +150,7 @@ class NetworkArtifact:
                 f"out and threads are for CPUs; target {self.target.name} is none: leave them out"
             )
         given = checked_inputs(self.function, self.input_names, inputs)
-        found = self._program.results(given, len(self.outputs))
+        found = self._program.results(in_model(self.function, given), len(self.outputs))
         return found[0] if len(found) == 1 else found
 
     @cached_property
@@ -241,7 +241,8 @@ def typed_input(name: str, argument: SSAValue, array: Array) -> Array:
         raise UserError(f"input {name} has elements of type {array.dtype}; needed {wanted}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"input {name} has values that are not finite; needed finite numbers")
-    return np.ascontiguousarray(array, wanted)
+    # Numbers of no axis keep none.
+    return np.ascontiguousarray(array, wanted).reshape(array.shape)
 
 
 def _random_inputs(function: func.FuncOp, seed: int) -> list[Array]:

@@ -36,6 +36,12 @@ DTYPES: dict[str, Any] = {
 """How elements are held here."""
 
 
+def in_model(function: func.FuncOp, inputs: Sequence[Array]) -> list[Array]:
+    """Inputs as a function of `nn` operators takes them: conditions are bytes on the host, and bool there."""
+    conditions = [kind_of(a) == "b8" for a in function.body.block.args]
+    return [x.astype(np.bool_) if c else x for x, c in zip(inputs, conditions, strict=True)]
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """Values of a function, flat, and how far a program may be from each."""

@@ -16,7 +16,7 @@ from xdsl.ir import SSAValue
 from sparsecc.codegen.network import Check, name_of, steps
 from sparsecc.dialects.host import CallOp, kind_of
 from sparsecc.errors import UserError
-from sparsecc.interpreters.host import Run, run
+from sparsecc.interpreters.host import Run, in_model, run
 from sparsecc.interpreters.sparse import run_module
 from sparsecc.network.engine import Progress
 
@@ -53,7 +53,7 @@ class NetworkCheck:
         differ by more.
         """
         self.progress("computing the bounds of errors")
-        wanted = run_module(self.chosen, *self.inputs)
+        wanted = run_module(self.chosen, *in_model(self.main, self.inputs))
         found = run(self.lowered, self.main, self.inputs, rounded_weights=True, exact=self.exact)
         bounds: list[Array | None] = []
         outputs = cast(func.ReturnOp, self.main.body.block.last_op).operands

@@ -16,7 +16,7 @@ from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc.codegen.network import name_of
 from sparsecc.errors import UserError
-from sparsecc.interpreters.host import run
+from sparsecc.interpreters.host import in_model, run
 from sparsecc.interpreters.sparse import run_module
 from sparsecc.passes.convert_nn_to_host import ConvertNnToHostPass
 from sparsecc.passes.sparse_propagate import SparsePropagatePass
@@ -112,7 +112,8 @@ def check(found: Propagation, inputs: Sequence[Array]) -> None:
 
     Integers are equal; floats within the forward error bounds of both, where those are known.
     """
-    wanted, results = run_module(found.before, *inputs), run_module(found.module, *inputs)
+    given = in_model(_main(found.before), inputs)
+    wanted, results = run_module(found.before, *given), run_module(found.module, *given)
     if all(np.array_equal(w, r, equal_nan=w.dtype.kind == "f") for w, r in zip(wanted, results, strict=True)):
         return
     lowered = found.before.clone()

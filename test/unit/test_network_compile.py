@@ -366,6 +366,28 @@ def test_a_batch_that_the_model_fixes_is_refused(tmp_path: Path, capsys: pytest.
     assert "the model fixes its inputs to [1, 4]" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("target", ["scalesim-ws16", "cpu"])
+def test_inputs_of_conditions_and_of_no_axis(target: str, tmp_path: Path):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="product"),
+        helper.make_node("Where", ["kept", "h", "low"], ["y"], name="mask"),
+    ]
+    real, condition = TensorProto.FLOAT, TensorProto.BOOL
+    kinds: dict[str, Any] = {"x": ([2, 6], real), "kept": ([2, 4], condition), "low": ([], real)}
+    inputs = [helper.make_tensor_value_info(n, kind, shape) for n, (shape, kind) in kinds.items()]
+    held = [numpy_helper.from_array(sparse(6, 4, seed=1), "w")]
+    graph = helper.make_graph(nodes, "g", inputs, [onnx.ValueInfoProto(name="y")], held)
+    file = tmp_path / "m.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
+    rng = np.random.default_rng(0)
+    x, kept = rng.standard_normal((2, 6)).astype(np.float32), rng.random((2, 4)) < 0.5
+    given = [x, kept, np.array(-3.5, np.float32)]
+    artifact = compile_network(file, target=target, effort=0, inputs=given)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    y, (w,) = artifact(*given), session.run(None, dict(zip(kinds, given, strict=True)))
+    np.testing.assert_allclose(y, w, rtol=1e-5, atol=1e-5)
+
+
 @needs_models
 @pytest.mark.parametrize("target", ["scalesim-ws16", "ascend910", "tpu128"])
 def test_lenet(target: str):
