@@ -38,6 +38,7 @@ from sparsecc.cover.laws import Pattern
 from sparsecc.crossbar.assign import blocks_of, pack
 from sparsecc.crossbar.bound import energy_bound
 from sparsecc.crossbar.choose import (
+    WORTH_PACKING,
     array_count,
     bundled,
     covers,
@@ -128,8 +129,14 @@ class Mapper:
         ways: list[tuple[float, list[Tile]]] = []
         for _, cover in covers(self.pattern, self.n, self.target, 0, 0):
             blocks = blocks_of(cover, self.pattern, self.data, self.shape)
-            for chosen in (blocks, pack(blocks, self.shape, self.pattern.k, self.pattern.m)):
-                ways.append((self.about(chosen), chosen))
+            ways.append((self.about(blocks), blocks))
+        most = WORTH_PACKING * min((about for about, _ in ways), default=0.0)
+        packed = [
+            pack(blocks, self.shape, self.pattern.k, self.pattern.m)
+            for about, blocks in ways
+            if about <= most
+        ]
+        ways += [(self.about(blocks), blocks) for blocks in packed]
         least = float("inf")
         for about, chosen in sorted(ways, key=lambda way: way[0]):
             if about > least * NEAR:

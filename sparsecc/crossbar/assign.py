@@ -72,15 +72,16 @@ def pack(found: Iterable[Tile], shape: Shape, inputs: int, outputs: int) -> list
     """
     ordered = sorted(found, key=lambda b: (-b.rows * b.columns, -b.rows, b.block))
     bins: list[list[Tile]] = []
-    # Which inputs and outputs each array has already, grown by doubling.
-    has_input, has_output = np.zeros((16, inputs), bool), np.zeros((16, outputs), bool)
+    # Which inputs and outputs each array has already, a bit for each; grown by doubling.
+    has_input, has_output = (np.zeros((16, -(-extent // 64)), np.uint64) for extent in (inputs, outputs))
     used = np.zeros((16, 2), np.int64)
     for block in ordered:
         count = len(bins)
         # An array whose lines are all taken can hold no more than it does.
         fits = np.flatnonzero((used[:count] < np.array(shape)).any(axis=1))
-        new_rows = block.rows - has_input[np.ix_(fits, block.inputs)].sum(axis=1)
-        new_columns = block.columns - has_output[np.ix_(fits, block.outputs)].sum(axis=1)
+        of_input, of_output = _bits(block.inputs, inputs), _bits(block.outputs, outputs)
+        new_rows = block.rows - _ones(np.bitwise_and(has_input[fits], of_input))
+        new_columns = block.columns - _ones(np.bitwise_and(has_output[fits], of_output))
         after = used[fits] + np.stack([new_rows, new_columns], axis=1)
         possible = np.flatnonzero((after <= np.array(shape)).all(axis=1))
         if len(possible):
@@ -96,10 +97,24 @@ def pack(found: Iterable[Tile], shape: Shape, inputs: int, outputs: int) -> list
                     np.concatenate([a, np.zeros_like(a)]) for a in (has_input, has_output, used)
                 )
         bins[at].append(block)
-        has_input[at, block.inputs] = True
-        has_output[at, block.outputs] = True
-        used[at] = has_input[at].sum(), has_output[at].sum()
+        has_input[at] |= of_input
+        has_output[at] |= of_output
+        used[at] = _ones(has_input[at]), _ones(has_output[at])
     return [_merged(members, number) for number, members in enumerate(bins)]
+
+
+def _bits(lines: Int32, extent: int) -> NDArray[np.uint64]:
+    """A set of lines as bits, [words of 64]."""
+    found = np.zeros(-(-extent // 64) * 64, bool)
+    found[lines] = True
+    return np.packbits(found).view(np.uint64)
+
+
+def _ones(words: NDArray[np.uint64]) -> Int64:
+    """Of each set, how many it holds: [..., words] -> [...]."""
+    if hasattr(np, "bitwise_count"):  # numpy 2
+        return np.bitwise_count(words).sum(axis=-1, dtype=np.int64)
+    return np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=-1).sum(axis=-1, dtype=np.int64)
 
 
 def _merged(members: list[Tile], number: int) -> Tile:
