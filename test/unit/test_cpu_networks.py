@@ -452,13 +452,13 @@ def test_scratch_is_as_large_as_kernels_say():
     if target.missing:
         pytest.skip("no instructions of any target here")
     library = runtime(target)
-    for m, k, n in [(5, 3, 1), (40, 300, 7), (70, 640, 100), (3, 64, 1), (200, 33, 2000)]:
+    for m, k, n in [(5, 3, 1), (40, 300, 7), (70, 640, 100), (3, 64, 1), (200, 33, 2000), (4100, 7, 1)]:
         dense = pruned(m, k, seed=m)
         rows, columns = np.nonzero(dense)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=m))])
         w = make_csr(dense[rows, columns], columns, indptr, (m, k))
         variants = [Variant("csr"), Variant("dense"), Variant("vector"), *line_variants(w, target, n)]
-        for variant in variants:
+        for variant in (*variants, Variant("vector", rounds=True)):
             kernel = build(w, target, variant, PLAIN, None)
             needed = getattr(library, f"sc_{variant.kind}_scratch")(kernel.where, n, n)
             assert scratch_floats((m, k), variant, target, n, n) == needed, (variant, m, k, n)
