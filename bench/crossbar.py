@@ -260,7 +260,8 @@ def floor(mapper: Mapper) -> dict[str, Any]:
     """The most any mapping could win, as ratios to the dense mapping.
 
     proven: of every matrix (`sparsecc.crossbar.bound`); counted: of all but one in 2^64 with these lengths of
-    rows and columns (`sparsecc.crossbar.counting`), none for targets with operation units.
+    rows and columns and these weights in any places (`sparsecc.crossbar.counting`), none for targets with
+    operation units: what is above has structure.
     """
     dense = mapper.dense()
     counted = counting_bound(mapper.pattern, mapper.data, mapper.n, mapper.target)
