@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
 
 from sparsecc.any_batch_cost import Cost, costs_of, fences_of, hertz_of, seconds_of
-from sparsecc.any_batch_cover import Cover, candidates, cover, kept
+from sparsecc.any_batch_cover import Cover, candidates, cover, kept, missing
 from sparsecc.any_batch_report import AnyBatchReport
 from sparsecc.codegen.any_batch import sizes_of, write_any_batch
 from sparsecc.codegen.any_batch_texts import AnyBatchProgram
@@ -48,9 +48,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# On crossbars a variant costs a few calls of the host: each of the smallest batches may have one, and has it
-# where other variants would take so many times as long.
-EACH, LIMIT = 8, 1.05
+# On crossbars a variant costs a few calls of the host: what without one takes so many times as long has it.
+LIMIT = 1.08
 # Up to here the program checks itself with every batch, above it with some.
 EVERY = 16
 # Of the largest value: more than rounding in another order, less than a row that depends on another.
@@ -235,19 +234,28 @@ def compile_any_batch(
 
     largest = compiled(max_batch, inputs)
     written = WrittenEngine.of(largest) if isinstance(chip, CrossbarTarget) else None
-    on_arrays = written is not None
+    limit = math.inf if written is None else LIMIT
     found = {max_batch: largest} if written is None else {}
-    for batch in reversed(candidates(max_batch, EACH if on_arrays else 1)):
-        if batch not in found:
-            found[batch] = compiled(batch, [x[:batch] for x in largest.inputs], written)
-    progress("timing the variants")
-    costs = dict(sorted(costs_of(found, written).items()))
-    seconds = seconds_of(costs, hertz_of(chip))
-    best = cover(kept(seconds, max_batch, LIMIT if on_arrays else math.inf), max_batch)
+    costs: dict[int, Cost] = {}
+
+    def add(batches: Iterable[int]) -> dict[int, float]:
+        for batch in batches:
+            if batch not in found:
+                found[batch] = compiled(batch, [x[:batch] for x in largest.inputs], written)
+        progress("timing the variants")
+        costs.update(costs_of({b: found[b] for b in found if b not in costs}, written))
+        return seconds_of(costs, hertz_of(chip))
+
+    seconds = add(reversed(candidates(max_batch)))
+    if more := missing(seconds, max_batch, limit):
+        seconds = add(more)
+    best = cover(kept(seconds, max_batch, limit), max_batch)
     used = sorted(set(best.choice[1:]))
     fences = fences_of(largest) if isinstance(chip, Target) else 0
     variants = {b: found[b] for b in used}
-    return AnyBatch(max_batch, found[max_batch], variants, best, costs, fences, progress, written)
+    return AnyBatch(
+        max_batch, found[max_batch], variants, best, dict(sorted(costs.items())), fences, progress, written
+    )
 
 
 def check_rows(modules: Mapping[int, ModuleOp], rng: np.random.Generator) -> None:

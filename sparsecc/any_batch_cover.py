@@ -12,10 +12,29 @@ import numpy as np
 WORTH = 0.005
 
 
-def candidates(most: int, every: int = 1) -> list[int]:
-    """Batches that variants are compiled for: powers of 2, the bound, and all up to `every`."""
-    powers = {2**i for i in range(most.bit_length()) if 2**i < most}
-    return sorted(powers | {most} | set(range(1, min(every, most) + 1)))
+def candidates(most: int) -> list[int]:
+    """Batches that variants are compiled for: powers of 2, and the bound."""
+    return sorted({2**i for i in range(most.bit_length()) if 2**i < most} | {most})
+
+
+def alone(costs: Mapping[int, float], most: int) -> dict[int, float]:
+    """About the seconds of a variant of each batch: between those that are known on straight lines."""
+    known = sorted(costs)
+    found = np.interp(range(1, most + 1), known, [costs[size] for size in known])
+    return dict(enumerate(found.tolist(), 1))
+
+
+def missing(costs: Mapping[int, float], most: int, limit: float) -> list[int]:
+    """Batches that need variants of their own, lest they take so many times as long as those would."""
+    whole, found = alone(costs, most), dict(costs)
+    while over := _over(cover(found, most), whole, limit):
+        found[over[0]] = whole[over[0]]
+    return sorted(set(found) - set(costs))
+
+
+def _over(found: Cover, whole: Mapping[int, float], limit: float) -> list[int]:
+    """Batches that take more than so many times as long as variants of their own."""
+    return [size for size, cost in whole.items() if found.seconds[size] > limit * cost]
 
 
 @dataclass(frozen=True)
@@ -53,22 +72,20 @@ def cover(costs: Mapping[int, float], most: int) -> Cover:
 def kept(costs: Mapping[int, float], most: int, limit: float = math.inf) -> dict[int, float]:
     """The variants that are worth their code: others go, the least useful first.
 
-    limit: none goes without which a batch takes so many times as long as a variant of its own.
+    limit: none goes without which a batch takes more than so many times as long as a variant of its own.
     """
 
-    def mean(variants: Mapping[int, float]) -> float:
-        return float(np.mean(np.log(np.maximum(cover(variants, most).seconds[1:], 1e-12))))
+    single = alone(costs, most)
 
-    def within(variants: Mapping[int, float]) -> bool:
-        seconds = cover(variants, most).seconds
-        return all(seconds[size] <= limit * cost for size, cost in costs.items())
+    def mean(covered: Cover) -> float:
+        return float(np.mean(np.log(np.maximum(covered.seconds[1:], 1e-12))))
 
-    found, whole = dict(costs), mean(costs)
+    found, whole = dict(costs), mean(cover(costs, most))
     while len(found) > 1:
-        fewer = {size: {s: c for s, c in found.items() if s != size} for size in found}
-        without = {size: mean(rest) for size, rest in fewer.items() if within(rest)}
-        least = min(without, key=lambda size: (without[size], size), default=0)
-        if not without or without[least] > whole + WORTH:
+        fewer = {size: cover({s: c for s, c in found.items() if s != size}, most) for size in found}
+        without = {size: mean(rest) for size, rest in fewer.items() if not _over(rest, single, limit)}
+        least = min(without, key=lambda size: (without[size], size), default=None)
+        if least is None or without[least] > whole + WORTH:
             break
         del found[least]
     return found

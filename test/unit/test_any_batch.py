@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort  # pyright: ignore[reportMissingTypeStubs]
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from sparsecc.any_batch import AnyBatch, compile_any_batch
-from sparsecc.any_batch_cover import candidates, cover, kept
+from sparsecc.any_batch_cover import candidates, cover, kept, missing
 from sparsecc.driver.cli import main
 from sparsecc.errors import UserError
 from sparsecc.network_compiler import compile_network
@@ -221,13 +221,20 @@ def test_variants_that_go():
     assert kept({1: 1.0, 2: 2.0, 4: 4.0}, 4) == {1: 1.0}
     assert kept({1: 1.0, 2: 1.0, 4: 1.0}, 4) == {4: 1.0}
     assert kept({1: 1.0, 4: 2.0}, 4) == {1: 1.0, 4: 2.0}
-    # The mean over all batches hardly needs 2, batch 2 does.
-    linear = {b: 0.35 + b for b in (1, 2, 3, 4, 8, 16, 32, 64)}
-    assert 2 not in kept(linear, 64)
-    assert 2 in kept(linear, 64, 1.1)
     assert candidates(1) == [1]
     assert candidates(6) == [1, 2, 4, 6]
-    assert candidates(20, 5) == [1, 2, 3, 4, 5, 8, 16, 20]
+
+
+@given(st.floats(0, 4), st.integers(1, 40), st.sampled_from([1.05, 1.1, 1.3]))
+@settings(max_examples=20, deadline=None)
+def test_no_batch_takes_longer_than_a_limit(start: float, most: int, limit: float):
+    """A part that every variant has, and one for every row: as compiled for each batch, but for the limit."""
+    costs = {b: start + b for b in candidates(most)}
+    more = missing(costs, most, limit)
+    assert not set(more) & set(costs)
+    variants = kept(costs | {b: start + b for b in more}, most, limit)
+    seconds = cover(variants, most).seconds
+    assert all(seconds[b] <= limit * (start + b) * (1 + 1e-9) for b in range(1, most + 1))
 
 
 DEPENDENT: dict[str, tuple[list[tuple[str, list[str], list[str], dict[str, Any]]], list[Any], str]] = {

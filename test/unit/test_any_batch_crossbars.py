@@ -124,7 +124,7 @@ def test_arrays_are_written_once(network: AnyBatch, path: Path):
     )
     assert report.arrays == sum(layer["crossbar"]["arrays_used"] for layer in alone["layers"])
     assert report.batches[0]["energy_pj"] == network.energy_pj(1)
-    assert max(report.of_fixed.values()) <= 1.05
+    assert max(report.of_fixed.values()) <= 1.09
     assert report.over_padding > 1.5
 
 
