@@ -337,7 +337,12 @@ def _ways(
 
     def way(cover: int, shape: Shape, packed: bool, blocks: list[Tile]) -> _Way:
         reads = _reading_cycles(blocks, target, shape, (pattern.m, n, pattern.k))
-        return _Way(cover, shape, packed, blocks, reads, block_energies(blocks, target))
+        energies = block_energies(blocks, target)
+        if len(blocks) > array_count(target, shape):  # cells are written anew for every n vectors
+            each = (2 if target.differential else 1) * target.program.pulses * target.energy.write_pj
+            cells = target.slices * np.array([block.levels.size for block in blocks], np.float64)
+            energies = energies + cells * (each + target.energy.dram_pj_per_byte) / n
+        return _Way(cover, shape, packed, blocks, reads, energies)
 
     cut: list[_Way] = []
     mixed: list[_Way] = []
