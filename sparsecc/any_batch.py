@@ -32,7 +32,7 @@ from sparsecc.dialects.host import Tensor, kind_of
 from sparsecc.emitted import Executable, built
 from sparsecc.errors import UserError
 from sparsecc.importers.network import read_network
-from sparsecc.interpreters.host import DTYPES
+from sparsecc.interpreters.host import DTYPES, in_model
 from sparsecc.interpreters.sparse import run_module
 from sparsecc.network.crossbar_batches import WrittenEngine
 from sparsecc.network.engine import Engine
@@ -195,7 +195,9 @@ class AnyBatch:
                     f"[{', '.join(['batch', *map(str, rest)])}], one batch from 1 to {self.most} for all"
                 )
             given.append(typed_input(name, argument, array))
-        found = self._program.results(given, len(artifact.outputs), "--batch", str(batch))
+        found = self._program.results(
+            in_model(artifact.function, given), len(artifact.outputs), "--batch", str(batch)
+        )
         return found[0] if len(found) == 1 else found
 
 
@@ -287,6 +289,7 @@ def check_rows(modules: Mapping[int, ModuleOp], rng: np.random.Generator) -> Non
         shape, kind = cast(Tensor, argument.type).get_shape(), np.dtype(DTYPES[kind_of(argument)])
         array = rng.standard_normal(shape) if kind.kind == "f" else rng.integers(0, 2, shape)
         arrays.append(array.astype(kind))
+    arrays = in_model(mains[2], arrays)
     both = run_module(modules[2], *arrays)
     for row in range(2):
         alone = run_module(modules[1], *(x[row : row + 1] for x in arrays))
