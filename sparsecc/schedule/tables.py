@@ -194,7 +194,9 @@ def build(plan: Plan, pattern: Pattern, data: NDArray[np.generic] | None, n: int
 def by_place(program: Program, strips: Strips) -> Program:
     """The program with places in the image instead of rows of X: every load takes a list of them."""
     listed = program.load_listed > 0
-    places = np.concatenate((strips.places, strips.places[program.gather]))
+    # Covers list rows of the result in the same table; no load takes those, and there may be more of them.
+    gather = np.minimum(program.gather, len(strips.places) - 1)
+    places = np.concatenate((strips.places, strips.places[gather]))
     row = np.where(listed, program.load_row + program.k, program.load_row)
     return replace(program, gather=places, load_row=_i32(row), load_listed=np.ones_like(program.load_listed))
 

@@ -153,6 +153,21 @@ def test_values(case: str, target: str, tmp_path: Path):
         assert (np.abs(found - wanted) <= 2 * bound.reshape(wanted.shape)).all()
 
 
+def test_covers_that_list_more_rows_than_there_are_patches(tmp_path: Path):
+    """Rows of the result stand in the table that places are put into, and are no places."""
+    rng = np.random.default_rng(4)
+    weight = (rng.standard_normal((64, 32, 1, 1)) * (rng.random((64, 32, 1, 1)) < 0.05)).astype(np.float32)
+    weight[rng.random(64) < 0.5] = 0
+    path = convolution(tmp_path, 1, (8, 8), weight, pads=[1, 1, 1, 1])
+    x = rng.standard_normal((1, 32, 8, 8)).astype(np.float32)
+    artifact = compile_network(path, target="scalesim-ws16", inputs=[x])
+    layer = only_layer(artifact)
+    used = layer.spmm.cover().index
+    assert layer.unfolding is not None
+    assert used.max() >= len(layer.unfolding.image.strips.places)
+    assert artifact.measurement["check"]["values"] > 0
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_width_of_a_panel(target: str, tmp_path: Path):
     """Parts of a strip, and several strips side by side, give the same values."""
