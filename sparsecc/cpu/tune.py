@@ -321,11 +321,10 @@ def blas_seconds(w: Csr, x: NDArray[Any], budget: float) -> float:
     best, start = float("inf"), time.perf_counter()
     with one_blas_thread():
         while True:
-            before = time.perf_counter()
+            before = time.thread_time()
             np.matmul(dense, x, out=y)
-            after = time.perf_counter()
-            best = min(best, after - before)
-            if after - start > budget:
+            best = min(best, time.thread_time() - before)
+            if time.perf_counter() - start > budget:
                 return best
 
 

@@ -325,7 +325,8 @@ int sc_parallel(sc_task *task, const void *context, int count);
 /* Starts the threads that calls for so many will want, which those do otherwise. */
 void sc_start(int threads);
 
-/* Seconds of the fastest of at least three runs of a kernel, for some `budget` seconds; below 0 when one failed. */
+/* Seconds of the fastest of at least three runs of a kernel, for some `budget` seconds; below 0 when one failed. On one
+ * thread the thread's own, which others on a busy machine do not add to. */
 typedef int sc_run(const void *w, const sc_call *call, int threads);
 double sc_time(sc_run *run, const void *w, const sc_call *call, int threads, double budget);
 /* Multiply-adds of the widest vector that one core starts per second, times its lanes and 2. */
