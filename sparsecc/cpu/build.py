@@ -12,7 +12,8 @@ import os
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -86,19 +87,16 @@ def kept_folder() -> Path:
     return _folder(cache_folder())
 
 
-def shared_object(key: str, write: Callable[[Path], list[str]], what: str) -> Path:
-    """The shared object kept under a key, built where it is not there.
-
-    `write` puts what is needed into a folder and returns the arguments of the compiler. Raises UserError.
-    """
-    path = kept_folder() / f"{key}.so"
+def _kept(name: str, write: Callable[[Path], list[str]], what: str) -> Path:
+    """The file kept under a name, built where it is not there; `write` as of `shared_object`."""
+    path = kept_folder() / name
     if path.is_file():
         return path
     try:
         with tempfile.TemporaryDirectory(dir=path.parent) as work:
-            arguments = write(Path(work))
-            call([*find_compiler(), "-shared", *arguments, "-o", "built.so"], Path(work), what)
-            os.replace(Path(work) / "built.so", path)
+            built = f"built{path.suffix}"
+            call([*find_compiler(), *write(Path(work)), "-o", built], Path(work), what)
+            os.replace(Path(work) / built, path)
     except OSError as e:
         raise UserError(
             f"{path.parent}: cannot be written: {e.strerror}; name a folder in SPARSECC_CACHE"
@@ -106,7 +104,41 @@ def shared_object(key: str, write: Callable[[Path], list[str]], what: str) -> Pa
     return path
 
 
-def _flags_here(target: CpuTarget) -> list[str]:
+def shared_object(key: str, write: Callable[[Path], list[str]], what: str) -> Path:
+    """The shared object kept under a key, built where it is not there.
+
+    `write` puts what is needed into a folder and returns the arguments of the compiler. Raises UserError.
+    """
+    return _kept(f"{key}.so", lambda folder: ["-shared", *write(folder)], what)
+
+
+def objects(files: Iterable[tuple[Path, Sequence[str]]], what: str) -> list[Path]:
+    """Each C file with its options as an object, built where it is not there, all cores at a time.
+
+    Kept by the file's text, the headers beside it, and the options: a file that changes is built alone.
+    Raises UserError.
+    """
+
+    @cache
+    def headers(folder: Path) -> str:
+        return digest(*(path.read_bytes() for path in sorted(folder.glob("*.h"))))
+
+    def built(source: Path, flags: Sequence[str], around: str) -> Path:
+        key = digest(compiler_version(), list(flags), around, source.read_bytes())
+        return _kept(f"{source.stem}-{key}.o", lambda _: ["-c", *flags, str(source)], what)
+
+    jobs = [(source, flags, headers(source.parent)) for source, flags in files]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(built, *zip(*jobs, strict=True))) if jobs else []
+
+
+def linked(name: str, parts: Sequence[Path], options: Sequence[str], what: str) -> Path:
+    """Objects as one shared object, kept under the name and theirs. Raises UserError."""
+    key = f"{name}-{digest(compiler_version(), *(path.name for path in parts))}"
+    return shared_object(key, lambda _: [*map(str, parts), *options], what)
+
+
+def flags_here(target: CpuTarget) -> list[str]:
     """Compiler options for all of a target's types that this machine has: one object serves them."""
     if target.missing:
         return list(target.flags)
@@ -116,14 +148,9 @@ def _flags_here(target: CpuTarget) -> list[str]:
 
 def runtime_object(target: CpuTarget) -> Path:
     """The C of runtime/cpu, compiled for the target."""
-    flags = _flags_here(target)
-    key = f"runtime-{digest(own_version(), compiler_version(), flags)}"
-
-    def write(_: Path) -> list[str]:
-        sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
-        return [*C_FLAGS, *flags, f"-I{SOURCES}", *sources, "-pthread"]
-
-    return shared_object(key, write, "building the kernels")
+    flags, what = [*C_FLAGS, *flags_here(target)], "building the kernels"
+    parts = objects([(path, flags) for path in sorted(SOURCES.glob("*.c"))], what)
+    return linked("runtime", parts, ["-pthread"], what)
 
 
 def assembled_object(key: str, text: Callable[[], str]) -> Path:

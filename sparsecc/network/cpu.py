@@ -24,7 +24,7 @@ from sparsecc.dialects.host import CallOp
 from sparsecc.dialects.sparse_epilogue import epilogue_of
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import make_csr
-from sparsecc.network.cpu_host import host_object
+from sparsecc.network.cpu_host import host_objects, operators_in
 from sparsecc.network.cpu_layer import CpuLayer, Unfolded, statement
 from sparsecc.network.cpu_patches import by_address
 from sparsecc.network.engine import Call, Engine, EngineCode, Layer, Options, Product, Progress
@@ -207,12 +207,13 @@ class CpuEngine(Engine):
         threads = f"-DMODEL_THREADS={max(THREADS, os.cpu_count() or 1)}"
         flags = [*C_FLAGS, *self.chip.simd.flags.split(), threads, "-I.", "-Isc", "-Ihost"]
         objects = [p.name for p in sorted(folder.glob("*.s"))]
-        native = [str(runtime_object(self.chip)), str(host_object(self.chip))]
+        called = operators_in(path.read_text() for path in folder.glob("*.[ch]"))
+        native = [str(runtime_object(self.chip)), *map(str, host_objects(self.chip, called))]
         what = "compiling the program"
         sources = sorted(p.name for p in folder.glob("*.c") if p.name != "main.c")
         shared = ["-shared", *sources, *objects, *native, "-lm", "-o", "model.so"]
         call([*find_compiler(), *flags, *shared], folder, what)
-        program = ["main.c", str(folder / "model.so"), *native, "-pthread", "-lm", "-o", "model"]
+        program = ["main.c", str(folder / "model.so"), native[0], "-pthread", "-lm", "-o", "model"]
         call([*find_compiler(), *flags, *program], folder, what)
         return folder / "model"
 

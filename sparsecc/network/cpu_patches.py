@@ -88,7 +88,7 @@ def _patch_seconds(layer: CpuLayer, chip: CpuTarget) -> float:
     """Of writing all patches of a convolution."""
     unfolded = layer.unfolded
     assert unfolded is not None
-    copy = host(chip).host_im2col_4
+    copy = host(chip, "host_im2col_4").host_im2col_4
     copy.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int64, ctypes.c_uint32]
     copy.restype = None
     numbers = np.asarray(unfolded.window.numbers(), np.int64)

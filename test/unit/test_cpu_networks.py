@@ -30,7 +30,8 @@ from sparsecc.errors import UserError
 from sparsecc.host.operator import Window
 from sparsecc.importers.matrix import make_csr
 from sparsecc.importers.onnx_file import import_model
-from sparsecc.network.cpu import CpuLayer, host_object
+from sparsecc.network.cpu import CpuLayer
+from sparsecc.network.cpu_host import host_object
 from sparsecc.network_compiler import NetworkArtifact, compile_network
 from sparsecc.target import CpuTarget, load_target
 from sparsecc.toolchain import find_compiler
