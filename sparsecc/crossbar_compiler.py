@@ -19,6 +19,7 @@ from xdsl.utils.exceptions import VerifyException
 from sparsecc.artifact import Artifact, Simulation
 from sparsecc.codegen.folder import Check
 from sparsecc.crossbar.choose import array_count
+from sparsecc.crossbar.cost import Cost, cost
 from sparsecc.crossbar.faults import Device, Fault, device_lines, devices_of, weights_hit
 from sparsecc.crossbar.place import PLACE_COLUMNS, place_table
 from sparsecc.crossbar.pool import Pool
@@ -36,6 +37,7 @@ from sparsecc.operator import Spmm, operator_of
 from sparsecc.passes.xbar_fit_adc import MAY_CLIP
 from sparsecc.patterns.declared import check_declared
 from sparsecc.pipeline import crossbar
+from sparsecc.replay import replay
 from sparsecc.scales import Scales, real_values
 from sparsecc.stages import Progress, Stage, named_target, run_passes
 from sparsecc.target.crossbar import CrossbarTarget
@@ -78,6 +80,17 @@ class CrossbarArtifact(Artifact):
         found = self.placed.attributes.get(MAY_CLIP)
         return cast("IntegerAttr[Any]", found).value.data if found else 0
 
+    @cached_property
+    def estimate(self) -> Cost:
+        """What an inference costs, without running it."""
+        return cost(list(self.placed.tiles), self.target, self.operator.shape, self.chip_arrays)
+
+    @cached_property
+    def adc_bits(self) -> dict[int, int]:
+        """Tiles by the bits of their conversions."""
+        bits = [t.adc_bits or self.target.adc.bits for t in self.placed.tiles]
+        return {b: bits.count(b) for b in sorted(set(bits))}
+
     def simulate(self, values: bool = True) -> CrossbarSimulation:
         """Run the program: on its stored input, every value checked, or for its time only."""
         found = super().simulate(values)
@@ -85,8 +98,12 @@ class CrossbarArtifact(Artifact):
 
     @cached_property
     def timing(self) -> CrossbarSimulation:
-        """A run for its time only."""
-        return self.simulate(values=False)
+        """A run for its time only, of the program before it becomes C where the stages have it."""
+        programs = [stage.module for stage in self.stages if stage.is_program]
+        if not programs:
+            return self.simulate(values=False)
+        self.progress(f"simulating the {self.plan} plan (time only)")
+        return CrossbarSimulation(replay(programs[-1], self.target, ("program", "main")), None)
 
     def save_places(self, path: str | os.PathLike[str]) -> None:
         """Write where each weight lies, a line for each weight and slice, as .npy (int64) or .csv.

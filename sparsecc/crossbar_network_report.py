@@ -160,12 +160,11 @@ def _row(
 ) -> CrossbarProductRow:
     """whole: the layer in the network as it was read, which is what dense mappings are of."""
     one = layer.artifact
-    predicted = one.predicted()
     m, _, k = one.operator.shape
     told = run["layers"][number]["crossbar"] if run else None
     dense = None if run is None else cast(CrossbarArtifact, whole.artifact.dense).timing
     cycles = (
-        sum(run["products"][i]["cycles"] for i in places) if run else len(places) * predicted.predicted_cycles
+        sum(run["products"][i]["cycles"] for i in places) if run else len(places) * round(one.estimate.cycles)
     )
     return CrossbarProductRow(
         name=layer.name,
@@ -174,9 +173,9 @@ def _row(
         nnz=one.operator.weight.nnz,
         density=one.operator.weight.nnz / (m * k),
         plan=one.plan,
-        arrays=predicted.arrays,
+        arrays=one.placed.tiles.arrays,
         arrays_dense=cast(CrossbarArtifact, whole.artifact.dense).placed.tiles.arrays if run else None,
-        adc_bits=predicted.adc_bits,
+        adc_bits=one.adc_bits,
         cycles=cycles,
         dense_cycles=None if dense is None else len(places) * dense.cycles,
         energy_pj=float(told["inference"]["energy_pj"]) if told else None,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 from sparsecc.cover.laws import fill
 from sparsecc.crossbar.bound import energy_bound
 from sparsecc.crossbar.choose import dense_arrays
-from sparsecc.crossbar.cost import cost
 from sparsecc.dialects.sparse_quantization import quantization_of
 from sparsecc.patterns import recognise
 from sparsecc.report import Report, si
@@ -71,8 +70,6 @@ class CrossbarReport(Report):
         operator, target, placed = artifact.operator, artifact.target, artifact.placed
         m, n, k = operator.shape
         nnz, tiles = operator.weight.nnz, list(placed.tiles)
-        chip = artifact.chip_arrays
-        predicted = cost(tiles, target, (m, n, k), chip)
         kept, all_cells = artifact.cells()
         rows, columns = target.array.rows, target.array.cols
         check, found, other = (
@@ -82,9 +79,8 @@ class CrossbarReport(Report):
         cycles, energy = _inference(found)
         dense_cycles, dense_energy = _inference(other)
         bound = _cycle_bound(artifact)
-        bits = [t.adc_bits or target.adc.bits for t in tiles]
-        ends = (cycles if cycles is not None else predicted.cycles) / max(1.0, bound)
-        rounds = max((t.array for t in tiles), default=0) // chip + 1
+        ends = (cycles if cycles is not None else artifact.estimate.cycles) / max(1.0, bound)
+        rounds = max((t.array for t in tiles), default=0) // artifact.chip_arrays + 1
         programmed, program_cycles = _programming(found)
         dense_programmed, _ = _programming(other)
         return CrossbarReport(
@@ -105,7 +101,7 @@ class CrossbarReport(Report):
             cells=kept,
             refused_cells=all_cells - kept,
             padding=sum(t.levels.size for t in tiles if t.slice == 0) - nnz if tiles else 0,
-            predicted_cycles=round(predicted.cycles),
+            predicted_cycles=round(artifact.estimate.cycles),
             bound_by=_bound_by(run) if run else "arrays",
             cycles_bound=math.floor(bound),
             gap=ends,
@@ -138,7 +134,7 @@ class CrossbarReport(Report):
             rounds=rounds if rounds > 1 else 0,
             tiles=len(tiles),
             array_utilization=_array_utilization(artifact),
-            adc_bits={b: bits.count(b) for b in sorted(set(bits))},
+            adc_bits=artifact.adc_bits,
             may_clip=artifact.may_clip,
             lost=placed.lost_weights,
             energy_bound_pj=_energy_bound(artifact),

@@ -20,9 +20,11 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from sparsecc.dialects import tu
 from sparsecc.errors import UserError
-from sparsecc.target import Target
+from sparsecc.target import CrossbarTarget, Target, crossbar_instructions, instructions
+from sparsecc.target.crossbar_checks import MAX_SHAPES
+from sparsecc.target.crossbar_header import base_fields, crossbar_fields
 from sparsecc.target.header import TYPES, configuration
-from sparsecc.target.instructions import INSTRUCTIONS
+from sparsecc.target.instructions import Instruction
 from sparsecc.toolchain import RUNTIME, build_with_simulator
 
 SOURCE = RUNTIME / "replay" / "replay.c"
@@ -33,22 +35,43 @@ _ARITHMETIC: dict[type[Operation], int] = {
     arith.AddiOp: ADD, arith.SubiOp: SUB, arith.MuliOp: MUL, arith.DivUIOp: DIV, arith.RemUIOp: REM,
     arith.MinSIOp: MIN,
 }  # fmt: skip
-_NUMBER = {mnemonic: INSTRUCTION + number for number, mnemonic in enumerate(INSTRUCTIONS)}
+# Of all targets; the first are those of tensor units, which have no others.
+_INSTRUCTIONS: dict[str, Instruction] = {**instructions.INSTRUCTIONS, **crossbar_instructions.INSTRUCTIONS}
+_NUMBER = {mnemonic: INSTRUCTION + number for number, mnemonic in enumerate(_INSTRUCTIONS)}
 _MEMORIES = (tu.Memory.SPAD, tu.Memory.ACC, tu.Memory.L0A, tu.Memory.L0B)
 LESS_THAN = 2  # the predicate of arith.cmpi that programs use
 
 
-def _header(target: Target) -> str:
-    """replay.h: what ax_config and the instruction set hold. The same for every target."""
-    fields = " ".join(f"X({name})" for name in configuration(target))
+def _configuration(target: Target | CrossbarTarget) -> dict[str, float]:
+    """What the machine is opened with: fields of ax_config, or of ax_crossbar."""
+    if isinstance(target, Target):
+        return configuration(target)
+    shapes = target.array.shapes
+    return {
+        **{f"base.{name}": value for name, value in base_fields(target).items()},
+        **crossbar_fields(target),
+        **{
+            f"shape_{name}[{i}]": shapes[i][axis] if i < len(shapes) else 0
+            for axis, name in enumerate(("rows", "cols"))
+            for i in range(MAX_SHAPES)
+        },
+    }
+
+
+def _header(target: Target | CrossbarTarget) -> str:
+    """replay.h: what the configuration and the instruction set hold. The same for all of a family."""
+    fields = " ".join(f"X({name})" for name in _configuration(target))
+    crossbars = isinstance(target, CrossbarTarget)
+    held = _INSTRUCTIONS if crossbars else instructions.INSTRUCTIONS
     cases: list[str] = []
-    for number, instruction in enumerate(INSTRUCTIONS.values()):
+    for number, instruction in enumerate(held.values()):
         count = len(instruction.operands)
         operands = "".join(f", R({i})" for i in range(count))
         # The kinds of vector instructions are one call.
         call = f"{instruction.c_name}(m{operands})"
         cases.append(f"X({number}, {count}, {call})")
-    return f"#define CONFIG(X) {fields}\n#define INSTRUCTIONS(X) {' '.join(cases)}\n"
+    included = '#include "crossbar.h"\n#define REPLAY_CROSSBARS\n' if crossbars else ""
+    return f"{included}#define CONFIG(X) {fields}\n#define INSTRUCTIONS(X) {' '.join(cases)}\n"
 
 
 @dataclass
@@ -181,16 +204,15 @@ def _buffer(
     return str(type.element_type), int(np.prod(type.get_shape())), array
 
 
-def _encode(module: ModuleOp, function: str) -> _Code:
-    """The numbers of a function and of all it calls."""
+def _encode(module: ModuleOp, functions: Sequence[str]) -> _Code:
+    """The numbers of functions that run one after the other, and of all they call."""
     code = _Code(module)
-    entry = code.function(function).body.block
-    for handle, argument in enumerate(entry.args):
-        code.of_value[argument] = code.constant(handle)
-        code.buffers.append(_buffer(cast(tu.BufferType, argument.type), None))
-    start = code.emit(CALL, 0)
+    for function in functions:
+        for argument in code.function(function).body.block.args:
+            code.of_value[argument] = code.constant(len(code.buffers))
+            code.buffers.append(_buffer(cast(tu.BufferType, argument.type), None))
+        code.calls.append((code.emit(CALL, 0), function))
     code.emit(END)
-    code.calls.append((start, function))
     places: dict[str, int] = {}
     while open_calls := [name for _, name in code.calls if name not in places]:
         places[open_calls[0]] = len(code.words)
@@ -200,22 +222,23 @@ def _encode(module: ModuleOp, function: str) -> _Code:
     return code
 
 
-def _bytes(code: _Code, target: Target) -> bytes:
+def _bytes(code: _Code, target: Target | CrossbarTarget) -> bytes:
     """What replay.c reads."""
 
     def table(values: Sequence[int] | NDArray[np.generic]) -> list[bytes]:
         data = np.ascontiguousarray(values, np.int32)
         return [np.int64(data.size).tobytes(), data.tobytes()]
 
-    config = np.array(list(configuration(target).values()), np.float64)
+    config = np.array(list(_configuration(target).values()), np.float64)
     parts = [np.int64(len(config)).tobytes(), config.tobytes(), np.int64(len(code.tables)).tobytes()]
     for _, values in code.tables.values():
         parts += table(values)
     parts.append(np.int64(len(code.buffers)).tobytes())
     for element, elements, array in code.buffers:
         parts.append(np.array([TYPES.index(element), elements], np.int64).tobytes())
-        # Time depends on data only where rows are named by lists that lie in the scratchpad.
-        held = array is not None and target.indexed is not None
+        # Time depends on data only where rows are named by lists: in the scratchpad, or of blocks of arrays.
+        lists = element == "i32" if isinstance(target, CrossbarTarget) else target.indexed is not None
+        held = array is not None and lists
         raw = np.ascontiguousarray(array).tobytes() if held else b""
         parts += table(np.frombuffer(raw + bytes(-len(raw) % 4), np.int32))
     parts.append(np.int64(len(code.outputs)).tobytes())
@@ -225,15 +248,18 @@ def _bytes(code: _Code, target: Target) -> bytes:
     return b"".join([*parts, *table(code.words)])
 
 
-def replay(module: ModuleOp, target: Target, function: str = "main") -> dict[str, Any]:
-    """The simulator's report of a program of `tu` instructions: time and energy, no values.
+def replay(
+    module: ModuleOp, target: Target | CrossbarTarget, functions: Sequence[str] = ("main",)
+) -> dict[str, Any]:
+    """The simulator's report of a program of `tu` and `xbar` instructions: time and energy, no values.
 
+    functions: that run one after the other. Their arguments are buffers, each one of its own.
     Needs a C compiler once for each machine. Raises UserError without one, or where the program is wrong.
     """
     program = build_with_simulator(SOURCE, {"replay.h": _header(target)})
     done = subprocess.run(
         [str(program), target.name],
-        input=_bytes(_encode(module, function), target),
+        input=_bytes(_encode(module, functions), target),
         capture_output=True,
         check=False,
     )

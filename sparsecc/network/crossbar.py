@@ -142,7 +142,7 @@ class CrossbarEngine(Engine):
 
     def cycles(self, layer: Layer) -> int:
         one = cast(CrossbarLayer, layer).artifact
-        return one.timing.cycles if has_compiler() else one.predicted().predicted_cycles
+        return one.timing.cycles if has_compiler() else round(one.estimate.cycles)
 
     def build(self, folder: Path) -> Path:
         return build_network(folder)

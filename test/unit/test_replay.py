@@ -1,5 +1,6 @@
 """Programs that are replayed for their time take as long as the C that is emitted for them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from xdsl.ir import Block, Region
 import sparsecc
 from sparsecc.errors import UserError
 from sparsecc.replay import replay
-from sparsecc.target import Target
+from sparsecc.target import CrossbarTarget, Target
+from sparsecc.target.load import load_target
 
 MATRICES = Path(__file__).resolve().parents[3] / "shared" / "data" / "matrices"
 REAL = (
@@ -37,6 +39,27 @@ def test_a_replay_tells_what_the_program_tells(target: str, plan: str) -> None:
     w = matrix(0, 120, 150)
     integer = Target.load(target).in_type == "i8"
     artifact = sparsecc.compile(w if integer else w.astype(np.float32), target=target, n=37, plan=plan)
+    assert artifact.timing.report == artifact.simulate(values=False).report
+
+
+@pytest.mark.parametrize("target", ["isaac128", "sme128", "ou9x8", "puma128", "re2pim"])
+@pytest.mark.parametrize("plan", ["auto", "dense"])
+def test_a_replay_of_crossbars_tells_what_the_program_tells(target: str, plan: str) -> None:
+    artifact = sparsecc.compile(matrix(5, 120, 150), target=target, n=37, plan=plan)
+    assert artifact.timing.report == artifact.simulate(values=False).report
+
+
+def test_a_replay_of_crossbars_without_a_nonzero() -> None:
+    artifact = sparsecc.compile(np.zeros((5, 7), np.int8), target="isaac128", n=3)
+    assert artifact.timing.report == artifact.simulate(values=False).report
+
+
+def test_a_replay_of_arrays_that_are_written_again() -> None:
+    """More tiles than the chip has arrays: cells are written between inferences' multiplications."""
+    target = load_target("isaac128")
+    assert isinstance(target, CrossbarTarget)
+    few = replace(target, array=replace(target.array, count=3))
+    artifact = sparsecc.compile(matrix(6, 300, 400), target=few, n=37)
     assert artifact.timing.report == artifact.simulate(values=False).report
 
 

@@ -10,7 +10,19 @@
 #include <stdlib.h>
 
 #include "axsim.h"
-#include "replay.h" /* written by replay.py: the fields of ax_config, and the instructions */
+#include "replay.h" /* written by replay.py: the fields of the configuration, and the instructions */
+
+#ifdef REPLAY_CROSSBARS /* set by replay.h, which includes crossbar.h then */
+typedef ax_crossbar configuration;
+#define FIRST {.base = {.kind = AX_XB, .in = AX_I8, .acc = AX_I32}}
+#define NAME base.name
+#define OPEN ax_open_crossbar
+#else
+typedef ax_config configuration;
+#define FIRST {0}
+#define NAME name
+#define OPEN ax_open
+#endif
 
 #define COUNT(field) +1
 enum { CONFIG_FIELDS = 0 CONFIG(COUNT) };
@@ -44,7 +56,7 @@ typedef struct {
 } table;
 
 typedef struct {
-    ax_config config;
+    configuration config;
     table *tables, *buffers, code;
     int64_t table_count, buffer_count, *registers;
 } program;
@@ -84,14 +96,14 @@ static table take_table(void)
     return t;
 }
 
-static void take_config(ax_config *c)
+static void take_config(configuration *c)
 {
     double value[CONFIG_FIELDS];
     int at = 0;
     if (number() != CONFIG_FIELDS)
         stop("the configuration is of another version");
     take(value, sizeof *value, CONFIG_FIELDS);
-    *c = (ax_config){0};
+    *c = (configuration)FIRST;
 #define SET(field) c->field = value[at++];
     CONFIG(SET)
 }
@@ -171,8 +183,8 @@ int main(int argc, char **argv)
 {
     program p;
     take_config(&p.config);
-    p.config.name = argc > 1 ? argv[1] : "unnamed";
-    ax_machine *m = ax_open(&p.config, AX_NO_DATA);
+    p.config.NAME = argc > 1 ? argv[1] : "unnamed";
+    ax_machine *m = OPEN(&p.config, AX_NO_DATA);
     if (!m || ax_error(m))
         stop(m ? ax_error(m) : "out of memory");
     p.table_count = number();
