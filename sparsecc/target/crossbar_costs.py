@@ -9,27 +9,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from sparsecc.target.costs import Cost
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.crossbar_state import Block, bundles
 
 TABLE_BYTES = 2  # of an index in the controller
 
 
-def prog_cycles(
-    target: CrossbarTarget, array: int, row0: int, rows: int, col0: int, cols: int, *_: Any
-) -> int:
-    """What the array is held for."""
+def prog(target: CrossbarTarget, array: int, row0: int, rows: int, col0: int, cols: int, *_: Any) -> Cost:
     writing = rows * target.program.row_cycles * target.program.pulses
     loading = rows * cols / target.dma.bytes_per_cycle
-    return max(math.ceil(writing), math.ceil(loading)) + target.dma.latency
-
-
-def prog_energy(
-    target: CrossbarTarget, array: int, row0: int, rows: int, col0: int, cols: int, *_: Any
-) -> float:
     devices = rows * cols * (2 if target.differential else 1)
-    writing = devices * target.program.pulses * target.energy.write_pj
-    return writing + rows * cols * target.energy.dram_pj_per_byte
+    energy = devices * target.program.pulses * target.energy.write_pj
+    energy += rows * cols * target.energy.dram_pj_per_byte
+    return Cost(max(math.ceil(writing), math.ceil(loading)) + target.dma.latency, energy)
 
 
 def table_bytes(block: Block) -> int:
@@ -40,12 +33,9 @@ def table_bytes(block: Block) -> int:
     return indices + sum(-(-len(f) // 8) for f in (block.doubled, block.flipped) if f is not None)
 
 
-def cfg_cycles(target: CrossbarTarget, block: Block) -> int:
-    return 1 + math.ceil(table_bytes(block) / target.dma.bytes_per_cycle)
-
-
-def cfg_energy(target: CrossbarTarget, block: Block) -> float:
-    return table_bytes(block) * target.energy.dram_pj_per_byte
+def cfg(target: CrossbarTarget, block: Block) -> Cost:
+    size = table_bytes(block)
+    return Cost(1 + math.ceil(size / target.dma.bytes_per_cycle), size * target.energy.dram_pj_per_byte)
 
 
 def _units(target: CrossbarTarget, block: Block) -> tuple[int, int]:
@@ -94,7 +84,7 @@ def _indexed(bundle: Sequence[Block]) -> int:
     )
 
 
-def mvmg_cycles(
+def mvmg(
     target: CrossbarTarget,
     blocks: Sequence[Block],
     in_: int,
@@ -103,24 +93,12 @@ def mvmg_cycles(
     out_step: int,
     n: int,
     acc: int,
-) -> int:
+) -> Cost:
     """What the arrays are held for, without others on their converters."""
-    pipeline = target.pipeline
-    more = pipeline.io_cycles + max(map(_indexed, bundles(blocks))) * pipeline.index_cycles
-    return math.ceil(n * durations(target, blocks)[0]) + n * more
-
-
-def mvmg_energy(
-    target: CrossbarTarget,
-    blocks: Sequence[Block],
-    in_: int,
-    in_step: int,
-    out: int,
-    out_step: int,
-    n: int,
-    acc: int,
-) -> float:
-    return sum(_bundle_energy(target, bundle, n, bool(acc)) for bundle in bundles(blocks))
+    pipeline, together = target.pipeline, bundles(blocks)
+    more = pipeline.io_cycles + max(map(_indexed, together)) * pipeline.index_cycles
+    energy = sum(_bundle_energy(target, bundle, n, bool(acc)) for bundle in together)
+    return Cost(math.ceil(n * durations(target, blocks)[0]) + n * more, energy)
 
 
 def _bundle_energy(target: CrossbarTarget, bundle: Sequence[Block], n: int, accumulate: bool) -> float:
@@ -145,17 +123,9 @@ def _columns_energy(target: CrossbarTarget, block: Block) -> float:
     return devices / (array.rows * array.cols) * energy.array_pj + converted
 
 
-def mvm_cycles(target: CrossbarTarget, block: Block, *operands: int) -> int:
-    return mvmg_cycles(target, [block], *operands)
+def mvm(target: CrossbarTarget, block: Block, *operands: int) -> Cost:
+    return mvmg(target, [block], *operands)
 
 
-def mvm_energy(target: CrossbarTarget, block: Block, *operands: int) -> float:
-    return mvmg_energy(target, [block], *operands)
-
-
-def no_cycles(target: CrossbarTarget, *_: int) -> int:
-    return 0
-
-
-def no_energy(target: CrossbarTarget, *_: int) -> float:
-    return 0.0
+def nothing(target: CrossbarTarget, *_: int) -> Cost:
+    return Cost(0, 0.0)

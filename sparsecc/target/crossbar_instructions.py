@@ -1,8 +1,8 @@
-"""The instructions of crossbars, declared once: operands, cycles, energy and what an instruction computes.
+"""The instructions of crossbars, declared once: operands, costs and what an instruction computes.
 
 As `sparsecc.target.instructions` for tensor units; loads, stores and vector operations are the same in both.
 Operands stand in the order of the C call (`crossbar.h`). `reference(state, *operands)` computes the same
-values, bit for bit, as the simulator. `cycles` and `energy` take blocks (`Block`) for their numbers.
+values, bit for bit, as the simulator. `cost` takes blocks (`Block`) for their numbers.
 
     state = CrossbarState(target)
     INSTRUCTIONS["XB.PROG"].reference(state, 0, 0, 128, 0, 128, levels, 0, 128)
@@ -24,8 +24,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
             "FRONT",
             ("first", "count", "rows", "cols"),
             "gives arrays another of the shapes of the target",
-            crossbar_costs.no_cycles,
-            crossbar_costs.no_energy,
+            crossbar_costs.nothing,
             crossbar_values.shape,
         ),
         Instruction(
@@ -34,8 +33,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
             "XPROG",
             ("array", "row0", "rows", "col0", "cols", "buffer", "offset", "stride"),
             "writes levels to a rectangle of cells",
-            crossbar_costs.prog_cycles,
-            crossbar_costs.prog_energy,
+            crossbar_costs.prog,
             crossbar_values.prog,
         ),
         Instruction(
@@ -47,8 +45,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
                 *("offset", "tables", "in_index", "out_index", "doubled", "flipped"),
             ),
             "makes a rectangle of an array a block, with its inputs, outputs, shift and ADC bits",
-            crossbar_costs.cfg_cycles,
-            crossbar_costs.cfg_energy,
+            crossbar_costs.cfg,
             crossbar_values.cfg,
         ),
         Instruction(
@@ -57,8 +54,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
             "XB",
             ("block", "in", "in_step", "out", "out_step", "n", "accumulate"),
             "out (+)= the cells of a block times n vectors",
-            crossbar_costs.mvm_cycles,
-            crossbar_costs.mvm_energy,
+            crossbar_costs.mvm,
             crossbar_values.mvm,
         ),
         Instruction(
@@ -67,8 +63,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
             "XB",
             ("block", "count", "in", "in_step", "out", "out_step", "n", "accumulate"),
             "the same for blocks of several arrays, or on the same word lines, at once",
-            crossbar_costs.mvmg_cycles,
-            crossbar_costs.mvmg_energy,
+            crossbar_costs.mvmg,
             crossbar_values.mvmg,
         ),
         Instruction(
@@ -77,8 +72,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
             "FRONT",
             (),
             "programming is over: what follows starts after it, and is counted as inference",
-            crossbar_costs.no_cycles,
-            crossbar_costs.no_energy,
+            crossbar_costs.nothing,
             crossbar_values.done,
         ),
     )

@@ -1,4 +1,4 @@
-"""The instruction set, declared once: operands, cycles, energy and what an instruction computes.
+"""The instruction set, declared once: operands, costs and what an instruction computes.
 
 `INSTRUCTIONS` holds one `Instruction` per mnemonic. Operands stand in the order of the C call (`axsim.h`)
 and are plain numbers: on-chip addresses are rows with the memory in the top two bits (`spad`, `acc`, ... of
@@ -8,8 +8,8 @@ and are plain numbers: on-chip addresses are rows with the memory in the top two
     x = state.buffer(array, "i8")
     INSTRUCTIONS["LD"].reference(state, spad(0), 0, x, 0, 16, 16, 16)
 
-`reference` computes the same values, bit for bit, as the simulator. `cycles` and `energy` say what one
-instruction costs by itself; waiting for others is the simulator's and the cost model's business.
+`reference` computes the same values, bit for bit, as the simulator. `cost` says what one instruction costs by
+itself; waiting for others is the simulator's and the cost model's business.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sparsecc.target import costs, values
+from sparsecc.target.costs import Cost
 from sparsecc.target.target import Target
 
 
@@ -25,8 +26,8 @@ from sparsecc.target.target import Target
 class Instruction:
     """One instruction of the machine.
 
-    `cycles(target, *operands)` is how long it holds its engine; `energy(target, *operands)` is in picojoules.
-    Both take `off_chip`, an element type, for a store whose output conversion changes the type.
+    `cost(target, *operands)` is how long it holds its engine, and its energy; it takes `off_chip`, an element
+    type, for a store whose output conversion changes the type.
     `reference(state, *operands)` computes it. Where the simulator reports an error it raises UserError, and
     leaves the state as it was.
     """
@@ -37,8 +38,7 @@ class Instruction:
     """LOAD, STORE, WPORT (MAT where the PEs have one register for weights), MAT, MOVE, VEC or FRONT."""
     operands: tuple[str, ...]
     summary: str
-    cycles: Callable[..., int]
-    energy: Callable[..., float]
+    cost: Callable[..., Cost]
     reference: Callable[..., None]
 
     def engine_on(self, target: Target) -> str:
@@ -53,13 +53,12 @@ def _instruction(
     engine: str,
     operands: str,
     summary: str,
-    cycles: Callable[..., int],
-    energy: Callable[..., float],
+    cost: Callable[..., Cost],
     reference: Callable[..., None],
 ) -> tuple[str, Instruction]:
     c_name = "ax_" + mnemonic.removeprefix("TU.").lower()
     names = tuple(operands.split())
-    return mnemonic, Instruction(mnemonic, c_name, engine, names, summary, cycles, energy, reference)
+    return mnemonic, Instruction(mnemonic, c_name, engine, names, summary, cost, reference)
 
 
 INSTRUCTIONS: Mapping[str, Instruction] = dict(
@@ -69,8 +68,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "LOAD",
             "dst step buffer offset stride rows cols",
             "loads rows x cols elements; the last column block is filled up with zeros",
-            costs.ld_cycles,
-            costs.ld_energy,
+            costs.ld,
             values.ld,
         ),
         _instruction(
@@ -78,8 +76,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "LOAD",
             "dst step buffer offset stride index index_offset rows cols",
             "loads the rows an index names",
-            costs.ldg_cycles,
-            costs.ldg_energy,
+            costs.ldg,
             values.ldg,
         ),
         _instruction(
@@ -87,8 +84,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "STORE",
             "buffer offset stride src step rows cols output",
             "stores rows x cols elements, converted",
-            costs.st_cycles,
-            costs.st_energy,
+            costs.st,
             values.st,
         ),
         _instruction(
@@ -96,8 +92,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "STORE",
             "buffer offset stride index index_offset src step rows cols output add",
             "stores to the rows an index names, or adds to what is there",
-            costs.sts_cycles,
-            costs.sts_energy,
+            costs.sts,
             values.sts,
         ),
         _instruction(
@@ -105,8 +100,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "MOVE",
             "dst dst_step src src_step rows blocks",
             "copies blocks of rows between on-chip memories",
-            costs.mv_cycles,
-            costs.mv_energy,
+            costs.mv,
             values.mv,
         ),
         _instruction(
@@ -114,8 +108,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "VEC",
             "dst rows value",
             "sets rows to one value",
-            costs.fill_cycles,
-            costs.fill_energy,
+            costs.fill,
             values.fill,
         ),
         _instruction(
@@ -123,8 +116,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "VEC",
             "op dst a b rows imm",
             "element-wise operation (Vop) on rows",
-            costs.vop_cycles,
-            costs.vop_energy,
+            costs.vop,
             values.vop,
         ),
         _instruction(
@@ -132,8 +124,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "WPORT",
             "b rows cols",
             "makes rows x cols elements the stationary tile, the rest of it zero",
-            costs.pre_cycles,
-            costs.pre_energy,
+            costs.pre,
             values.pre,
         ),
         _instruction(
@@ -141,8 +132,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "MAT",
             "c a rows accumulate",
             "c (+)= a * the stationary tile",
-            costs.mm_cycles,
-            costs.mm_energy,
+            costs.mm,
             values.mm,
         ),
         _instruction(
@@ -150,8 +140,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "WPORT",
             "b index rows cols",
             "makes rows that a list in SPAD names the stationary tile, the rest of it zero",
-            costs.prex_cycles,
-            costs.prex_energy,
+            costs.prex,
             values.prex,
         ),
         _instruction(
@@ -159,8 +148,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "MAT",
             "c a index rows",
             "adds a * the stationary tile to rows that a list in SPAD names",
-            costs.mmx_cycles,
-            costs.mmx_energy,
+            costs.mmx,
             values.mmx,
         ),
         _instruction(
@@ -168,8 +156,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "MAT",
             "c c_step a a_step b b_step mm n k accumulate",
             "c[mm, n] (+)= a[mm, k] * b[k, n]",
-            costs.mma_cycles,
-            costs.mma_energy,
+            costs.mma,
             values.mma,
         ),
         _instruction(
@@ -177,8 +164,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "MAT",
             "c c_step a meta b b_step mm n k keep group accumulate",
             "c[mm, n] (+)= a[mm, k] * b[k, n], of each group of a's columns some kept, named by metadata",
-            costs.spmma_cycles,
-            costs.spmma_energy,
+            costs.spmma,
             values.spmma,
         ),
         _instruction(
@@ -186,8 +172,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = dict(
             "FRONT",
             "",
             "what follows starts after everything before has completed",
-            costs.fence_cycles,
-            costs.fence_energy,
+            costs.fence,
             values.fence,
         ),
     )
