@@ -10,8 +10,6 @@ import numpy as np
 from xdsl.dialects.builtin import StringAttr, TensorType
 from xdsl.ir import Attribute, Block, Region, SSAValue
 from xdsl.irdl import (
-    IRDLOperation,
-    opt_prop_def,
     prop_def,
     region_def,
     result_def,
@@ -28,9 +26,10 @@ from sparsecc.cover.metaops import MetaOps, concatenate
 from sparsecc.cover.plane import Unit
 from sparsecc.dialects.sparse_attributes import UnitAttr, WeightAttr
 from sparsecc.dialects.sparse_groups import CoverOp, GroupOp
+from sparsecc.dialects.sparse_plan import PlannedOp
 
 
-class ProductOp(IRDLOperation, ABC):
+class ProductOp(PlannedOp, ABC):
     """What the products have in common: a constant sparse matrix, a unit, and a body that says how.
 
     `plan` is "dense" when the operator was judged better off as one dense meta-op, `reason` says why a plan
@@ -39,13 +38,10 @@ class ProductOp(IRDLOperation, ABC):
 
     weight = prop_def(WeightAttr)
     unit = prop_def(UnitAttr)
-    plan = opt_prop_def(StringAttr)
-    reason = opt_prop_def(StringAttr)
     res = result_def(TensorType)
     body = region_def("single_block")
     traits = traits_def(NoTerminator(), Pure())
 
-    PLANS: ClassVar = ("dense", "sparse")
     FACTORS: ClassVar[int]
     """Operands: the factors that are not constant."""
 
@@ -117,10 +113,6 @@ class ProductOp(IRDLOperation, ABC):
             return False
         return np.array_equal(sets[0].table.table, MetaOps.whole(*self.space).table)
 
-    @property
-    def is_dense(self) -> bool:
-        return self.plan is not None and self.plan.data == "dense"
-
     def cover(self) -> MetaOps:
         """All meta-ops, of all groups."""
         sets = self.sets
@@ -141,8 +133,7 @@ class ProductOp(IRDLOperation, ABC):
     def verify_(self) -> None:
         if (broken := self.broken_types()) is not None:
             raise VerifyException(broken)
-        if self.plan is not None and self.plan.data not in self.PLANS:
-            raise VerifyException(f"plan {self.plan.data!r} is not one of {', '.join(self.PLANS)}")
+        self.verify_plan()
         for op in self.body.block.ops:
             if not isinstance(op, CoverOp | GroupOp):
                 raise VerifyException(
@@ -171,11 +162,7 @@ class ProductOp(IRDLOperation, ABC):
             parser.raise_error("expected a #sparse.weight attribute")
         parser.parse_keyword("unit")
         unit = UnitAttr.new(UnitAttr.parse_parameters(parser))
-        plan = reason = None
-        if parser.parse_optional_keyword("plan"):
-            plan = StringAttr(parser.parse_str_literal())
-        if parser.parse_optional_keyword("reason"):
-            reason = StringAttr(parser.parse_str_literal())
+        plan = cls.parse_plan(parser)
         attributes = parser.parse_optional_attr_dict_with_keyword()
         parser.parse_punctuation(":")
         types = [parser.parse_type()]
@@ -191,11 +178,7 @@ class ProductOp(IRDLOperation, ABC):
             region.add_block(Block())
         return cls.create(
             operands=parser.resolve_operands(factors, types, parser.pos),
-            properties={
-                name: value
-                for name, value in (("weight", weight), ("unit", unit), ("plan", plan), ("reason", reason))
-                if value is not None
-            },
+            properties={"weight": weight, "unit": unit, **plan},
             result_types=[result_type],
             regions=[region],
             attributes=dict(attributes.data) if attributes else {},
@@ -208,10 +191,7 @@ class ProductOp(IRDLOperation, ABC):
         printer.print_attribute(self.weight)
         printer.print_string(" unit ")
         self.unit.print_parameters(printer)
-        for name, value in (("plan", self.plan), ("reason", self.reason)):
-            if value is not None:
-                printer.print_string(f" {name} ")
-                printer.print_string_literal(value.data)
+        self.print_plan(printer)
         printer.print_op_attributes(self.attributes, print_keyword=True)
         printer.print_string(" : ")
         printer.print_list(self.operands, lambda factor: printer.print_attribute(factor.type))

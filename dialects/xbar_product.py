@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Self, cast
+from typing import Self, cast
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, IntAttr, StringAttr, TensorType
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
-    IRDLOperation,
     irdl_op_definition,
     operand_def,
     opt_prop_def,
@@ -28,6 +27,7 @@ from sparsecc.crossbar.place import broken_places
 from sparsecc.crossbar.pool import Pool
 from sparsecc.crossbar.tiles import Tile, Tiles, dense_of
 from sparsecc.dialects.sparse_attributes import WeightAttr
+from sparsecc.dialects.sparse_plan import PlannedOp
 from sparsecc.dialects.sparse_quantization import broken_quantization
 from sparsecc.dialects.xbar_tiles import TilesAttr, parse_tiles, print_tiles
 
@@ -47,7 +47,7 @@ def _parse_group(parser: AttrParser) -> tuple[int, tuple[int, int]]:
 
 
 @irdl_op_definition
-class SpmmOp(IRDLOperation):
+class SpmmOp(PlannedOp):
     """C[M,N] = W[M,K] X[K,N] for a constant W that lies in the cells of arrays as the tiles say.
 
     `target` has the arrays, of `rows` word lines and `columns` bit lines each. Placed tiles may lie in arrays
@@ -66,12 +66,8 @@ class SpmmOp(IRDLOperation):
     arrays = opt_prop_def(ArrayAttr[ArrayAttr[IntAttr]])
     tiles_attr = prop_def(TilesAttr, prop_name="tiles")
     lost = opt_prop_def(IntAttr)
-    plan = opt_prop_def(StringAttr)
-    reason = opt_prop_def(StringAttr)
     res = result_def(TensorType)
     traits = traits_def(Pure())
-
-    PLANS: ClassVar = ("dense", "sparse")
 
     def __init__(
         self,
@@ -132,10 +128,6 @@ class SpmmOp(IRDLOperation):
         return m, self.res.type.get_shape()[1], k
 
     @property
-    def is_dense(self) -> bool:
-        return self.plan is not None and self.plan.data == "dense"
-
-    @property
     def lost_weights(self) -> int:
         return self.lost.data if self.lost is not None else 0
 
@@ -158,8 +150,7 @@ class SpmmOp(IRDLOperation):
     def verify_(self) -> None:
         if (broken := self._broken_types() or self._broken_arrays() or self._broken_tiles()) is not None:
             raise VerifyException(broken)
-        if self.plan is not None and self.plan.data not in self.PLANS:
-            raise VerifyException(f"plan {self.plan.data!r} is not one of {', '.join(self.PLANS)}")
+        self.verify_plan()
 
     def _broken_arrays(self) -> str | None:
         if self.arrays is None:
@@ -236,9 +227,7 @@ class SpmmOp(IRDLOperation):
             properties["arrays"] = _arrays_attr(Pool(tuple(groups)))
         if parser.parse_optional_keyword("lost"):
             properties["lost"] = IntAttr(parser.parse_integer())
-        for name in ("plan", "reason"):
-            if parser.parse_optional_keyword(name):
-                properties[name] = StringAttr(parser.parse_str_literal())
+        properties |= cls.parse_plan(parser)
         attributes = parser.parse_optional_attr_dict_with_keyword()
         parser.parse_punctuation(":")
         x_type = parser.parse_type()
@@ -268,10 +257,7 @@ class SpmmOp(IRDLOperation):
             printer.print_string(f" as {', '.join(groups)}")
         if self.lost is not None:
             printer.print_string(f" lost {self.lost.data}")
-        for name, value in (("plan", self.plan), ("reason", self.reason)):
-            if value is not None:
-                printer.print_string(f" {name} ")
-                printer.print_string_literal(value.data)
+        self.print_plan(printer)
         printer.print_op_attributes(self.attributes, print_keyword=True)
         printer.print_string(" : ")
         printer.print_attribute(self.x.type)
