@@ -7,13 +7,14 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from host_cases import DTYPES, SANITIZERS, Draw, assert_same, bind, case, copied, run_sanitized
 
 from sparsecc.errors import UserError
-from sparsecc.host.operator import Window
+from sparsecc.host.operator import Array, HostOperator, Window
 from sparsecc.host.ops import OPERATORS
 from sparsecc.network.cpu_host import host
 from sparsecc.target import CpuTarget, load_target
@@ -36,14 +37,19 @@ def native() -> ctypes.CDLL:
         pytest.skip(f"no int8 on this CPU: {e}")
 
 
+def called(library: ctypes.CDLL, op: HostOperator, values: list[Any]) -> Array:
+    """The first output, which is that of the reference, as all else is."""
+    found, wanted = copied(values), copied(values)
+    assert bind(library, op)(found) == op.reference(*wanted)
+    assert_same(op, found, wanted)
+    return found[0]
+
+
 def random_windows(library: ctypes.CDLL, name: str) -> None:
     op, random = OPERATORS[name], np.random.default_rng(5)
-    call = bind(library, op)
     for seed in range(60):
-        values = case(op, Draw(lambda low, high: int(random.integers(low, high + 1)), seed))
-        found, wanted = copied(values), copied(values)
-        assert call(found) == op.reference(*wanted)
-        assert_same(op, found, wanted)
+        draw = Draw(lambda low, high: int(random.integers(low, high + 1)), seed)
+        called(library, op, case(op, draw))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,13 +85,10 @@ def depthwise(library: ctypes.CDLL, kind: str, window: Window) -> None:
     bias = random.integers(-9999, 9999, channels).astype(np.int32)
     scale = random.uniform(1e-4, 5e-3, channels).astype(np.float32)
     y = np.zeros(window.results + 70, dtype)
-    call, seen = bind(library, op), set[int]()
+    seen = set[int]()
     for x_zero, y_zero, added in ((7, 3, bias), (int(limits.min), int(limits.max), None)):
         values = [y, x, weight, added, window, channels, 1, x_zero, scale, channels, y_zero]
-        found, wanted = copied(values), copied(values)
-        assert call(found) == op.reference(*wanted)
-        assert_same(op, found, wanted)
-        seen |= set(found[0].tolist())
+        seen |= set(called(library, op, values).tolist())
     assert len(seen) > 20
 
 
@@ -102,7 +105,7 @@ def mean(library: ctypes.CDLL, kind: str, extents: tuple[int, int, int]) -> None
     """Sums of f32 whose every rounding counts: scales with all bits."""
     op, random, dtype = OPERATORS[f"host_reduce_mean_q_{kind}"], np.random.default_rng(8), DTYPES[kind]
     outer, axis, inner = extents
-    limits, call, seen = np.iinfo(dtype), bind(library, op), set[int]()
+    limits, seen = np.iinfo(dtype), set[int]()
     for x_zero, y_zero in ((0, 0), (int(limits.min), 5), (int(limits.max), int(limits.max))):
         centres = random.integers(limits.min, limits.max + 1, (outer, 1, inner))
         x = (
@@ -113,10 +116,7 @@ def mean(library: ctypes.CDLL, kind: str, extents: tuple[int, int, int]) -> None
         y = np.zeros(outer * inner + 70, dtype)
         x_scale, y_scale = (float(np.float32(random.uniform(0.01, 0.02))) for _ in range(2))
         values = [y, x.reshape(-1), *extents, x_scale, x_zero, y_scale, y_zero]
-        found, wanted = copied(values), copied(values)
-        assert call(found) == op.reference(*wanted)
-        assert_same(op, found, wanted)
-        seen |= set(found[0].tolist())
+        seen |= set(called(library, op, values).tolist())
     assert len(seen) > 20
 
 
