@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from xdsl.dialects.builtin import IndexType, StringAttr, f32
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.irdl import IRDLOperation, irdl_op_definition, operand_def, opt_prop_def
 
 from sparsecc.dialects.tu_types import AddressType, BufferType
@@ -22,7 +22,9 @@ class InstructionOp(IRDLOperation):
     comment = opt_prop_def(StringAttr)
 
     def __init__(self, *operands: SSAValue, comment: str | None = None):
-        super().__init__(operands=operands, properties={"comment": StringAttr(comment) if comment else None})
+        # One value for each operand, so there is nothing to group: programs have thousands of instructions.
+        properties = {"comment": StringAttr(comment)} if comment else {}
+        Operation.__init__(self, operands=operands, properties=properties)
 
     @property
     def instruction(self) -> Instruction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -35,7 +36,12 @@ from sparsecc.dialects.tu_types import (
     print_elements,
 )
 
+# Programs have tables of few lengths, and each schedule that is tried has its own tables.
+_buffer_type = cache(BufferType)
 
+
+# Constructors of this module and of instructions are Operation's: what irdl works out first, for operands in
+# groups, takes longer than all else that a schedule's program takes.
 @irdl_op_definition
 class ConstantOp(IRDLOperation):
     """A named constant array: a table to look up, or an off-chip buffer."""
@@ -47,12 +53,13 @@ class ConstantOp(IRDLOperation):
     traits = traits_def(SymbolOpInterface())
 
     def __init__(self, name: str, array: NDArray[np.generic], element_type: TypeAttribute):
-        super().__init__(
+        Operation.__init__(
+            self,
             properties={
                 "sym_name": StringAttr(name),
-                "type": BufferType(array.shape, element_type),
+                "type": _buffer_type(array.shape, element_type),
                 "data": ArrayDataAttr(Blob.of(data=array)),
-            }
+            },
         )
 
     @property
@@ -120,8 +127,8 @@ class LookupOp(IRDLOperation):
     assembly_format = "$table `[` $at `]` attr-dict"
 
     def __init__(self, table: str, at: SSAValue):
-        super().__init__(
-            operands=[at], properties={"table": SymbolRefAttr(table)}, result_types=[IndexType()]
+        Operation.__init__(
+            self, operands=[at], properties={"table": SymbolRefAttr(table)}, result_types=[IndexType()]
         )
 
     @property
@@ -227,6 +234,6 @@ class AddressOp(IRDLOperation):
     assembly_format = "$memory $row attr-dict"
 
     def __init__(self, memory: Memory, row: SSAValue):
-        super().__init__(
-            operands=[row], properties={"memory": MemoryAttr(memory)}, result_types=[AddressType()]
+        Operation.__init__(
+            self, operands=[row], properties={"memory": MemoryAttr(memory)}, result_types=[AddressType()]
         )

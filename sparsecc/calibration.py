@@ -130,13 +130,17 @@ def values_of(function: func.FuncOp, inputs: Sequence[Array]) -> tuple[dict[SSAV
 
 def outputs_of(function: func.FuncOp, samples: Samples) -> Array:
     """The first output for all samples, [samples, ...]; for each run where it has no axis for the batch."""
+    return joined(samples, [values_of(function, inputs)[1][0] for inputs, _ in samples.batches()])
+
+
+def joined(samples: Samples, outputs: Sequence[Array]) -> Array:
+    """The first outputs of all batches as one array, without what is of copies; see `outputs_of`."""
     found: list[Array] = []
-    for inputs, held in samples.batches():
-        _, results = values_of(function, inputs)
-        if results[0].ndim and len(results[0]) == samples.batch:
-            found.append(results[0][:held])
+    for (_, held), output in zip(samples.batches(), outputs, strict=True):
+        if output.ndim and len(output) == samples.batch:
+            found.append(output[:held])
         elif samples.labels is None:
-            found.append(results[0][None])
+            found.append(output[None])
         else:
             raise UserError(
                 "the first output has no axis for the batch; accuracy needs one answer per sample"
@@ -144,8 +148,10 @@ def outputs_of(function: func.FuncOp, samples: Samples) -> Array:
     return np.concatenate(found)
 
 
-def record_ranges(function: func.FuncOp, samples: Samples, percentile: float = 100.0) -> None:
+def record_ranges(function: func.FuncOp, samples: Samples, percentile: float = 100.0) -> list[Array]:
     """Write the least and the largest value that samples give as attributes, of f32 values.
+
+    Returns the first output of each batch.
 
     percentile: of each value's elements that its range holds; those left out are the outermost, as many at
     each end, to 1/2048 of the range. Below 100 the samples are run twice. Ranges may be infinite, as those of
@@ -155,8 +161,10 @@ def record_ranges(function: func.FuncOp, samples: Samples, percentile: float = 1
         raise UserError(f"percentile {percentile:g}: needed more than 50, and 100 at most", exit_code=2)
     block = function.body.block
     ranges: dict[SSAValue, Range] = {}
+    outputs: list[Array] = []
     for inputs, _ in samples.batches():
-        values, _ = values_of(function, inputs)
+        values, results = values_of(function, inputs)
+        outputs.append(results[0])
         for value, array in values.items():
             if element_of(value) == "f32" and array.size:
                 low, high = ranges.get(value, (0.0, 0.0))
@@ -169,6 +177,7 @@ def record_ranges(function: func.FuncOp, samples: Samples, percentile: float = 1
             found = [_attribute(ranges.get(r, (0.0, 0.0))) for r in op.results]
             op.attributes[RANGE] = found[0] if len(found) == 1 else ArrayAttr(found)
     function.attributes[INPUT_RANGES] = ArrayAttr(_attribute(ranges.get(a, (0.0, 0.0))) for a in block.args)
+    return outputs
 
 
 def _narrowed(

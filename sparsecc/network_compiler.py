@@ -317,13 +317,14 @@ def compile_network(
         module = propagation.module if propagation.changed else module
         function = _main(module)
     samples: Samples | None = None
+    before: Array | None = None
     if calibrate is None and percentile != 100.0:
         raise UserError("a percentile is of ranges that a calibration finds; give samples to calibrate by")
     if calibrate is not None:
         progress("calibrating")
         module = module.clone()
         function = _main(module)
-        by, samples = record(function, names, calibrate, labelled, percentile)
+        by, samples, before = record(function, names, calibrate, labelled, percentile)
         inputs = next(by.batches())[0] if inputs is None else inputs
     elif labelled is not None:
         samples = samples_of(function, names, labelled)
@@ -397,8 +398,10 @@ def compile_network(
     accuracy: Accuracy | None = None
     if samples is not None:
         progress("measuring accuracy")
-        before, after = (outputs_of(_main(m), samples) for m in (module, chosen))
-        accuracy = compare(before, after, samples.labels)
+        # Another order of rows is another order of sums.
+        if before is None or orders is not None:
+            before = outputs_of(_main(module), samples)
+        accuracy = compare(before, outputs_of(_main(chosen), samples), samples.labels)
     main = _main(lowered)
 
     def layers_before(names: Sequence[str]) -> dict[str, Layer]:

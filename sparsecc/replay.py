@@ -113,11 +113,14 @@ class _Code:
         self.words += [op, *operands]
         return len(self.words) - 1
 
+    def __post_init__(self) -> None:
+        self.functions = {op.sym_name.data: op for op in self.module.ops if isinstance(op, func.FuncOp)}
+        self.constants = {op.sym_name.data: op for op in self.module.ops if isinstance(op, tu.ConstantOp)}
+
     def function(self, name: str) -> func.FuncOp:
-        for op in self.module.ops:
-            if isinstance(op, func.FuncOp) and op.sym_name.data == name:
-                return op
-        raise UserError(f"the program has no function @{name}")
+        if name not in self.functions:
+            raise UserError(f"the program has no function @{name}")
+        return self.functions[name]
 
     def block(self, block: Block) -> None:
         for op in block.ops:
@@ -125,6 +128,9 @@ class _Code:
 
     def operation(self, op: Operation) -> None:
         r = self.register
+        if (number := _ARITHMETIC.get(type(op))) is not None:
+            self.emit(number, r(op.results[0]), r(op.operands[0]), r(op.operands[1]))
+            return
         match op:
             case arith.ConstantOp(value=FloatAttr()):
                 self.of_value[op.result] = self.constant(0)  # time does not depend on it
@@ -136,7 +142,7 @@ class _Code:
                 self.emit(SELECT, r(op.result), r(op.cond), r(op.lhs), r(op.rhs))
             case tu.LookupOp():
                 name = op.table.string_value()
-                number, _ = self.tables.setdefault(name, (len(self.tables), op.constant.array))
+                number, _ = self.tables.setdefault(name, (len(self.tables), self.constants[name].array))
                 self.emit(LOOKUP, r(op.value), number, r(op.at))
             case tu.LookupRealOp():
                 self.of_value[op.value] = self.constant(0)  # time does not depend on it
@@ -144,7 +150,9 @@ class _Code:
                 tag = self.constant(_MEMORIES.index(op.memory.data) << 30)
                 self.emit(OR, r(op.address), r(op.row), tag)
             case tu.BufferOp():
-                self.of_value[op.buffer] = self.constant(self.handle(op.constant))
+                self.of_value[op.buffer] = self.constant(
+                    self.handle(self.constants[op.constant_name.string_value()])
+                )
             case tu.OutputOp():
                 if op.conversion not in self.outputs:
                     self.outputs.append(op.conversion)
@@ -164,8 +172,6 @@ class _Code:
                 self.emit(RETURN)
             case scf.YieldOp():
                 pass
-            case _ if type(op) in _ARITHMETIC:
-                self.emit(_ARITHMETIC[type(op)], r(op.results[0]), r(op.operands[0]), r(op.operands[1]))
             case _:
                 raise UserError(f"{op.name} is not an operation of the machine level; lower it first")
 

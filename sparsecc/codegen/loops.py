@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, scf
 from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, f32, i1
-from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
+from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from sparsecc.dialects import tu
 
 # An index: known now, or a value of the program.
 Index = int | SSAValue
+
+_INDEX = IndexType()
+_MAY_WRAP = {"overflowFlags": arith.IntegerOverflowAttr("none")}
+
+
+@cache
+def _number(value: int) -> IntegerAttr[IndexType]:
+    return IntegerAttr(value, IndexType())
 
 
 class Loops:
@@ -32,7 +41,7 @@ class Loops:
         if isinstance(index, SSAValue):
             return index
         if index not in self._constants:
-            op = arith.ConstantOp(IntegerAttr(index, IndexType()))
+            op = arith.ConstantOp.create(result_types=(_INDEX,), properties={"value": _number(index)})
             op.result.name_hint = f"c{index}" if index >= 0 else f"m{-index}"
             Builder(InsertPoint.at_start(self._entry)).insert(op)
             self._constants[index] = op.result
@@ -44,6 +53,14 @@ class Loops:
             index.name_hint = name
         return index
 
+    def _binary(
+        self, kind: type[Operation], a: Index, b: Index, properties: Mapping[str, Attribute] = {}
+    ) -> SSAValue:
+        # Not by the constructor, which works out anew for each what any has: a program has thousands.
+        operands = (self.value(a), self.value(b))
+        op = kind.create(operands=operands, result_types=(_INDEX,), properties=properties)
+        return self.builder.insert(op).results[0]
+
     def add(self, a: Index, b: Index) -> Index:
         if isinstance(a, int) and isinstance(b, int):
             return a + b
@@ -51,14 +68,14 @@ class Loops:
             return b
         if b == 0 and isinstance(b, int):
             return a
-        return self.builder.insert(arith.AddiOp(self.value(a), self.value(b))).result
+        return self._binary(arith.AddiOp, a, b, _MAY_WRAP)
 
     def sub(self, a: Index, b: Index) -> Index:
         if isinstance(a, int) and isinstance(b, int):
             return a - b
         if b == 0 and isinstance(b, int):
             return a
-        return self.builder.insert(arith.SubiOp(self.value(a), self.value(b))).result
+        return self._binary(arith.SubiOp, a, b, _MAY_WRAP)
 
     def mul(self, a: Index, b: Index) -> Index:
         if isinstance(a, int) and isinstance(b, int):
@@ -66,24 +83,24 @@ class Loops:
         for one, other in ((a, b), (b, a)):
             if isinstance(one, int) and one in (0, 1):
                 return other if one else 0
-        return self.builder.insert(arith.MuliOp(self.value(a), self.value(b))).result
+        return self._binary(arith.MuliOp, a, b, _MAY_WRAP)
 
     def div(self, a: Index, b: int) -> Index:
         """a / b, rounded down; a >= 0."""
         if isinstance(a, int):
             return a // b
-        return a if b == 1 else self.builder.insert(arith.DivUIOp(a, self.value(b))).result
+        return a if b == 1 else self._binary(arith.DivUIOp, a, b)
 
     def rem(self, a: Index, b: int) -> Index:
         """a modulo b; a >= 0."""
         if isinstance(a, int):
             return a % b
-        return 0 if b == 1 else self.builder.insert(arith.RemUIOp(a, self.value(b))).result
+        return 0 if b == 1 else self._binary(arith.RemUIOp, a, b)
 
     def min(self, a: Index, b: Index) -> Index:
         if isinstance(a, int) and isinstance(b, int):
             return min(a, b)
-        return self.builder.insert(arith.MinSIOp(self.value(a), self.value(b))).result
+        return self._binary(arith.MinSIOp, a, b)
 
     def less(self, a: Index, b: Index) -> SSAValue:
         return self.builder.insert(arith.CmpiOp(self.value(a), self.value(b), "slt")).result
@@ -130,7 +147,7 @@ class Loops:
         block.args[0].name_hint = name
         self.builder.insert(scf.ForOp(self.value(first), self.value(end), self.value(1), (), Region(block)))
         self._inside(block, lambda: body(_argument(block)))
-        block.add_op(scf.YieldOp())
+        block.add_op(scf.YieldOp.create())
 
     def when(
         self, condition: SSAValue, body: Callable[[], None], otherwise: Callable[[], None] | None = None
@@ -141,7 +158,7 @@ class Loops:
         for block, fill in ((then, body), (other, otherwise)):
             if fill is not None:
                 self._inside(block, fill)
-                block.add_op(scf.YieldOp())
+                block.add_op(scf.YieldOp.create())
 
     def _inside(self, block: Block, fill: Callable[[], None]) -> None:
         outer = self.builder

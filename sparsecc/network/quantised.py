@@ -10,7 +10,7 @@ from xdsl.dialects import func
 from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
-from sparsecc.calibration import Samples, record_ranges, samples_of
+from sparsecc.calibration import Samples, joined, record_ranges, samples_of
 from sparsecc.dialects.nn_products import ConvIntegerOp, LinearIntegerOp
 from sparsecc.dialects.nn_quantized import QuantizeLinearOp, RequantizeOp
 from sparsecc.errors import UserError
@@ -77,8 +77,14 @@ def calibrate(
     given: Mapping[str, Array],
     labelled: Mapping[str, Array] | None,
     percentile: float = 100.0,
-) -> tuple[Samples, Samples]:
-    """Record the ranges that inputs give; returns them, and those that accuracy is measured on."""
+) -> tuple[Samples, Samples, Array | None]:
+    """Record the ranges that inputs give.
+
+    Returns them, those that accuracy is measured on, and the first output for the latter where they are the
+    same.
+    """
     samples = samples_of(function, names, given)
-    record_ranges(function, samples, percentile)
-    return samples, samples if labelled is None else samples_of(function, names, labelled)
+    outputs = record_ranges(function, samples, percentile)
+    if labelled is None:
+        return samples, samples, joined(samples, outputs)
+    return samples, samples_of(function, names, labelled), None

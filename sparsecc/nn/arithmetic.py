@@ -67,9 +67,17 @@ def matmul(a: Array, b: Array) -> Array:
 
 def _integer_matmul(a: Array, b: Array) -> Array:
     if max(a.dtype.itemsize, b.dtype.itemsize) <= 2 and a.shape[-1] < 1 << 20:
-        # Below 2**53, so exact in f64, which BLAS multiplies much faster than numpy does integers.
-        return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
+        # Below 2**53, so exact in f64, which BLAS multiplies much faster than numpy does integers; f32 up to
+        # 2**24 is twice as fast again.
+        largest = max(abs(int(b.max(initial=0))), abs(int(b.min(initial=0))))
+        wide = np.float32 if _most(a) * largest < 1 << 24 else np.float64
+        return (a.astype(wide) @ b.astype(wide)).astype(np.int64)
     return a.astype(np.int64) @ b.astype(np.int64)
+
+
+def _most(a: Array) -> float:
+    """Of absolute values summed over the last axis, the largest."""
+    return float(np.abs(a.astype(np.int32)).sum(axis=-1).max(initial=0))
 
 
 def weight_product(weight: Array, x: Array) -> Array:
