@@ -87,9 +87,8 @@ def kept_folder() -> Path:
     return _folder(cache_folder())
 
 
-def _kept(name: str, write: Callable[[Path], list[str]], what: str) -> Path:
-    """The file kept under a name, built where it is not there; `write` as of `shared_object`."""
-    path = kept_folder() / name
+def _kept(path: Path, write: Callable[[Path], list[str]], what: str) -> Path:
+    """A file of the kept folder, built where it is not there; `write` as of `shared_object`."""
     if path.is_file():
         return path
     try:
@@ -109,7 +108,7 @@ def shared_object(key: str, write: Callable[[Path], list[str]], what: str) -> Pa
 
     `write` puts what is needed into a folder and returns the arguments of the compiler. Raises UserError.
     """
-    return _kept(f"{key}.so", lambda folder: ["-shared", *write(folder)], what)
+    return _kept(kept_folder() / f"{key}.so", lambda folder: ["-shared", *write(folder)], what)
 
 
 def objects(files: Iterable[tuple[Path, Sequence[str]]], what: str) -> list[Path]:
@@ -125,8 +124,9 @@ def objects(files: Iterable[tuple[Path, Sequence[str]]], what: str) -> list[Path
 
     def built(source: Path, flags: Sequence[str], around: str) -> Path:
         key = digest(compiler_version(), list(flags), around, source.read_bytes())
-        return _kept(f"{source.stem}-{key}.o", lambda _: ["-c", *flags, str(source)], what)
+        return _kept(place / f"{source.stem}-{key}.o", lambda _: ["-c", *flags, str(source)], what)
 
+    place = kept_folder()
     jobs = [(source, flags, headers(source.parent)) for source, flags in files]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(built, *zip(*jobs, strict=True))) if jobs else []
