@@ -174,7 +174,12 @@ class TensorReader:
                 "save the external data beside the model",
             )  # fmt: skip
         path = self._folder / relative
-        size = check_file(path)
+        try:
+            size = check_file(path)
+        except UserError as error:
+            raise UserError(
+                f"{where}, external data in {error}, and copy the model with all of its files"
+            ) from None
         offset, length = (_number(entries.get(key, "0"), where) for key in ("offset", "length"))
         wanted = count * kind.itemsize
         if (length and length != wanted) or offset + wanted > size:

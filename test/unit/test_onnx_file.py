@@ -181,7 +181,7 @@ def test_external_data(external: Path):
 
 def test_missing_external_data(external: Path):
     (external.parent / "data.bin").unlink()
-    with pytest.raises(UserError, match=r"data\.bin: no such file"):
+    with pytest.raises(UserError, match=r"initializer 'w', external data in .*data\.bin: no such file"):
         import_onnx(external)
 
 
