@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,11 @@ from sparsecc.cpu.rows import clustered, loads, natural
 from sparsecc.cpu.tune import (
     DENSE_ELEMENTS,
     FINALISTS,
-    FIRST,
-    ROUNDS,
-    SECOND,
     WORTH,
     Choice,
     choice_from_json,
     choice_to_json,
+    in_turns,
     runtime,
 )
 from sparsecc.cpu.variant import Variant
@@ -181,14 +179,10 @@ def _measure(w: Csr, target: CpuTarget, n: int, plan: str, epilogue: Epilogue, s
         kernels[variant] = narrow_kernel(library, w, target, variant, element, epilogue)
         if variant.kind == "line":
             line = kernels[variant]
-    seconds = {variant: kernel.seconds(call, 1, FIRST) for variant, kernel in kernels.items()}
-    best = sorted(seconds, key=lambda v: seconds[v])[:FINALISTS]
+    timers = {variant: partial(kernel.seconds, call, 1) for variant, kernel in kernels.items()}
     dense = Variant("dense")
-    if dense in seconds and dense not in best:
-        best.append(dense)
-    for variant in best * ROUNDS:
-        seconds[variant] = min(seconds[variant], kernels[variant].seconds(call, 1, SECOND))
-    wanted = [v for v in seconds if plan in ("auto", v.kind)]
-    found = min(wanted or seconds, key=lambda v: seconds[v])
+    seconds, best = in_turns(timers, FINALISTS, (dense,))
+    wanted = [v for v in best if plan in ("auto", v.kind)]
+    found = min(wanted or best, key=lambda v: seconds[v])
     tried = sorted(((v.name, s) for v, s in seconds.items()), key=lambda row: row[1])
     return Choice(found, True, seconds[found], seconds.get(dense), "own", tuple(tried))

@@ -22,7 +22,7 @@ from sparsecc.cpu.arrays import Floats, aligned
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.build import digest, keep_measured, own_version, read_measured
 from sparsecc.cpu.native import Kernel, address
-from sparsecc.cpu.tune import FIRST, ROUNDS, SECOND, build, line_variants, runtime
+from sparsecc.cpu.tune import build, in_turns, line_variants, runtime
 from sparsecc.cpu.variant import Variant
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
@@ -188,9 +188,8 @@ def choose_panels(
     x[:] = np.random.default_rng(0).standard_normal(x.shape, np.float32)
     residual = np.ones_like(y) if epilogue.residual else None
     kernels = [panel_kernel(w, target, v, epilogue, bias) for v in sorted(candidates, key=str)]
-    seconds = {kernel: kernel.seconds(x, y, residual, 1, FIRST) for kernel in kernels}
-    for kernel in sorted(kernels, key=lambda each: seconds[each])[:3] * ROUNDS:
-        seconds[kernel] = min(seconds[kernel], kernel.seconds(x, y, residual, 1, SECOND))
-    best = min(kernels, key=lambda each: seconds[each])
+    timers = {kernel: partial(kernel.seconds, x, y, residual, 1) for kernel in kernels}
+    seconds, finalists = in_turns(timers, 3)
+    best = min(finalists, key=lambda each: seconds[each])
     keep_measured(key, {"kind": best.variant.kind, "parameters": best.variant.parameters()})
     return best

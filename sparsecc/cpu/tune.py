@@ -9,10 +9,10 @@ import ctypes
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
+from functools import cache, partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,7 @@ TWIN_DENSITY, SINGLE_DENSITY = 0.01, 0.12
 ROUNDS_ELEMENTS, ROUNDS_DENSITY = 1 << 25, 0.002
 
 Library = Literal["own", "blas"]
+V = TypeVar("V", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -260,16 +261,8 @@ def _measure(
     bias = rng.standard_normal(m, np.float32) if epilogue.bias else None
     call = call_struct(x, y, residual)
     timers = _timers(w, target, _candidates(w, target, n, plan), epilogue, bias, call)
-    seconds = {variant: timer(FIRST) for variant, timer in timers.items()}
-    # Another process may have disturbed the first round: the best and the dense plan run again.
-    best = sorted(seconds, key=lambda v: seconds[v])[:FINALISTS]
     dense = Variant("dense")
-    if dense in seconds and dense not in best:
-        best.append(dense)
-    # The median of turns: code that no second cache holds is now and then fast by luck, where others of the
-    # machine leave it the third.
-    turns = [{variant: timers[variant](SECOND) for variant in best} for _ in range(ROUNDS)]
-    seconds |= {variant: statistics.median(turn[variant] for turn in turns) for variant in best}
+    seconds, best = in_turns(timers, FINALISTS, (dense,))
     dense_seconds, library = seconds.get(dense), "own"
     if with_blas and m * k <= DENSE_ELEMENTS:
         blas = blas_seconds(w, x, ROUNDS * SECOND)
@@ -284,6 +277,22 @@ def _measure(
     tried += [("dense (BLAS)", dense_seconds)] if library == "blas" and dense_seconds is not None else []
     tried.sort(key=lambda row: row[1])
     return Choice(found, True, took, dense_seconds, library, tuple(tried))
+
+
+def in_turns(
+    timers: Mapping[V, Callable[[float], float]], most: int, always: Sequence[V] = ()
+) -> tuple[dict[V, float], list[V]]:
+    """Seconds of each variant, and the finalists: those that were timed again, of which one is to be taken.
+
+    timers: of a variant, the seconds of its fastest run in a budget of seconds. most: finalists, and those of
+    `always` that there are. What is timed once may have been disturbed, or lucky: code that no second cache
+    holds is now and then fast, where others of the machine leave it the third. So the median of turns counts.
+    """
+    seconds = {variant: timer(FIRST) for variant, timer in timers.items()}
+    best = sorted(seconds, key=lambda v: seconds[v])[:most]
+    best += [variant for variant in always if variant in seconds and variant not in best]
+    turns = [{variant: timers[variant](SECOND) for variant in best} for _ in range(ROUNDS)]
+    return seconds | {v: statistics.median(turn[v] for turn in turns) for v in best}, best
 
 
 def _timers(
@@ -305,7 +314,7 @@ def _timers(
             kernel = with_schedule(base, variant.panels, variant.batch, variant.pack)
         else:
             kernel = build(w, target, variant, epilogue, bias)
-        timers[variant] = lambda budget, kernel=kernel: kernel.seconds(call, 1, budget)
+        timers[variant] = partial(kernel.seconds, call, 1)
     return timers
 
 
