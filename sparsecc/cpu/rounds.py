@@ -35,8 +35,8 @@ BEGIN = np.dtype([("step", np.int64), ("six", np.int64)])
 
 # Cycles of a step, whose values come from the second cache, and of a value that stands alone.
 STEP, SINGLE = 2.35, 2.0
-# Steps of a group over those of its longest row that are tried.
-MORE = (1.0, 1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6, 1.8, 2.1, 2.5)
+# Steps fewer than values of a row that are tried: so many, or this share.
+FEWER, FEWER_SHARE = 16, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class RoundArrays:
 
 
 def blocks_of_step(steps: int) -> Indices:
-    """[steps, 2] The blocks that each step reads."""
+    """[steps, 2] The blocks that each step reads. The last step of a group is number 0, that before it 1."""
     step = np.arange(steps)
     stride, added = np.array(STRIDES).T[:, step % STEPS // CLOSED]
     closed = step % CLOSED
@@ -89,52 +89,79 @@ def _assign(held: NDArray[np.int32], steps: Indices) -> tuple[NDArray[np.int8], 
     held: [BLOCKS, M] values of a chunk; steps: [M] of each row. Gives the block from which each step takes
     [steps, M], -1: none; and what is left of `held`.
     """
-    left, m, most = held.copy(), held.shape[1], int(steps.max(initial=0))
+    left, most = held.copy(), int(steps.max(initial=0))
+    chances = np.zeros(BLOCKS, np.int32)
     pairs = blocks_of_step(most)
-    chances = np.zeros((most + 1, BLOCKS), np.int32)
-    np.add.at(chances, (np.arange(1, most + 1)[:, None], pairs), 1)
-    chances = chances.cumsum(0, dtype=np.int32)
-    still = np.ascontiguousarray(chances[steps].T)
-    taken = np.full((most, m), -1, np.int8)
-    for step, (a, b) in enumerate(pairs.tolist()):
+    np.add.at(chances, pairs, 1)
+    taken = np.full((most, held.shape[1]), -1, np.int8)
+    for step in range(most - 1, -1, -1):
+        a, b = pairs[step].tolist()
         of_a, of_b, live = left[a], left[b], steps > step
-        first = of_a * still[b] >= of_b * still[a]
+        first = of_a * chances[b] >= of_b * chances[a]
         take_a = live & (of_a > 0) & (first | (of_b == 0))
         take_b = live & (of_b > 0) & ~take_a
         of_a -= take_a
         of_b -= take_b
-        still[a] -= 1
-        still[b] -= 1
+        chances[[a, b]] -= 1
         taken[step, take_a] = a
         taken[step, take_b] = b
     return taken, left
 
 
-def _steps_of(held: NDArray[np.int32], place: Indices, groups: int) -> Indices:
-    """[groups] Steps that cost least, with the values that they leave. held: [BLOCKS, M]; place: [M]."""
-    group = place // VECTOR_ROWS
-    longest = np.zeros(groups, np.int64)
-    np.maximum.at(longest, group, held.sum(0))
-    best, least = np.zeros(groups, np.int64), np.bincount(group, held.sum(0), groups) * SINGLE
-    for more in MORE:
-        steps = np.ceil(longest * more / 2).astype(np.int64) * 2
-        alone = np.bincount(group, _assign(held, steps[group])[1].sum(0), groups)
-        cost = steps * STEP + alone * SINGLE
-        better = cost < least
-        best[better], least[better] = steps[better], cost[better]
-        # More steps only pay while there is something to save.
-        if (steps * STEP >= least).all():
-            break
-    return best
+def _horizons(most: int) -> Indices:
+    """Numbers of steps that are tried: even ones, all small ones, then some 2 % apart."""
+    found = [0]
+    while found[-1] < most:
+        found.append(found[-1] + max(2, found[-1] // 100 * 2))
+    return np.array(found)
+
+
+def _left(held: NDArray[np.int32], horizons: Indices) -> NDArray[np.int32]:
+    """[horizons, M] Values that find no place if a row has so many steps. held: [BLOCKS, M] of a chunk."""
+    counts = held.sum(0, dtype=np.int32)
+    # Far fewer steps, which are not looked at, are nearly all used.
+    left = np.maximum(counts - horizons[:, None].astype(np.int32), 0)
+    least, fewest = counts * SINGLE, counts - np.maximum(FEWER, counts * FEWER_SHARE)
+    for i in range(1, len(horizons)):
+        cost = horizons[i] * STEP / VECTOR_ROWS
+        # More steps than are worth it for the row alone leave what they left before.
+        ends = (left[i - 1] == 0) | (cost >= least)
+        left[i, ends] = left[i - 1, ends]
+        at = np.flatnonzero(~ends & (horizons[i] >= fewest))
+        if len(at):
+            steps = np.full(len(at), horizons[i])
+            left[i, at] = _assign(np.ascontiguousarray(held[:, at]), steps)[1].sum(0)
+        least = np.minimum(least, cost + left[i] * SINGLE)
+    return left
+
+
+def _grouped(chunks: list[NDArray[np.int32]]) -> tuple[Indices, NDArray[np.int32], Indices, Indices]:
+    """Groups of rows that need equally many steps, which rows of equally many values do not.
+
+    chunks: of each what rows hold of its blocks [BLOCKS, M]. Gives what `dealt_rows` gives, and the steps of
+    each group [chunks, groups] that cost least, with the values that they leave.
+    """
+    longest = max(int(held.sum(0).max(initial=0)) for held in chunks)
+    horizons = _horizons(int(longest * SINGLE / STEP * VECTOR_ROWS))
+    needed, lefts = np.zeros(chunks[0].shape[1], np.int64), [_left(held, horizons) for held in chunks]
+    for left in lefts:
+        needed += horizons[(horizons[:, None] * STEP / VECTOR_ROWS + left * SINGLE).argmin(0)]
+    start, rows, place = dealt_rows(needed, VECTOR_ROWS)
+    groups = len(rows) // VECTOR_ROWS
+    steps = np.zeros((len(chunks), groups), np.int64)
+    for c, left in enumerate(lefts):
+        alone = np.zeros((len(horizons), len(rows)), np.int32)
+        alone[:, place] = left
+        alone = alone.reshape(len(horizons), groups, VECTOR_ROWS).sum(2)
+        steps[c] = horizons[(horizons[:, None] * STEP + alone * SINGLE).argmin(0)]
+    return start, rows, place, steps
 
 
 def round_arrays(w: Csr) -> RoundArrays:
-    """Groups of 16 rows of like counts, in chunks of columns."""
+    """Groups of 16 rows, in chunks of columns."""
     m, k = w.shape
     assert k <= ROUND_COLUMNS, "columns of single values are counted in 16 bits"
     counts = np.diff(w.indptr).astype(np.int64)
-    start, rows, place = dealt_rows(counts, VECTOR_ROWS)
-    groups, slabs = len(rows) // VECTOR_ROWS, len(start) - 1
     chunks = max(1, -(-k // CHUNK))
     columns = max(1, -(-k // chunks))
     widths = _widths(columns)
@@ -145,13 +172,15 @@ def round_arrays(w: Csr) -> RoundArrays:
     block = chunk * BLOCKS + block_at[inside]
     held = np.bincount(row * (chunks * BLOCKS) + block, minlength=m * chunks * BLOCKS).reshape(m, -1)
     first = w.indptr[:-1, None].astype(np.int64) + np.cumsum(held, 1) - held
-    steps = np.zeros((chunks, groups), np.int64)
+    of_chunks = [
+        np.ascontiguousarray(held[:, c * BLOCKS : (c + 1) * BLOCKS].T.astype(np.int32)) for c in range(chunks)
+    ]
+    start, rows, place, steps = _grouped(of_chunks)
+    groups, slabs = len(rows) // VECTOR_ROWS, len(start) - 1
     found: list[
         tuple[Indices, Indices, Indices]
     ] = []  # values, their steps in their groups, and which of the pair
-    for c in range(chunks):
-        of_chunk = np.ascontiguousarray(held[:, c * BLOCKS : (c + 1) * BLOCKS].T.astype(np.int32))
-        steps[c] = _steps_of(of_chunk, place, groups)
+    for c, of_chunk in enumerate(of_chunks):
         taken, _ = _assign(of_chunk, steps[c, place // VECTOR_ROWS])
         step, at = np.nonzero(taken >= 0)
         block = taken[step, at].astype(np.int64)
@@ -163,15 +192,15 @@ def round_arrays(w: Csr) -> RoundArrays:
         ordinal = np.arange(len(run)) - np.repeat(new, np.diff(np.append(new, len(run))))
         found.append((first[at, c * BLOCKS + block] + ordinal, step, block))
     sixes = -(-steps // SIX)
-    step_at, six_at = (np.cumsum(a).reshape(a.shape) - a for a in (steps, sixes))
+    step_end, six_end = (np.cumsum(a).reshape(a.shape) for a in (steps, sixes))
     values = aligned((int(steps.sum()), VECTOR_ROWS))
     # Without a value the zero of the closed block is taken.
     fields = np.full((int(sixes.sum()), SIX, VECTOR_ROWS), 15, np.uint32)
     alone = np.ones(w.nnz, bool)
     for c, (entry, step, block) in enumerate(found):
         group, lane = np.divmod(place[row[entry]], VECTOR_ROWS)
-        values[step_at[c, group] + step, lane] = w.data[entry]
-        fields[six_at[c, group] + step // SIX, step % SIX, lane] = (
+        values[step_end[c, group] - 1 - step, lane] = w.data[entry]
+        fields[six_end[c, group] - 1 - step // SIX, step % SIX, lane] = (
             inside[entry] - starts[block] + 16 * (block >= CLOSED)
         )
         alone[entry] = False
@@ -179,7 +208,8 @@ def round_arrays(w: Csr) -> RoundArrays:
     for s in range(SIX):
         picks |= fields[:, s] << np.uint32(5 * s)
     begin = np.zeros((chunks, slabs), BEGIN)
-    begin["step"], begin["six"] = (a[:, start[:-1]] if groups else 0 for a in (step_at, six_at))
+    if groups:
+        begin["step"], begin["six"] = (step_end - steps)[:, start[:-1]], (six_end - sixes)[:, start[:-1]]
     # Those of a row stand apart, or each would wait for the sum of the last.
     rest = np.flatnonzero(alone)
     slab = np.searchsorted(start, place[row[rest]] // VECTOR_ROWS, side="right") - 1

@@ -47,7 +47,9 @@ def scratch_floats(shape: tuple[int, int], variant: Variant, target: CpuTarget, 
             packed = min(full, variant.panels) * step if variant.pack else 0
             return max(packed, (k + m) * variant.lanes if rest else 0)
         case "csr":
-            return CSR_COLUMNS * CSR_VECTORS * lanes
+            full, rest = CSR_VECTORS * lanes, n % (CSR_VECTORS * lanes)
+            last = (4 if rest > 2 * lanes else 2 if rest > lanes else 1) * lanes
+            return CSR_COLUMNS * full + (m * last if k > CSR_COLUMNS and rest not in (0, last) else 0)
         case "dense":
             panel = DENSE_VECTORS[target.simd.isa] * lanes
             return min(DENSE_WIDTH // panel, -(-n // panel)) * panel * min(DENSE_DEPTH, k)

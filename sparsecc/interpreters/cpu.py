@@ -150,12 +150,12 @@ def _rounds(w: Csr) -> Csr:
     a = round_arrays(w)
     steps = a.steps.reshape(-1).astype(np.int64)
     run = np.repeat(np.arange(len(steps)), steps)
-    inside = np.arange(len(run)) - np.repeat(np.cumsum(steps) - steps, steps)
-    six = (np.cumsum(-(-steps // SIX)) + steps // -SIX)[run] + inside // SIX
-    picks = a.picks[six].astype(np.int64) >> (5 * (inside % SIX))[:, None] & 31
+    left = np.cumsum(steps)[run] - 1 - np.arange(len(run))
+    six = np.cumsum(-(-steps // SIX))[run] - 1 - left // SIX
+    picks = a.picks[six].astype(np.int64) >> (5 * (left % SIX))[:, None] & 31
     at, lane = np.nonzero(picks != 15)
     second, column = np.divmod(picks[at, lane], 16)
-    block = blocks_of_step(int(steps.max(initial=0)))[inside[at], second]
+    block = blocks_of_step(int(steps.max(initial=0)))[left[at], second]
     chunk, group = np.divmod(run[at], a.steps.shape[1])
     slab = np.searchsorted(a.slabs["tile"], np.arange(len(a.singles)), side="right") - 1
     rows = [a.rows[group * VECTOR_ROWS + lane], a.rows[a.slabs["group"][slab] * VECTOR_ROWS + a.single_rows]]

@@ -20,10 +20,13 @@ static inline __attribute__((always_inline)) void run_row(int vectors, const sc_
     for (int v = 0; v < vectors; v++) sc_store(y + v * SC_LANES, relu ? sc_relu(acc[v]) : acc[v]);
 }
 
-/* Positions n0 and `count` <= vectors * SC_LANES of them. */
+/* Positions n0 and `count` <= vectors * SC_LANES of them. Where these do not fill vectors, rows of several blocks stay in
+ * `sums` until all blocks have been added: to copy them from Y and back takes longer than what a block adds. */
 static inline __attribute__((always_inline)) void run_panel(int vectors, const sc_csr *w, const sc_call *c, sc_part part,
-                                                            float *packed) {
+                                                            float *packed, float *sums) {
     const size_t width = (size_t)(vectors * SC_LANES), count = part.n1 - part.n0, m = (size_t)w->m;
+    const size_t first = part.r0 * SC_CSR_ROWS, end = sc_min(part.r1 * SC_CSR_ROWS, m);
+    const int narrow = count < width;
     float rest[PANEL];
     for (int64_t block = 0; block < w->blocks; block++) {
         const size_t k0 = (size_t)(block * w->width), rows = sc_min((size_t)w->width, (size_t)w->k - k0);
@@ -31,22 +34,22 @@ static inline __attribute__((always_inline)) void run_panel(int vectors, const s
         const int64_t *begin = w->begin + (size_t)block * (m + 1);
         const int32_t *place = w->rows + (size_t)block * m;
         const int last = block + 1 == w->blocks;
-        for (size_t i = part.r0 * SC_CSR_ROWS; i < sc_min(part.r1 * SC_CSR_ROWS, m); i++) {
+        for (size_t i = first; i < end; i++) {
             /* Between the first and the last block rows without entries stay as they are. */
-            if (begin[i] == begin[i + 1] && block != 0 && !(last && (w->epilogue.relu || w->epilogue.activation.kind))) continue;
+            const int ends = last && (narrow || w->epilogue.relu || w->epilogue.activation.kind);
+            if (begin[i] == begin[i + 1] && block != 0 && !ends) continue;
             const size_t row = (size_t)place[i];
-            float *y = c->y + row * c->ldy + part.n0;
+            float *const out = c->y + row * c->ldy + part.n0;
+            float *const y = !narrow ? out : w->blocks > 1 ? sums + (row - first) * width : rest;
             const float *source = block ? y : c->residual ? c->residual + row * c->ldr + part.n0 : NULL;
             const float start = block == 0 && w->epilogue.bias ? w->epilogue.bias[row] : 0.0f;
-            if (count < width) {
-                if (source) sc_pack(rest, width, source, 0, 1, count);
-                run_row(vectors, w->entries + begin[i], w->entries + begin[i + 1], packed, width,
-                        source ? rest : NULL, start, last && w->epilogue.relu, rest);
-                memcpy(y, rest, count * sizeof *y);
-            } else {
-                run_row(vectors, w->entries + begin[i], w->entries + begin[i + 1], packed, width, source,
-                        start, last && w->epilogue.relu, y);
+            if (narrow && block == 0 && source) {
+                sc_pack(rest, width, source, 0, 1, count);
+                source = rest;
             }
+            run_row(vectors, w->entries + begin[i], w->entries + begin[i + 1], packed, width, source, start,
+                    last && w->epilogue.relu, y);
+            if (narrow && last) memcpy(out, y, count * sizeof *y);
             if (last && w->epilogue.activation.kind)
                 sc_activate(&w->epilogue, NULL, row, 1, c->y + part.n0, c->ldy, count);
         }
@@ -103,9 +106,13 @@ static void run_segments(const sc_csr *w, const sc_call *c, sc_part part) {
     }
 }
 
+/* Positions of the panel that takes the first of `left`. */
+static size_t panel_for(size_t left) { return (left > 2 * SC_LANES ? 4 : left > SC_LANES ? 2 : 1) * SC_LANES; }
+
 size_t sc_csr_scratch(const sc_csr *w, size_t n, size_t ldx) {
-    (void)n, (void)ldx;
-    return (size_t)w->width * PANEL;
+    const size_t rest = n % PANEL, last = panel_for(rest);
+    (void)ldx;
+    return (size_t)w->width * PANEL + (w->blocks > 1 && rest && rest != last ? (size_t)w->m * last : 0);
 }
 
 /* part.r0 and part.r1 count segments of SC_CSR_ROWS rows. */
@@ -114,20 +121,19 @@ int sc_csr_part(const sc_csr *w, const sc_call *call, sc_part part) {
         run_segments(w, call, part);
         return 0;
     }
-    float *packed = sc_take(call, (size_t)w->width * PANEL);
+    float *const packed = sc_take(call, sc_csr_scratch(w, part.n1 - part.n0, call->ldx));
     if (!packed) return -1;
+    float *const sums = packed + (size_t)w->width * PANEL;
     for (size_t n = part.n0; n < part.n1;) {
-        const size_t left = part.n1 - n;
-        if (left > 2 * SC_LANES) {
-            run_panel(4, w, call, (sc_part){n, n + sc_min(left, 4 * SC_LANES), part.r0, part.r1}, packed);
-            n += 4 * SC_LANES;
-        } else if (left > SC_LANES) {
-            run_panel(2, w, call, (sc_part){n, n + left, part.r0, part.r1}, packed);
-            n += 2 * SC_LANES;
-        } else {
-            run_panel(1, w, call, (sc_part){n, n + left, part.r0, part.r1}, packed);
-            n += SC_LANES;
-        }
+        const size_t width = panel_for(part.n1 - n);
+        const sc_part panel = {n, sc_min(n + width, part.n1), part.r0, part.r1};
+        if (width == 4 * SC_LANES)
+            run_panel(4, w, call, panel, packed, sums);
+        else if (width == 2 * SC_LANES)
+            run_panel(2, w, call, panel, packed, sums);
+        else
+            run_panel(1, w, call, panel, packed, sums);
+        n += width;
     }
     sc_give(call, packed);
     return 0;

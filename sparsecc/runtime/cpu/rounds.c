@@ -7,74 +7,120 @@ enum { BLOCK = 16, CLOSED = SC_ROUND_CLOSED, STEPS = SC_ROUND_STEPS, SIX = 6 };
 enum { SMALL = 4096 };
 
 #if defined(__AVX512F__)
-/* Steps by six, whose columns come in one vector: of each the first block, and the second less CLOSED. These are the
- * first STEPS of `pair_of`, written out, for registers have no index. */
+/* Written as assembly: compilers keep neither all blocks in registers nor each in one when code is entered anywhere.
+ * Registers 0 to 15 hold the closed blocks, 16 to 23 as many open ones as there is room for, and the last ones stay in the
+ * first cache; 24 to 26 are sums, 27 columns, 28 what is picked. */
+#define OPEN_0 "%%zmm16"
+#define OPEN_1 "%%zmm17"
+#define OPEN_2 "%%zmm18"
+#define OPEN_3 "%%zmm19"
+#define OPEN_4 "%%zmm20"
+#define OPEN_5 "%%zmm21"
+#define OPEN_6 "%%zmm22"
+#define OPEN_7 "%%zmm23"
+#define OPEN_8 "64*24(%[blocks])"
+#define OPEN_9 "64*25(%[blocks])"
+#define OPEN_10 "64*26(%[blocks])"
+#define OPEN_11 "64*27(%[blocks])"
+#define OPEN_12 "64*28(%[blocks])"
+#define OPEN_13 "64*29(%[blocks])"
+#define OPEN_14 "64*30(%[blocks])"
+#define OPEN_15 "64*31(%[blocks])"
+#define OPEN_16 "64*32(%[blocks])"
+
+#define PICK(first, second, columns, at, sum)                 \
+    "vpermi2ps " OPEN_##second ", %%zmm" #first ", " columns "\n" \
+    "vfmadd231ps -64-64*(" at ")(%[values]), " columns ", %%zmm" #sum "\n"
+#define STEP(first, second, at, shift, sum) \
+    "vpsrld $" #shift ", %%zmm27, %%zmm28\n" PICK(first, second, "%%zmm28", at, sum)
+/* Six steps, whose columns come in one vector, the last first. Groups enter before any two. */
+#define SIX(at, a, b, c, d, e, f, g, h, i, j, k, l)                                                        \
+    "vmovdqu32 -64-64*" #at "(%[columns]), %%zmm27\n"                                                      \
+    ".Lenter%=_" #at "_2:\n" STEP(a, b, #at "*6+5", 25, 24) STEP(c, d, #at "*6+4", 20, 25)                  \
+    ".Lenter%=_" #at "_1:\n" STEP(e, f, #at "*6+3", 15, 26) STEP(g, h, #at "*6+2", 10, 24)                  \
+    ".Lenter%=_" #at "_0:\n" STEP(i, j, #at "*6+1", 5, 25) PICK(k, l, "%%zmm27", #at "*6", 26)
+#define ENTER(at, two) ".long .Lenter%=_" #at "_" #two " - .Lenters%=\n"
+#define ENTER_SIX(at) ENTER(at, 0) ENTER(at, 1) ENTER(at, 2)
+#define ENTERS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+
+/* The first block of each step, and the second less CLOSED: `pair_of`, written out, for registers have no index. */
 #define ROUNDS \
-    SIX(0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5) \
-    SIX(1, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11) \
-    SIX(2, 12, 12, 13, 13, 14, 14, 15, 15, 0, 5, 1, 8) \
-    SIX(3, 2, 11, 3, 14, 4, 0, 5, 3, 6, 6, 7, 9) \
-    SIX(4, 8, 12, 9, 15, 10, 1, 11, 4, 12, 7, 13, 10) \
-    SIX(5, 14, 13, 15, 16, 0, 2, 1, 9, 2, 16, 3, 6) \
-    SIX(6, 4, 13, 5, 3, 6, 10, 7, 0, 8, 7, 9, 14) \
-    SIX(7, 10, 4, 11, 11, 12, 1, 13, 8, 14, 15, 15, 5) \
-    SIX(8, 0, 9, 1, 11, 2, 13, 3, 15, 4, 0, 5, 2) \
-    SIX(9, 6, 4, 7, 6, 8, 8, 9, 10, 10, 12, 11, 14) \
-    SIX(10, 12, 16, 13, 1, 14, 3, 15, 5, 0, 1, 1, 6) \
-    SIX(11, 2, 11, 3, 16, 4, 4, 5, 9, 6, 14, 7, 2) \
-    SIX(12, 8, 7, 9, 12, 10, 0, 11, 5, 12, 10, 13, 15) \
-    SIX(13, 14, 3, 15, 8, 0, 4, 1, 15, 2, 9, 3, 3) \
-    SIX(14, 4, 14, 5, 8, 6, 2, 7, 13, 8, 7, 9, 1) \
-    SIX(15, 10, 12, 11, 6, 12, 0, 13, 11, 14, 5, 15, 16)
+    SIX(15, 15, 16, 14, 5, 13, 11, 12, 0, 11, 6, 10, 12) \
+    SIX(14, 9, 1, 8, 7, 7, 13, 6, 2, 5, 8, 4, 14) \
+    SIX(13, 3, 3, 2, 9, 1, 15, 0, 4, 15, 8, 14, 3) \
+    SIX(12, 13, 15, 12, 10, 11, 5, 10, 0, 9, 12, 8, 7) \
+    SIX(11, 7, 2, 6, 14, 5, 9, 4, 4, 3, 16, 2, 11) \
+    SIX(10, 1, 6, 0, 1, 15, 5, 14, 3, 13, 1, 12, 16) \
+    SIX(9, 11, 14, 10, 12, 9, 10, 8, 8, 7, 6, 6, 4) \
+    SIX(8, 5, 2, 4, 0, 3, 15, 2, 13, 1, 11, 0, 9) \
+    SIX(7, 15, 5, 14, 15, 13, 8, 12, 1, 11, 11, 10, 4) \
+    SIX(6, 9, 14, 8, 7, 7, 0, 6, 10, 5, 3, 4, 13) \
+    SIX(5, 3, 6, 2, 16, 1, 9, 0, 2, 15, 16, 14, 13) \
+    SIX(4, 13, 10, 12, 7, 11, 4, 10, 1, 9, 15, 8, 12) \
+    SIX(3, 7, 9, 6, 6, 5, 3, 4, 0, 3, 14, 2, 11) \
+    SIX(2, 1, 8, 0, 5, 15, 15, 14, 14, 13, 13, 12, 12) \
+    SIX(1, 11, 11, 10, 10, 9, 9, 8, 8, 7, 7, 6, 6) \
+    SIX(0, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0)
 
-/* Registers hold as many blocks as there are beside sums and columns; the last ones stay in the first cache. */
-#define KEPT(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
-#define KEPT_OPEN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
-#define FIRST(b) const __m512 closed##b = _mm512_load_ps(blocks + (b) * BLOCK);
-#define SECOND(b) const __m512 open##b = _mm512_load_ps(blocks + (CLOSED + (b)) * BLOCK);
-#define IN_CACHE(b) _mm512_load_ps(blocks + (CLOSED + (b)) * BLOCK)
-#define open8 IN_CACHE(8)
-#define open9 IN_CACHE(9)
-#define open10 IN_CACHE(10)
-#define open11 IN_CACHE(11)
-#define open12 IN_CACHE(12)
-#define open13 IN_CACHE(13)
-#define open14 IN_CACHE(14)
-#define open15 IN_CACHE(15)
-#define open16 IN_CACHE(16)
-
-#define STEP(at, first, second, sum)                                                                              \
-    sum = _mm512_fmadd_ps(                                                                                        \
-        _mm512_permutex2var_ps(closed##first, _mm512_srli_epi32(picks, 5 * ((at) % SIX)), open##second),           \
-        _mm512_loadu_ps(v + (at) * SC_VECTOR_ROWS), sum);
-#define TWO(at, a, b, c, d, sum, next) \
-    STEP(at, a, b, sum)                \
-    STEP((at) + 1, c, d, next)         \
-    if (left == (at) + 2) break;
-#define SIX(at, a, b, c, d, e, f, g, h, i, j, k, l)                                       \
-    picks = _mm512_loadu_si512((const void *)(p + (at) * SC_VECTOR_ROWS));                \
-    TWO(6 * (at), a, b, c, d, even, odd)                                                  \
-    TWO(6 * (at) + 2, e, f, g, h, third, even)                                            \
-    TWO(6 * (at) + 4, i, j, k, l, odd, third)
-
-/* All groups from the first to the last, whose sums follow each other. */
-static void run_groups(const uint16_t *steps, const uint16_t *end, const float *values, const uint32_t *columns,
-                       const float *blocks, int add, float *sums) {
-    KEPT(FIRST)
-    KEPT_OPEN(SECOND)
-    for (; steps < end; steps++, sums += SC_VECTOR_ROWS) {
-        const float *v = values;
-        const uint32_t *p = columns;
-        __m512 even = _mm512_setzero_ps(), odd = even, third = even;
-        if (add) even = _mm512_load_ps(sums);
-        __m512i picks;
-        for (int left = *steps; left > 0; left -= STEPS, v += STEPS * SC_VECTOR_ROWS, p += STEPS / SIX * SC_VECTOR_ROWS) {
-            ROUNDS
-        }
-        values += (size_t)*steps * SC_VECTOR_ROWS;
-        columns += (size_t)(*steps + SIX - 1) / SIX * SC_VECTOR_ROWS;
-        _mm512_store_ps(sums, _mm512_add_ps(_mm512_add_ps(even, odd), third));
-    }
+/* All groups from the first to the last, whose sums follow each other. All end with the same step and begin where as many
+ * are left as they have: one jump for each group, which is predicted; exits from among the steps were not. */
+static __attribute__((noinline)) void run_groups(const uint16_t *steps, const uint16_t *end, const float *values,
+                                                 const uint32_t *columns, const float *blocks, int add, float *sums) {
+    size_t left, now;
+    const char *code;
+    if (steps == end) return;
+    __asm__ volatile(
+        ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23\n"
+        "vmovaps 64*\\i(%[blocks]), %%zmm\\i\n"
+        ".endr\n"
+        "1:\n"
+        "vmovaps (%[sums]), %%zmm24%{%[add]%}%{z%}\n"
+        "vpxord %%xmm25, %%xmm25, %%xmm25\n"
+        "vpxord %%xmm26, %%xmm26, %%xmm26\n"
+        "movzwl (%[steps]), %k[left]\n"
+        "test %k[left], %k[left]\n"
+        "je 5f\n"
+        /* Of more steps than there is code for, the code runs again as a whole. */
+        "2: mov %k[left], %k[now]\n"
+        "3: cmp %[most], %k[now]\n"
+        "jbe 4f\n"
+        "sub %[most], %k[now]\n"
+        "jmp 3b\n"
+        "4: sub %k[now], %k[left]\n"
+        "lea .Lenters%=-4(%%rip), %[code]\n"
+        "vmovdqu32 (%[columns]), %%zmm27\n"
+        "shl $6, %k[now]\n"
+        "add %[now], %[values]\n"
+        "shr $5, %k[now]\n" /* 2 `now` */
+        "movslq (%[code], %[now]), %%r11\n"
+        "lea 4(%[code], %%r11), %[code]\n"
+        /* The vectors of columns: a sixth of `now`, rounded up. */
+        "lea 10(%[now]), %k[now]\n"
+        "imul $43, %k[now], %k[now]\n"
+        "shr $9, %k[now]\n"
+        "shl $6, %k[now]\n"
+        "add %[now], %[columns]\n"
+        "jmp *%[code]\n"
+        ROUNDS
+        "test %k[left], %k[left]\n"
+        "jne 2b\n"
+        "5: vaddps %%zmm25, %%zmm24, %%zmm24\n"
+        "vaddps %%zmm26, %%zmm24, %%zmm24\n"
+        "vmovaps %%zmm24, (%[sums])\n"
+        "add $64, %[sums]\n"
+        "add $2, %[steps]\n"
+        "cmp %[end], %[steps]\n"
+        "jb 1b\n"
+        ".pushsection .rodata\n"
+        ".balign 4\n"
+        ".Lenters%=:\n" ENTERS(ENTER_SIX)
+        ".popsection\n"
+        : [steps] "+r"(steps), [values] "+r"(values), [columns] "+r"(columns), [sums] "+r"(sums), [left] "=&r"(left),
+          [now] "=&r"(now), [code] "=&r"(code)
+        : [end] "r"(end), [blocks] "r"(blocks), [add] "Yk"((__mmask16)(add ? 0xffff : 0)), [most] "i"(STEPS)
+        : "r11", "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
+          "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28");
 }
 
 static void take_blocks(const uint16_t *starts, const float *x, int columns, float *blocks) {
@@ -90,7 +136,7 @@ static void take_blocks(const uint16_t *starts, const float *x, int columns, flo
 /* The blocks of a step: each round has all closed ones in turn, and takes the open ones by steps of its own. */
 static void pair_of(int step, int *first, int *second) {
     static const int multiplied[] = {1, 3, 7, 2, 5, 11}, added[] = {0, 5, 2, 9, 1, 4};
-    const int round = step / CLOSED;
+    const int round = step % STEPS / CLOSED;
     *first = step % CLOSED;
     *second = CLOSED + (multiplied[round] * *first + added[round]) % (SC_ROUND_BLOCKS - CLOSED);
 }
@@ -99,16 +145,16 @@ static void run_groups(const uint16_t *steps, const uint16_t *end, const float *
                        const float *blocks, int add, float *sums) {
     for (; steps < end; steps++, sums += SC_VECTOR_ROWS) {
         if (!add) memset(sums, 0, SC_VECTOR_ROWS * sizeof *sums);
-        for (int s = 0; s < *steps; s++, values += SC_VECTOR_ROWS) {
-            const uint32_t *picks = columns + s / SIX * SC_VECTOR_ROWS;
+        columns += (*steps + SIX - 1) / SIX * SC_VECTOR_ROWS;
+        for (int s = *steps; s-- > 0; values += SC_VECTOR_ROWS) {
+            const uint32_t *picks = columns - (s / SIX + 1) * SC_VECTOR_ROWS;
             int first, second;
-            pair_of(s % STEPS, &first, &second);
+            pair_of(s, &first, &second);
             for (int r = 0; r < SC_VECTOR_ROWS; r++) {
                 const uint32_t column = picks[r] >> 5 * (s % SIX) & 31;
                 sums[r] += values[r] * blocks[(column < BLOCK ? first : second) * BLOCK + (int)column % BLOCK];
             }
         }
-        columns += (*steps + SIX - 1) / SIX * SC_VECTOR_ROWS;
     }
 }
 

@@ -122,9 +122,9 @@ enum { SC_SLICE_ROWS = 8 };
 enum { SC_PAIR_COLUMNS = 16, SC_THERE = 128 };
 
 /* Or rounds: chunks of `columns` columns are cut to SC_ROUND_BLOCKS blocks of 16 columns or less, the first
- * SC_ROUND_CLOSED of which have a zero beside 15 columns or less. Step s of any group reads the blocks that step s modulo
- * SC_ROUND_STEPS has: rounds.c. Of SC_VECTOR_ROWS rows each takes a value from one of them, or that zero. The few values
- * that steps have no place for stand alone. */
+ * SC_ROUND_CLOSED of which have a zero beside 15 columns or less. Which two blocks a step of any group reads depends on
+ * how many follow it, modulo SC_ROUND_STEPS: rounds.c. Of SC_VECTOR_ROWS rows each takes a value from one of them, or
+ * that zero. The few values that steps have no place for stand alone. */
 enum { SC_ROUND_BLOCKS = 33, SC_ROUND_CLOSED = 16, SC_ROUND_STEPS = 96 };
 
 typedef struct sc_round_begin {
