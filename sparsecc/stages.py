@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from xdsl.context import Context
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
@@ -17,6 +20,7 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import DiagnosticException, VerifyException
 
 from sparsecc.blobs import Blob
+from sparsecc.codegen.folder import Check
 from sparsecc.dialects import tu, xbar
 from sparsecc.dialects.nn_base import TensorAttr
 from sparsecc.dialects.sparse import MetaOpsAttr, ProductOp, WeightAttr, is_large, metaops_blob
@@ -92,6 +96,39 @@ def run_passes(
         stages.append(Stage(one.name, new))
         after(stages[-1])
     return stages
+
+
+def compared(
+    check: Check, result: Callable[[Stage], NDArray[Any] | None], cause: str = "this is a bug of the pass"
+) -> Callable[[Stage], None]:
+    """What verifies a stage and compares every value; raises UserError at the first difference.
+
+    result: of a stage, what it computes from the inputs; None where only its program tells, which checks
+    itself.
+    """
+
+    def after(stage: Stage) -> None:
+        try:
+            stage.module.verify()
+        except VerifyException as e:
+            raise UserError(f"after {stage.name} the module does not verify: {e}", exit_code=3) from e
+        y = result(stage)
+        if y is None:
+            return
+        wrong = ~(np.abs(y.astype(np.float64) - check.expected) <= check.bound)
+        if check.points is not None:
+            part = np.zeros(wrong.size, bool)
+            part[check.points] = True
+            wrong &= part.reshape(wrong.shape)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise UserError(
+                f"after {stage.name} the value at row {row}, column {column} is {y[row, column]}, needed "
+                f"{check.expected[row, column]}: {cause}; report it with --dump-ir",
+                exit_code=3,
+            )
+
+    return after
 
 
 def save_stages(stages: Sequence[Stage], folder: Path) -> None:
