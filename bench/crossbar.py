@@ -37,21 +37,12 @@ import sparsecc
 from sparsecc.cover.laws import Pattern
 from sparsecc.crossbar.assign import blocks_of, pack
 from sparsecc.crossbar.bound import energy_bound
-from sparsecc.crossbar.choose import (
-    WORTH_PACKING,
-    array_count,
-    bundled,
-    covers,
-    dense_blocks,
-    dense_tiles,
-    exact,
-    fitted,
-    judge,
-    spread,
-)
+from sparsecc.crossbar.choose import WORTH_PACKING, covers
 from sparsecc.crossbar.cost import Cost, bundle_energy, cost, tiles_energy
 from sparsecc.crossbar.counting import counting_bound
+from sparsecc.crossbar.dense import array_count, dense_blocks, dense_tiles, spread
 from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.lowering import bundled, exact, fitted, judge
 from sparsecc.crossbar.recode import recoded
 from sparsecc.crossbar.share import shared
 from sparsecc.crossbar.slices import sliced, without_empty

@@ -21,7 +21,8 @@ from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc.crossbar.assign import Shape
-from sparsecc.crossbar.choose import cheapest_blocks, dense_blocks, dense_cost
+from sparsecc.crossbar.choose import cheapest_blocks, dense_cost
+from sparsecc.crossbar.dense import dense_blocks
 from sparsecc.crossbar.tiles import Tiles
 from sparsecc.dialects import xbar
 from sparsecc.dialects.sparse import ProductOp, SpmmOp

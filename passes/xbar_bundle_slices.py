@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparsecc.crossbar.choose import bundled, judge
+from sparsecc.crossbar.lowering import bundled, judge
 from sparsecc.dialects.xbar import SpmmOp
 from sparsecc.passes.base import refuse
 from sparsecc.passes.xbar_pass import XbarPass

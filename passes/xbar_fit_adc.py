@@ -17,9 +17,9 @@ from typing import ClassVar
 from xdsl.dialects.builtin import IntegerAttr, i64
 
 from sparsecc.crossbar.adc import bits_needed
-from sparsecc.crossbar.choose import exact, fitted
 from sparsecc.crossbar.cost import fitted_bits
 from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.lowering import exact, fitted
 from sparsecc.crossbar.slices import flipped
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.dialects.xbar import SpmmOp

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparsecc.crossbar.choose import arranged, spread
+from sparsecc.crossbar.dense import arranged, spread
 from sparsecc.dialects.xbar import SpmmOp
 from sparsecc.passes.base import refuse
 from sparsecc.passes.xbar_pass import XbarPass

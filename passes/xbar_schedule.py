@@ -27,7 +27,7 @@ from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import PassFailedException
 
 from sparsecc.codegen.crossbar import CrossbarWriter
-from sparsecc.crossbar.choose import array_count
+from sparsecc.crossbar.dense import array_count
 from sparsecc.crossbar.program import build
 from sparsecc.dialects.sparse import ConstantOp
 from sparsecc.dialects.sparse_epilogue import EpilogueOp, epilogue_of

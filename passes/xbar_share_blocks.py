@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparsecc.crossbar.choose import arranged
 from sparsecc.crossbar.cost import cost
+from sparsecc.crossbar.dense import arranged
 from sparsecc.crossbar.share import shared
 from sparsecc.dialects.xbar import SpmmOp
 from sparsecc.passes.base import refuse

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparsecc.crossbar.choose import squeeze_judge
 from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.lowering import squeeze_judge
 from sparsecc.crossbar.squeeze import squeezed
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.dialects.xbar import SpmmOp

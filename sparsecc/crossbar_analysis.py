@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from sparsecc.analysis import Search
 from sparsecc.cover.laws import Pattern
 from sparsecc.crossbar.bound import energy_bound
-from sparsecc.crossbar.choose import Candidate, array_count, choose, dense_cost
+from sparsecc.crossbar.choose import Candidate, choose, dense_cost
 from sparsecc.crossbar.cost import Cost, adc_bits, conversions, cost, steps_of
+from sparsecc.crossbar.dense import array_count
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.crossbar_report import break_even
 from sparsecc.dialects import xbar

@@ -17,8 +17,8 @@ from xdsl.passes import ModulePass
 
 from sparsecc.artifact import Artifact, Simulation
 from sparsecc.codegen.folder import Check
-from sparsecc.crossbar.choose import array_count
 from sparsecc.crossbar.cost import Cost, cost
+from sparsecc.crossbar.dense import array_count
 from sparsecc.crossbar.faults import Device, Fault, device_lines, devices_of, weights_hit
 from sparsecc.crossbar.place import PLACE_COLUMNS, place_table
 from sparsecc.crossbar.pool import Pool

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.crossbar.choose import dense_arrays
+from sparsecc.crossbar.dense import dense_arrays
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.pictures import COLOURS, NOT_COMPUTED, OUTLINE
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sparsecc.cover.laws import fill
 from sparsecc.crossbar.bound import energy_bound
-from sparsecc.crossbar.choose import dense_arrays
+from sparsecc.crossbar.dense import dense_arrays
 from sparsecc.dialects.sparse_quantization import quantization_of
 from sparsecc.patterns import recognise
 from sparsecc.report import Report, si

@@ -22,7 +22,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Block, Region, SSAValue
 
 from sparsecc.codegen.loops import Index, Loops
-from sparsecc.crossbar.choose import array_count
+from sparsecc.crossbar.dense import array_count
 from sparsecc.crossbar.program import BLOCKS, WRITES, CrossbarProgram
 from sparsecc.dialects import tu, xbar
 from sparsecc.dialects.sparse_quantization import QUANTIZATION

@@ -8,9 +8,8 @@ of those that take no more cycles than the dense mapping and, of equals, the few
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,27 +20,11 @@ from sparsecc.cover.metaops import MetaOps
 from sparsecc.cover.orders import natural
 from sparsecc.cover.panels import Order
 from sparsecc.cover.search import Search
-from sparsecc.crossbar.adc import by_bits, largest_sums, unclipped
 from sparsecc.crossbar.assign import Shape, blocks_of, pack
-from sparsecc.crossbar.bundle import Bundle, bundles, columns_of, numbered, outputs_of, side_by_side
-from sparsecc.crossbar.cost import (
-    Cost,
-    bundle_cycles,
-    bundle_energy,
-    converting_energy,
-    cost,
-    fitted_bits,
-    steps_of,
-    tiles_energy,
-)
-from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.cost import Cost, cost
+from sparsecc.crossbar.dense import arranged, array_count, arrays_of_dense, dense_tiles, spread
 from sparsecc.crossbar.estimate import block_energies
-from sparsecc.crossbar.mix import mixed
-from sparsecc.crossbar.place import placed
-from sparsecc.crossbar.pool import Pool
-from sparsecc.crossbar.recode import recoded
-from sparsecc.crossbar.slices import flipped, sliced, without_empty
-from sparsecc.crossbar.squeeze import Judge, squeezed
+from sparsecc.crossbar.lowering import lowered, narrow
 from sparsecc.crossbar.tiles import Tile
 from sparsecc.target.crossbar import CrossbarTarget
 
@@ -50,233 +33,6 @@ from sparsecc.target.crossbar import CrossbarTarget
 MARGIN, MARGIN_OF_UNITS = 1.05, 1.12
 # Packed, covers took 0.9 to 1.1 of what they took before.
 WORTH_PACKING = 1.25
-
-
-def fitted(tiles: Sequence[Tile], target: CrossbarTarget) -> list[Tile]:
-    """The tiles with the fewest ADC bits that cannot clip, cut where the target's are too few.
-
-    Where bit lines of a tile need different bits, they become a bundle of several.
-    """
-    encoding = Encoding.of(target)
-
-    def fit(bundle: Bundle, shares: bool) -> list[Bundle]:
-        parts = unclipped([flipped(t, encoding) for t in bundle], target)
-        anew = [[flipped(t, encoding) for t in part] for part in parts]
-        if shares or target.array.ou_cols:
-            return [[t.but(adc_bits=fitted_bits(t, target)) for t in part] for part in anew]
-        return [[one for t in part for one in by_bits(t, target)] for part in anew]
-
-    return _each(tiles, fit)
-
-
-def exact(tiles: Sequence[Tile], target: CrossbarTarget) -> list[Tile]:
-    """The tiles, those cut that may clip at the bits they are read with: the target's."""
-    return _each(tiles, lambda bundle, _: unclipped(bundle, target))
-
-
-def _each(tiles: Sequence[Tile], cut: Callable[[Bundle, bool], list[Bundle]]) -> list[Tile]:
-    """All bundles cut, tiles that use the cells of others beside these.
-
-    cut: of a bundle, and whether its one tile shares its cells; then every part is one tile.
-    """
-    owners = {t.image for t in tiles}
-    found: list[Bundle] = []
-    parts: list[list[int]] = []  # of each bundle, which of `found` it became
-    number = 0
-    bundle_of: dict[int, int] = {}
-    for i, bundle in enumerate(bundles(tiles)):
-        bundle_of[number] = i
-        new = cut(bundle, number in owners or bundle[0].image >= 0)
-        parts.append(list(range(len(found), len(found) + len(new))))
-        found += new
-        number += len(bundle)
-    first = np.cumsum([0, *map(len, found)])
-    for own in parts:
-        for turn, at in enumerate(own):
-            if (image := found[at][0].image) >= 0:
-                found[at] = [found[at][0].but(image=int(first[parts[bundle_of[image]][turn]]))]
-    return numbered(found)
-
-
-def judge(target: CrossbarTarget, fit: bool = True) -> Judge:
-    """Whether the second of two sets of tiles needs less energy than the first, ADC bits fitted or not."""
-
-    def energy(tiles: Sequence[Tile]) -> float:
-        if fit:
-            return sum(_fitted_energy(bundle, target) for bundle in bundles(tiles))
-        return tiles_energy(exact(tiles, target), target)
-
-    return lambda before, after: energy(after) < energy(before)
-
-
-def squeeze_judge(target: CrossbarTarget, shape: Shape) -> Judge:
-    """Whether a block is better off squeezed out: both as they will be read, its slices side by side.
-
-    A doubled input is one more step of its whole bundle, which must not take the arrays longer than the slice
-    that is gone.
-    """
-    less = judge(target)
-
-    def time(tiles: Sequence[Tile]) -> int:
-        return sum(max(steps_of(t, target) for t in bundle) for bundle in bundles(tiles))
-
-    def better(before: Sequence[Tile], after: Sequence[Tile]) -> bool:
-        read = [bundled(tiles, target, shape, less) for tiles in (before, after)]
-        return time(read[1]) <= time(read[0]) and less(*read)
-
-    return better
-
-
-def _fitted_energy(bundle: Bundle, target: CrossbarTarget) -> float:
-    """What a bundle takes once it is `fitted`; about, where it has to be cut."""
-    array, e = target.array, target.energy
-    if array.ou_rows or array.ou_cols:
-        return tiles_energy(fitted(bundle, target), target)
-    step, runs, limit = 0.0, 1, target.adc_limit(target.adc.bits)
-    for tile in bundle:
-        if target.differential:
-            sums = largest_sums(tile, target)
-        else:  # flipped where that is less
-            sums = tile.levels.sum(axis=0, dtype=np.int64)
-            sums = np.minimum(sums, target.level_max * tile.rows - sums)
-        bits = np.frexp(sums.astype(np.float64))[1] + (1 if target.differential else 0)
-        runs = max(runs, -(-int(sums.max(initial=0)) // limit))
-        bits = np.clip(bits, target.adc_bits_for(1), target.adc.bits)
-        share = 2 if array.digitised == "separately" else 1
-        step += share * (tile.columns * (e.adc_pj + e.shift_add_pj) + float(bits.sum()) * e.adc_pj_per_bit)
-    sums = len(outputs_of(bundle)) * 8 * e.acc_pj_per_byte
-    more = runs * step - converting_energy(bundle, target)
-    return bundle_energy(bundle, target) + steps_of(bundle[0], target) * more + (runs - 1) * sums
-
-
-def bundled(tiles: Sequence[Tile], target: CrossbarTarget, shape: Shape, better: Judge) -> list[Tile]:
-    """The slices of each block side by side in one array, where they fit and that is better."""
-    if target.array.ou_cols:
-        return list(tiles)
-    shared = {t.image for t in tiles} | {i for i, t in enumerate(tiles) if t.image >= 0}
-    found: list[Bundle] = []
-    number = 0
-    for _, members in groupby(tiles, key=lambda t: t.block):
-        before = list(members)
-        alone = all(t.bundle < 0 for t in before) and shared.isdisjoint(range(number, number + len(before)))
-        number += len(before)
-        if alone and len(before) > 1 and columns_of(before) <= shape[1]:
-            after = side_by_side(before)
-            # One number for all of them: they are judged as a bundle.
-            if after[0].rows <= shape[0] and better(before, [t.but(bundle=0) for t in after]):
-                found.append(after)
-                continue
-        found += bundles(before)
-    return numbered(found)
-
-
-def lowered(blocks: Sequence[Tile], target: CrossbarTarget, shape: Shape) -> list[Tile]:
-    """Blocks as the passes leave them before they are placed."""
-    encoding = Encoding.of(target)
-    tiles = without_empty(sliced(blocks, encoding))
-    tiles = squeezed(tiles, encoding, shape[0], squeeze_judge(target, shape)).tiles
-    tiles = recoded(tiles, target, shape)
-    return fitted(bundled(tiles, target, shape, judge(target)), target)
-
-
-def narrow(target: CrossbarTarget, shape: Shape) -> Shape:
-    """Word lines and outputs of a block whose slices fit an array side by side."""
-    return shape[0], shape[1] if target.array.ou_cols else max(1, shape[1] // target.slices)
-
-
-def dense_shape(target: CrossbarTarget, space: tuple[int, int, int]) -> Shape:
-    """Inputs and outputs of a block of the dense mapping of (m, n, k).
-
-    An array holds one slice of as many outputs as it has bit lines, or all slices of fewer: what takes less
-    energy to drive lines, read inputs and write sums. All else is the same.
-    """
-    (m, _, k), e = space, target.energy
-    shape = target.array.rows, target.array.cols
-    line = target.steps() * e.dac_pj + e.spad_pj_per_byte
-
-    def energy(blocks: Shape) -> float:
-        times = target.slices if blocks == shape else 1
-        panels, chunks = -(-m // blocks[1]), -(-k // blocks[0])
-        return times * (panels * k * line + m * chunks * 4 * e.acc_pj_per_byte)
-
-    return min(shape, narrow(target, shape), key=energy)
-
-
-def dense_blocks(pattern: Pattern, data: NDArray[np.generic], n: int, target: CrossbarTarget) -> list[Tile]:
-    """The whole grid of blocks, empty ones among them."""
-    shape = dense_shape(target, (pattern.m, n, pattern.k))
-    return blocks_of(MetaOps.whole(pattern.m, n, pattern.k), pattern, data, shape, keep_empty=True)
-
-
-def dense_tiles(
-    pattern: Pattern, data: NDArray[np.generic], n: int, target: CrossbarTarget, shape: Shape
-) -> list[Tile]:
-    """The dense mapping: the full grid, all slices, at the bits of the target's ADC, which must not clip."""
-    tiles = sliced(dense_blocks(pattern, data, n, target), Encoding.of(target))
-    return exact(bundled(tiles, target, shape, judge(target, False)), target)
-
-
-def dense_arrays(target: CrossbarTarget, space: tuple[int, int, int]) -> int:
-    """Arrays of the dense mapping of an operator of (m, n, k)."""
-    m, _, k = space
-    rows, outputs = dense_shape(target, space)
-    side_by_side = not target.array.ou_cols and min(m, outputs) * target.slices <= target.array.cols
-    return -(-m // outputs) * -(-k // rows) * (1 if side_by_side else target.slices)
-
-
-def spread(
-    tiles: Sequence[Tile],
-    target: CrossbarTarget,
-    shape: Shape,
-    space: tuple[int, int, int],
-    arrays: int | None = None,
-) -> list[Tile]:
-    """The tiles in their places, over so many arrays, or the cells of the dense mapping of (m, n, k)."""
-    least = arrays or _arrays_of_dense(target, shape, space)
-    least = min(least, array_count(target, shape))
-    return placed(tiles, shape, least, [bundle_cycles(b, target, space[1]) for b in bundles(tiles)])
-
-
-def arranged(
-    tiles: Sequence[Tile],
-    target: CrossbarTarget,
-    shape: Shape,
-    space: tuple[int, int, int],
-) -> tuple[list[Tile], Pool]:
-    """The tiles in their places, and the arrays they lie in.
-
-    As `spread` places them, or, where the target's arrays take several shapes, in arrays of these that the
-    shape holds, if that takes no more cycles, energy and cells, and less of one of them.
-    """
-    alike = spread(tiles, target, shape, space)
-    pool = Pool(((array_count(target, shape), shape),))
-    smaller = [s for s in target.array.shapes if s[0] <= shape[0] and s[1] <= shape[1]]
-    if len(smaller) < 2 or not tiles:
-        return alike, pool
-    usual = cost(alike, target, space, pool.count)
-    held = shape[0] * shape[1]
-    limit = dense_arrays(target, space) * target.array.rows * target.array.cols
-    limit = min(max(limit, usual.arrays * held), pool.cells)
-    found = mixed(alike, smaller, limit, [bundle_cycles(b, target, space[1]) for b in bundles(tiles)])
-    if found is None:
-        return alike, pool
-    mine = cost(found[0], target, space, found[1].count)
-    figures = [
-        (c.cycles, c.energy_pj, cells) for c, cells in ((mine, found[1].cells), (usual, usual.arrays * held))
-    ]
-    no_more = all(a <= b for a, b in zip(*figures, strict=True))
-    return found if no_more and figures[0] != figures[1] else (alike, pool)
-
-
-def _arrays_of_dense(target: CrossbarTarget, shape: Shape, space: tuple[int, int, int]) -> int:
-    """Arrays of this shape from the cells of those of the dense mapping."""
-    cells = dense_arrays(target, space) * target.array.rows * target.array.cols
-    return cells // (shape[0] * shape[1])
-
-
-def array_count(target: CrossbarTarget, shape: Shape) -> int:
-    """Arrays of this shape that the chip's cells make."""
-    return target.array.count * target.array.rows * target.array.cols // (shape[0] * shape[1])
 
 
 @dataclass(frozen=True)
@@ -431,7 +187,7 @@ def _reading_cycles(
     blocks: Sequence[Tile], target: CrossbarTarget, shape: Shape, space: tuple[int, int, int]
 ) -> float:
     """Cycles of the reads alone, where blocks are spread over the arrays of the dense mapping."""
-    arrays = min(max(1, _arrays_of_dense(target, shape, space)), array_count(target, shape))
+    arrays = min(max(1, arrays_of_dense(target, shape, space)), array_count(target, shape))
     return -(-len(blocks) // arrays) * space[1] * target.steps() * target.array.read_cycles
 
 

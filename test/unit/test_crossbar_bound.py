@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import sparsecc
 from sparsecc.cover.laws import Pattern
 from sparsecc.crossbar.bound import energy_bound, fewest_cells, most_cells
-from sparsecc.crossbar.choose import choose, spread
+from sparsecc.crossbar.choose import choose
 from sparsecc.crossbar.cost import cost
+from sparsecc.crossbar.dense import spread
 from sparsecc.crossbar.encode import Encoding
 from sparsecc.crossbar.slices import sliced, without_empty
 from sparsecc.crossbar.squeeze import squeezed

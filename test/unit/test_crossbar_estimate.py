@@ -16,12 +16,11 @@ from sparsecc.crossbar.choose import (
     choose,
     covers,
     dense_cost,
-    lowered,
-    narrow,
     rank,
 )
 from sparsecc.crossbar.cost import tiles_energy
 from sparsecc.crossbar.estimate import block_energies
+from sparsecc.crossbar.lowering import lowered, narrow
 from sparsecc.target.crossbar import CrossbarTarget
 from sparsecc.target.load import load_target
 

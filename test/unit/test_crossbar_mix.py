@@ -17,17 +17,11 @@ from sparsecc.cover.lists import gathered_panels
 from sparsecc.cover.orders import natural
 from sparsecc.crossbar.assign import blocks_of, pack
 from sparsecc.crossbar.bundle import bundles, columns_of
-from sparsecc.crossbar.choose import (
-    array_count,
-    cheapest_blocks,
-    dense_cost,
-    lowered,
-    narrow,
-    rank,
-    spread,
-)
+from sparsecc.crossbar.choose import cheapest_blocks, dense_cost, rank
 from sparsecc.crossbar.cost import cost
+from sparsecc.crossbar.dense import array_count, spread
 from sparsecc.crossbar.faults import Fault
+from sparsecc.crossbar.lowering import lowered, narrow
 from sparsecc.crossbar.mix import mixed
 from sparsecc.crossbar.place import broken_places
 from sparsecc.crossbar.pool import Pool

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsecc.crossbar.bundle import bundles, columns_of, side_by_side
-from sparsecc.crossbar.choose import fitted
 from sparsecc.crossbar.cost import tiles_energy
 from sparsecc.crossbar.encode import Encoding
+from sparsecc.crossbar.lowering import fitted
 from sparsecc.crossbar.recode import recoded
 from sparsecc.crossbar.slices import sliced, without_empty
 from sparsecc.crossbar.squeeze import squeezed

@@ -16,9 +16,10 @@ from sparsecc.cover.strategies import STRATEGIES
 from sparsecc.crossbar.adc import bits_needed, largest_sums
 from sparsecc.crossbar.assign import blocks_of, pack
 from sparsecc.crossbar.bundle import broken_bundle, bundles
-from sparsecc.crossbar.choose import bundled, dense_arrays, dense_tiles, fitted, judge, lowered
 from sparsecc.crossbar.cost import tiles_energy
+from sparsecc.crossbar.dense import dense_arrays, dense_tiles
 from sparsecc.crossbar.encode import ENCODINGS, Encoding, levels_of, weights_of
+from sparsecc.crossbar.lowering import bundled, fitted, judge, lowered
 from sparsecc.crossbar.place import adding, broken_places, place_table, placed, waves
 from sparsecc.crossbar.share import shared
 from sparsecc.crossbar.slices import sliced, without_empty
