@@ -133,7 +133,7 @@ def matrix_parts(
     plain = f"{{{f'{name}_bias' if bias is not None else 0}, {int(epilogue.relu)}, {activation}}}"
     match variant.kind:
         case "csr":
-            a = csr_arrays(w, csr_columns)
+            a = csr_arrays(w, csr_columns, variant.by_rows)
             return Parts(
                 f"{m}, {k}, {a.width}, {a.blocks}, {name}_begin, {name}_entries, {name}_rows, {plain}",
                 {

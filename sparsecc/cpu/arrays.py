@@ -88,14 +88,19 @@ class CsrArrays:
     """[blocks, M]"""
 
 
-def csr_arrays(w: Csr, width: int | None = None) -> CsrArrays:
+def has_few_values(w: Csr) -> bool:
+    """Fewer than one for each row of each block of panels."""
+    return w.nnz < w.shape[0] * -(-w.shape[1] // CSR_COLUMNS)
+
+
+def csr_arrays(w: Csr, width: int | None = None, by_rows: bool = False) -> CsrArrays:
     """Blocks of `width` columns; in each the rows of a segment of 64 by falling count: loop exits predict.
 
     Without a width blocks are as wide as panels of X fit the first cache; of fewer entries than one for each
-    row of each block, there is one block, and no panels.
+    row of each block, or by rows, there is one block, and no panels.
     """
     m, k = w.shape
-    direct = width is None and w.nnz < m * (-(-k // CSR_COLUMNS))
+    direct = by_rows or (width is None and has_few_values(w))
     width = max(1, k) if direct else width or CSR_COLUMNS
     blocks = max(1, -(-k // width))
     row = np.repeat(np.arange(m), np.diff(w.indptr))

@@ -196,8 +196,10 @@ def _kernel(library: ctypes.CDLL, kind: str, struct: Structure, kept: list[Any])
     )
 
 
-def csr_kernel(library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool) -> Kernel:
-    a = csr_arrays(w)
+def csr_kernel(
+    library: ctypes.CDLL, w: Csr, bias: Floats | None, relu: bool, by_rows: bool = False
+) -> Kernel:
+    a = csr_arrays(w, by_rows=by_rows)
     struct = CsrStruct(
         *w.shape,
         a.width,

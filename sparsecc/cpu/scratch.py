@@ -46,6 +46,8 @@ def scratch_floats(shape: tuple[int, int], variant: Variant, target: CpuTarget, 
             step = block_width(k, variant.columns) * variant.lanes + GAP
             packed = min(full, variant.panels) * step if variant.pack else 0
             return max(packed, (k + m) * variant.lanes if rest else 0)
+        case "csr" if variant.by_rows:
+            return 0
         case "csr":
             full, rest = CSR_VECTORS * lanes, n % (CSR_VECTORS * lanes)
             last = (4 if rest > 2 * lanes else 2 if rest > lanes else 1) * lanes

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecc.cpu.activate import with_activation
-from sparsecc.cpu.arrays import SLICED_COLUMNS, Floats, aligned
+from sparsecc.cpu.arrays import SLICED_COLUMNS, Floats, aligned, has_few_values
 from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.build import digest, keep_measured, own_version, read_measured, runtime_object
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, with_schedule
@@ -35,6 +35,7 @@ from sparsecc.cpu.pairs import PAIRED_COLUMNS
 from sparsecc.cpu.plan import block_width
 from sparsecc.cpu.rounds import ROUND_COLUMNS
 from sparsecc.cpu.rows import clustered, loads, natural
+from sparsecc.cpu.scratch import LANES
 from sparsecc.cpu.variant import Variant, row_order
 from sparsecc.importers.matrix import Csr
 from sparsecc.target.cpu import CpuTarget
@@ -62,6 +63,8 @@ TWIN_DENSITY, SINGLE_DENSITY = 0.01, 0.12
 
 # Rounds are made for matrices of up to so many elements, and with more nonzeros than this share.
 ROUNDS_ELEMENTS, ROUNDS_DENSITY = 1 << 25, 0.002
+# Vectors of positions from which rows may be the faster way through CSR: what csr.c calls WIDE.
+ROW_VECTORS = 8
 
 Library = Literal["own", "blas"]
 V = TypeVar("V", bound=Hashable)
@@ -148,7 +151,7 @@ def build(w: Csr, target: CpuTarget, variant: Variant, epilogue: Epilogue, bias:
     library = runtime(target)
     match variant.kind:
         case "csr":
-            return with_activation(csr_kernel(library, w, bias, epilogue.relu), epilogue)
+            return with_activation(csr_kernel(library, w, bias, epilogue.relu, variant.by_rows), epilogue)
         case "vector":
             kernel = vector_kernel(
                 library, w, bias, epilogue.relu, variant.sliced, variant.pairs, variant.rounds
@@ -198,6 +201,8 @@ def _candidates(w: Csr, target: CpuTarget, n: int, plan: str) -> list[Variant]:
         found += line_variants(w, target, n)
     if plan in ("auto", "csr"):
         found.append(Variant("csr"))
+        if n >= ROW_VECTORS * LANES[target.simd.isa] and not has_few_values(w):
+            found.append(Variant("csr", by_rows=True))
     if plan == "vector" or (plan == "auto" and n == 1):
         found.append(Variant("vector"))
         if n == 1 and can_slice(w, target):

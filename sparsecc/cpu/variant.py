@@ -18,13 +18,13 @@ ORDERS: tuple[RowOrder, ...] = get_args(RowOrder)
 
 ABOUT: Mapping[str, str] = {
     "line": "straight-line code, an instruction for each nonzero and vector of positions",
-    "csr": "exact CSR over packed panels, driven by data",
+    "csr": "exact CSR, driven by data, over packed panels or row by row",
     "vector": "matrix times vector, lanes are rows",
     "dense": "every zero multiplied",
 }
 
 # Parameters that straight-line code has not.
-NOT_OF_LINES = ("kind", "sliced", "pairs", "rounds")
+NOT_OF_LINES = ("kind", "sliced", "pairs", "rounds", "by_rows")
 # Layouts of matrices for one position, beside tiles.
 LAYOUTS = ("rounds", "pairs", "sliced")
 
@@ -56,13 +56,15 @@ class Variant:
     """vector: how many steps share a pair of blocks of X, f32; 0: another layout."""
     rounds: bool = False
     """vector: steps read the same blocks of X for all rows, f32."""
+    by_rows: bool = False
+    """csr: each row as a whole, over X where it is, f32; else panels, where there are values enough."""
 
     @property
     def name(self) -> str:
         """What reports call it."""
         if self.kind != "line":
             how = f" pairs of {self.pairs}" if self.pairs else " sliced" if self.sliced else ""
-            return self.kind + (" rounds" if self.rounds else how)
+            return self.kind + (" rounds" if self.rounds else " by rows" if self.by_rows else how)
         order = "" if self.rows == "natural" else f" {self.rows}"
         how = "packed" if self.pack else "direct"
         fetching = f", fetching over {self.fetches}" if self.fetches else ""
@@ -72,8 +74,8 @@ class Variant:
     def parameters(self) -> dict[str, int | str | bool]:
         """What differs from kernel to kernel; empty where there is nothing to choose."""
         if self.kind != "line":
-            of_one = {"rounds": self.rounds, "pairs": self.pairs, "sliced": self.sliced}
-            return {name: value for name, value in of_one.items() if value}
+            layouts = {name: getattr(self, name) for name in (*LAYOUTS, "by_rows")}
+            return {name: value for name, value in layouts.items() if value}
         found = {k: v for k, v in dataclasses.asdict(self).items() if k not in NOT_OF_LINES}
         return {k: v for k, v in found.items() if k != "fetches" or v}
 
@@ -85,6 +87,8 @@ class Variant:
         left_out = NOT_OF_LINES if "fetches" in parameters else (*NOT_OF_LINES, "fetches")
         fields = [f.name for f in dataclasses.fields(Variant) if f.name not in left_out]
         known = fields if kind == "line" else []
+        if kind == "csr" and parameters:
+            known = ["by_rows"]
         if kind == "vector" and parameters:
             known = [next((name for name in LAYOUTS if name in parameters), "sliced")]
         if set(parameters) != set(known):

@@ -78,7 +78,7 @@ def spmm(w: Csr, variant: Variant, x: Array) -> Array:
         case "line":
             return _line(w, variant) @ x
         case "csr":
-            return _csr(w) @ x
+            return _csr(w, variant.by_rows) @ x
         case "vector":
             if variant.rounds:
                 return _rounds(w) @ x
@@ -107,8 +107,8 @@ def _line(w: Csr, variant: Variant) -> Csr:
     return _matrix(w, rows, block * plan.width + plan.column, arrays.values[: plan.nnz])
 
 
-def _csr(w: Csr) -> Csr:
-    a = csr_arrays(w)
+def _csr(w: Csr, by_rows: bool = False) -> Csr:
+    a = csr_arrays(w, by_rows=by_rows)
     sizes = np.diff(a.begin, axis=1)
     rows = np.repeat(a.rows.reshape(-1), sizes.reshape(-1))
     block = np.repeat(np.arange(a.blocks), sizes.sum(1))

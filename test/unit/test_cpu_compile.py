@@ -384,6 +384,7 @@ def test_emitted_c_checks_itself_under_sanitizers(
         "pairs1": Variant("vector", pairs=1),
         "pairs2": Variant("vector", pairs=2),
         "rounds": Variant("vector", rounds=True),
+        "by_rows": Variant("csr", by_rows=True),
     }
     for kernel in (*kernels, *of_one):
         wanted = of_one.get(kernel)
@@ -393,7 +394,7 @@ def test_emitted_c_checks_itself_under_sanitizers(
                 return Choice(chosen, False)
 
             monkeypatch.setattr("sparsecc.passes.convert_sparse_to_cpu.choose", fixed)
-        plan = "vector" if wanted else kernel
+        plan = wanted.kind if wanted else kernel
         artifact = compiled(matrix(61, 150), n=2 if plan == "vector" else 37, plan=plan)
         assert wanted in (None, artifact.native.variant)
         artifact.save(folder := tmp_path / kernel)

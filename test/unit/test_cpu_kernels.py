@@ -87,7 +87,8 @@ def kernels(
 ) -> list[Kernel]:
     """Every kernel and every schedule for n positions."""
     library = runtime(target)
-    found = [csr_kernel(library, w, bias, epilogue.relu), dense_kernel(library, w, bias, epilogue.relu)]
+    found = [csr_kernel(library, w, bias, epilogue.relu, by_rows) for by_rows in (False, True)]
+    found.append(dense_kernel(library, w, bias, epilogue.relu))
     if n == 1:
         found += [of_layout(library, w, bias, epilogue.relu, v) for v in OF_ONE]
     registers = registers_for(target, n)
@@ -262,7 +263,7 @@ def test_the_interpreter_reads_the_layouts_of_the_kernels(m: int, k: int, densit
         if kind == "line":
             variant = Variant("line", 16, min(m, 28), 64, "clustered", 1, 1)
         assert (np.abs(interpreter.spmm(w, variant, x) - exact) <= bound).all(), kind
-    for variant in OF_ONE:
+    for variant in (*OF_ONE, Variant("csr", by_rows=True)):
         assert (np.abs(interpreter.spmm(w, variant, x) - exact) <= bound).all(), variant.name
 
 
@@ -400,7 +401,7 @@ def test_pairs_are_timed_where_they_may_be_faster():
     for w, rounds in ((random_matrix(1, 200, 300, 0.05), True), (random_matrix(1, 2000, 300, 0.001), False)):
         assert (of_one_position(w, avx512) == Variant("vector", rounds=True)) == rounds
         assert of_one_position(w, avx2) == Variant("vector")
-    for variant in OF_ONE:
+    for variant in (*OF_ONE, Variant("csr"), Variant("csr", by_rows=True)):
         assert Variant.of(variant.kind, variant.parameters()) == variant
     with pytest.raises(ValueError, match="pairs is 3; needed 0, 1 or 2"):
         Variant.of("vector", {"pairs": 3})

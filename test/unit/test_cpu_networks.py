@@ -459,7 +459,7 @@ def test_scratch_is_as_large_as_kernels_say():
         indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=m))])
         w = make_csr(dense[rows, columns], columns, indptr, (m, k))
         variants = [Variant("csr"), Variant("dense"), Variant("vector"), *line_variants(w, target, n)]
-        for variant in (*variants, Variant("vector", rounds=True)):
+        for variant in (*variants, Variant("vector", rounds=True), Variant("csr", by_rows=True)):
             kernel = build(w, target, variant, PLAIN, None)
             needed = getattr(library, f"sc_{variant.kind}_scratch")(kernel.where, n, n)
             assert scratch_floats((m, k), variant, target, n, n) == needed, (variant, m, k, n)

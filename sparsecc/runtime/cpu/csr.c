@@ -72,6 +72,12 @@ static void run_rows(const sc_csr *w, const sc_call *c, sc_part part, size_t i, 
             run_row(VECTORS, first, end, c->x + n, c->ldx, residual ? residual + n : NULL, start, relu, y + n);
         for (; n + SC_LANES <= part.n1; n += SC_LANES)
             run_row(1, first, end, c->x + n, c->ldx, residual ? residual + n : NULL, start, relu, y + n);
+        /* What is left takes other positions along, if none was overwritten that is added. */
+        if (n < part.n1 && part.n1 - part.n0 >= SC_LANES && !residual) {
+            n = part.n1 - SC_LANES;
+            run_row(1, first, end, c->x + n, c->ldx, NULL, start, relu, y + n);
+            n = part.n1;
+        }
         for (; n < part.n1; n++) {
             float sum = (residual ? residual[n] : 0.0f) + start;
             for (const sc_entry *e = first; e != end; e++) sum += e->value * c->x[(size_t)e->column * c->ldx + n];
