@@ -21,6 +21,7 @@ from sparsecc.codegen.folder import Check
 from sparsecc.codegen.parts import new_folder
 from sparsecc.cpu.activate import in_kernel, numbers_of
 from sparsecc.cpu.arrays import (
+    VECTOR_COLUMNS,
     Floats,
     csr_arrays,
     dense_array,
@@ -122,6 +123,7 @@ def matrix_parts(
     bias: Floats | None,
     csr_columns: int | None = None,
     places: Indices | None = None,
+    full_from: int = VECTOR_COLUMNS + 1,
 ) -> Parts:
     """The same for a matrix in float32, or of words (`sparsecc.cpu.words`), and a name in C."""
     m, k = w.shape
@@ -199,7 +201,7 @@ def matrix_parts(
                 | fused,
             )
         case "vector":
-            a = vector_arrays(w)
+            a = vector_arrays(w, full_from)
             return Parts(
                 f"{m}, {k}, {a.tiles}, {name}_slabs, {name}_stretches, {name}_places, {name}_values, "
                 f"{name}_columns, {name}_masks, {name}_rows, {plain}, 0, 0, 0, {{0}}",

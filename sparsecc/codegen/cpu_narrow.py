@@ -7,7 +7,16 @@ import numpy as np
 from sparsecc.codegen.cpu import Parts, activation_text, float_text, matrix_parts
 from sparsecc.cpu.activate import numbers_of_activation
 from sparsecc.cpu.assembly import Epilogue as LineEpilogue
-from sparsecc.cpu.narrow import KERNELS, X_TYPES, Finish, dot_of, finish_of, line_bias, registers_for_words
+from sparsecc.cpu.narrow import (
+    KERNELS,
+    X_TYPES,
+    Finish,
+    dot_of,
+    finish_of,
+    full_from,
+    line_bias,
+    registers_for_words,
+)
 from sparsecc.cpu.narrow_tune import element_of, plain
 from sparsecc.cpu.words import as_words, depth_of
 from sparsecc.dialects.cpu import KernelOp
@@ -33,6 +42,7 @@ def narrow_parts(op: KernelOp, target: CpuTarget, epilogue: Epilogue | None = No
         LineEpilogue(bias=bias is not None),
         None if bias is None else bias.view(np.float32),
         csr_columns=words.csr.shape[1],
+        full_from=full_from(element),
     )
     finish = finish_of(w, target, element, epilogue, line)
     m, k = w.shape

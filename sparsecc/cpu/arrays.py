@@ -171,11 +171,12 @@ class VectorArrays:
         return float(np.unpackbits(self.masks.view(np.uint8)).sum()) / places if places else 1.0
 
 
-def vector_arrays(w: Csr) -> VectorArrays:
+def vector_arrays(w: Csr, full_from: int = VECTOR_COLUMNS + 1) -> VectorArrays:
     """Rows of like counts share a tile: few of its places are empty.
 
     Tiles of a slab, which are those of up to 16 groups of rows, stand by their number of steps, so that no
-    loop ends where a processor does not expect it; of equally many, neighbours add to different groups.
+    loop ends where a processor does not expect it; of equally many, neighbours add to different groups. Tiles
+    of `full_from` steps and more have one for each column, in their order.
     """
     m, k = w.shape
     counts = np.diff(w.indptr).astype(np.int64)
@@ -192,6 +193,7 @@ def vector_arrays(w: Csr) -> VectorArrays:
     where = place[row] // VECTOR_ROWS * tiles + column // VECTOR_COLUMNS
     longest = np.zeros(groups * tiles, np.int64)
     np.maximum.at(longest, where, ordinal + 1)
+    longest[longest >= full_from] = VECTOR_COLUMNS
     used = np.flatnonzero(longest)
     slab = np.searchsorted(start, used // tiles, side="right") - 1
     order = np.lexsort((used // tiles, used % tiles, longest[used], slab))
@@ -203,9 +205,11 @@ def vector_arrays(w: Csr) -> VectorArrays:
     steps = int(ends[-1])
     values, columns = aligned((steps, VECTOR_ROWS)), aligned((steps, VECTOR_ROWS), np.uint8)
     masks = np.zeros(steps, np.uint16)
-    step, lane = first[where] + ordinal, place[row] % VECTOR_ROWS
+    inside, lane = column % VECTOR_COLUMNS, place[row] % VECTOR_ROWS
+    full = longest[where] == VECTOR_COLUMNS if full_from <= VECTOR_COLUMNS else np.zeros(len(where), bool)
+    step = first[where] + np.where(full, inside, ordinal)
     values[step, lane] = w.data
-    columns[step, lane] = column % VECTOR_COLUMNS
+    columns[step, lane] = inside
     np.bitwise_or.at(masks, step, (1 << lane).astype(np.uint16))
     places = np.zeros(len(used), TILE)
     places["group"], places["tile"] = used // tiles - start[slab], used % tiles

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sparsecc.cpu.narrow import finish_of, narrow_kernel, registers_for_words, with_input
+from sparsecc.cpu.arrays import VECTOR_COLUMNS, vector_arrays
+from sparsecc.cpu.narrow import finish_of, full_from, narrow_kernel, registers_for_words, with_input
+from sparsecc.cpu.narrow_tune import plain
 from sparsecc.cpu.native import CallStruct, Kernel, address
 from sparsecc.cpu.tune import runtime
 from sparsecc.cpu.variant import Variant
@@ -95,6 +97,30 @@ def bounds(w: Csr, x: Array, element: Element) -> tuple[Array, Array]:
     n = (w.shape[1] + 2) * 2.0**-24
     size = np.abs(dense) @ np.abs(x.astype(np.float64))
     return dense @ x, np.zeros_like(size) if element == "i8" else n / (1 - n) * size
+
+
+@pytest.mark.parametrize("element", ELEMENTS)
+@pytest.mark.parametrize("name", PRESETS)
+def test_full_tiles_have_a_step_for_each_column(name: str, element: Element):
+    target, rng = here(name, element), np.random.default_rng(0)
+    # Rows of many values, of few, and of none, in tiles beside each other.
+    parts = [random_matrix(i, 150, 300, d, element).toarray() for i, d in enumerate((0.7, 0.35, 0.05, 0.9))]
+    rows = [np.hstack(parts), np.hstack(parts[::-1]), np.zeros((150, 1200), parts[0].dtype)]
+    dense = np.concatenate(rows)
+    found: Any = sp.csr_array(dense)
+    w = make_csr(found.data, found.indices, found.indptr, dense.shape)
+    words = as_words(w, element, depth_of(target, element)).csr
+    arrays = vector_arrays(words, full_from(element))
+    steps = np.repeat(arrays.stretches["steps"], arrays.stretches["tiles"])
+    assert set(steps[steps >= full_from(element)].tolist()) <= {VECTOR_COLUMNS}
+    assert (element == "i8") == bool((steps[steps >= full_from(element)] == VECTOR_COLUMNS).any())
+    exact, bound = bounds(w, x := random_input(rng, w.shape[1], 3, element), element)
+    stored = bits(x, element)
+    kernel = narrow_kernel(runtime(target), w, target, Variant("vector"), element, plain(target))
+    for threads in (1, 2):
+        y = np.zeros((w.shape[0], 3), np.int32 if element == "i8" else np.float32)
+        kernel(call_of(stored, y), threads)
+        assert (np.abs(y - exact) <= bound).all()
 
 
 @pytest.mark.parametrize("element", ELEMENTS)

@@ -38,6 +38,26 @@ static inline void put_column(const sc_words *w, const sc_call *c, size_t row, s
     }
 }
 
+/* Full tiles at once: so many have the words of X that one loads. */
+enum { FULL = 4 };
+
+/* One position of any rows; -1 is none. */
+static inline void put_rows(const sc_words *w, const sc_call *c, const int32_t *rows, size_t count, size_t n,
+                            const uint32_t *sums) {
+    const sc_finish *f = &w->finish;
+    if (f->plain && f->integers) {
+        uint32_t *y = (uint32_t *)(void *)c->y + n;
+        const uint32_t *bias = f->bias_type != SC_BIAS_NONE ? f->bias : NULL;
+        for (size_t r = 0; r < count; r++)
+            if (rows[r] >= 0) y[(size_t)rows[r] * c->ldy] = sums[r] + (bias ? bias[rows[r]] : 0);
+        return;
+    }
+    for (size_t r = 0; r < count; r++) {
+        const uint32_t one[SC_LANES] = {sums[r]};
+        if (rows[r] >= 0) put_row(w, c, (size_t)rows[r], n, 1, one);
+    }
+}
+
 /* Bytes of W that pass from the second cache. */
 enum { SC_WORDS_STAY = 1 << 19 };
 /* Words of W that are fetched before one position needs them. */
@@ -46,12 +66,15 @@ enum { SC_WORDS_AHEAD = 512 };
 #define SC_KERNEL(name) name##_i8
 #define SC_DOT sc_dot_i8
 #define SC_SUM(a, b) ((a) + (b))
+#define SC_INTEGERS 1
 #include "words_kernels.h"
 #undef SC_KERNEL
 #undef SC_DOT
 #undef SC_SUM
+#undef SC_INTEGERS
 
 #define SC_SUM(a, b) ((sc_word)((sc_vec)(a) + (sc_vec)(b)))
+#define SC_INTEGERS 0
 #define SC_KERNEL(name) name##_f32
 #define SC_DOT sc_dot_f32
 #include "words_kernels.h"

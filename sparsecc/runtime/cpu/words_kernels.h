@@ -116,21 +116,45 @@ static void SC_KERNEL(dense)(const sc_words *w, const sc_call *c, sc_part part, 
     }
 }
 
+#if SC_INTEGERS && defined(__AVX512F__)
+/* What `count` full tiles of the same columns, which have a step for each, add to the `sums` of each. */
+static inline __attribute__((always_inline)) void SC_KERNEL(full)(const int count, const uint32_t *values,
+                                                                  const uint32_t *x, uint32_t *const *sums) {
+    enum { TILE = SC_VECTOR_COLUMNS * SC_VECTOR_ROWS };
+    sc_word acc[FULL];
+    for (int t = 0; t < count; t++) acc[t] = sc_load_words(sums[t]);
+    for (int s = 0; s < SC_VECTOR_COLUMNS; s++) {
+        const sc_word from = sc_spread_word(x[s]);
+        for (int t = 0; t < count; t++)
+            acc[t] = SC_DOT(acc[t], from, sc_load_words(values + t * TILE + s * SC_VECTOR_ROWS));
+    }
+    for (int t = 0; t < count; t++) sc_store_words(sums[t], acc[t]);
+}
+#endif
+
+#if defined(__AVX512F__)
+/* What the lanes of a step take of a tile's words. Those without a value see 0, whatever else would stand there; of
+ * integers a 0 of W makes a 0 of anything. */
+static inline sc_word SC_KERNEL(pick)(const uint8_t *columns, const uint16_t *masks, int64_t s, __m512i low, __m512i high) {
+    const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(columns + s * SC_VECTOR_ROWS)));
+    return (sc_word)_mm512_maskz_permutex2var_epi32(SC_INTEGERS ? 0xffff : masks[s], low, at, high);
+}
+#endif
+
 /* The steps of a tile: its 16 rows' sums, as words, become greater by what these hold. x: the tile's columns. */
 static inline void SC_KERNEL(tile)(const uint32_t *values, const uint8_t *columns, const uint16_t *masks, int64_t steps,
                                    const uint32_t *x, uint32_t *sums) {
 #if defined(__AVX512F__)
     const __m512i low = _mm512_loadu_si512(x), high = _mm512_loadu_si512(x + 16);
-    sc_word even = {0}, odd = {0};
-    for (int64_t s = 0; s < steps; s++) {
-        const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(columns + s * SC_VECTOR_ROWS)));
-        /* Lanes without a value see 0, whatever else would stand there. */
-        const sc_word from = (sc_word)_mm512_maskz_permutex2var_epi32(masks[s], low, at, high);
-        const sc_word value = sc_load_words(values + s * SC_VECTOR_ROWS);
-        if (s & 1) odd = SC_DOT(odd, from, value);
-        else even = SC_DOT(even, from, value);
+    sc_word even = sc_load_words(sums), odd = {0};
+    int64_t s = 0;
+    for (; s + 2 <= steps; s += 2) {
+        even = SC_DOT(even, SC_KERNEL(pick)(columns, masks, s, low, high), sc_load_words(values + s * SC_VECTOR_ROWS));
+        odd = SC_DOT(odd, SC_KERNEL(pick)(columns, masks, s + 1, low, high), sc_load_words(values + (s + 1) * SC_VECTOR_ROWS));
     }
-    sc_store_words(sums, SC_SUM(sc_load_words(sums), SC_SUM(even, odd)));
+    if (s < steps)
+        even = SC_DOT(even, SC_KERNEL(pick)(columns, masks, s, low, high), sc_load_words(values + s * SC_VECTOR_ROWS));
+    sc_store_words(sums, SC_SUM(even, odd));
 #else
     for (int r = 0; r < SC_VECTOR_ROWS; r += SC_LANES) {
         sc_word acc = sc_load_words(sums + r);
@@ -153,16 +177,29 @@ static void SC_KERNEL(vector)(const sc_words *w, const sc_call *c, sc_part part,
         uint32_t sums[SC_VECTOR_SLAB] __attribute__((aligned(SC_ALIGN))) = {0};
         int64_t tile = slab->tile, step = slab->step;
         for (int64_t i = slab->stretch; i < slab[1].stretch; i++) {
-            const int64_t steps = a->stretches[i].steps;
-            for (const int64_t end = tile + a->stretches[i].tiles; tile < end; tile++, step += steps)
+            const int64_t steps = a->stretches[i].steps, end = tile + a->stretches[i].tiles;
+#if SC_INTEGERS && defined(__AVX512F__)
+            while (steps == SC_VECTOR_COLUMNS && tile < end) {
+                const sc_tile *t = a->places + tile;
+                const uint32_t *from = x + t->tile * SC_VECTOR_COLUMNS, *own = values + step * SC_VECTOR_ROWS;
+                uint32_t *to[FULL];
+                int count = 0;
+                for (; count < FULL && tile + count < end && t[count].tile == t->tile; count++)
+                    to[count] = sums + t[count].group * SC_VECTOR_ROWS;
+                if (count < FULL) count = 1;
+                if (count == FULL) SC_KERNEL(full)(FULL, own, from, to);
+                else SC_KERNEL(full)(1, own, from, to);
+                tile += count;
+                step += count * steps;
+            }
+#endif
+            for (; tile < end; tile++, step += steps)
                 SC_KERNEL(tile)(values + step * SC_VECTOR_ROWS, a->columns + step * SC_VECTOR_ROWS, a->masks + step, steps,
                                 x + a->places[tile].tile * SC_VECTOR_COLUMNS,
                                 sums + a->places[tile].group * SC_VECTOR_ROWS);
         }
         const int32_t *rows = a->rows + slab->group * SC_VECTOR_ROWS;
-        for (int64_t r = 0; r < (slab[1].group - slab->group) * SC_VECTOR_ROWS; r++) {
-            uint32_t one[SC_LANES] = {sums[r]};
-            if (rows[r] >= 0) put_row(w, c, (size_t)rows[r], part.n0, 1, one);
-        }
+        const size_t count = (size_t)(slab[1].group - slab->group) * SC_VECTOR_ROWS;
+        put_rows(w, c, rows, count, part.n0, sums);
     }
 }
