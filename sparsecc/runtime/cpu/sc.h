@@ -109,8 +109,8 @@ typedef struct sc_csr {
 
 /* Matrix times vector: tiles of SC_VECTOR_ROWS rows and SC_VECTOR_COLUMNS columns; every step of a tile multiplies
  * at most one value of each of its rows. A slab is up to SC_VECTOR_GROUPS groups of rows; its tiles stand in stretches
- * of equally many steps. Tiles without a value are left out; of int8 in words, those of SC_VECTOR_COLUMNS steps have one
- * for each column, in their order. */
+ * of equally many steps. Tiles without a value are left out; of int8 in words, those of SC_VECTOR_COLUMNS steps have
+ * one for each column, in their order. */
 enum { SC_VECTOR_ROWS = 16, SC_VECTOR_COLUMNS = 32, SC_VECTOR_GROUPS = 16 };
 enum { SC_VECTOR_SLAB = SC_VECTOR_ROWS * SC_VECTOR_GROUPS }; /* rows */
 
