@@ -35,8 +35,8 @@ BEGIN = np.dtype([("step", np.int64), ("six", np.int64)])
 
 # Cycles of a step, whose values come from the second cache, and of a value that stands alone.
 STEP, SINGLE = 2.35, 2.0
-# Steps fewer than values of a row that are tried: so many, or this share.
-FEWER, FEWER_SHARE = 16, 0.1
+# So many steps fewer than a row has values, and all more, are tried.
+FEWER = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ def _left(held: NDArray[np.int32], horizons: Indices) -> NDArray[np.int32]:
     counts = held.sum(0, dtype=np.int32)
     # Far fewer steps, which are not looked at, are nearly all used.
     left = np.maximum(counts - horizons[:, None].astype(np.int32), 0)
-    least, fewest = counts * SINGLE, counts - np.maximum(FEWER, counts * FEWER_SHARE)
+    least, fewest = counts * SINGLE, counts - FEWER
     for i in range(1, len(horizons)):
         cost = horizons[i] * STEP / VECTOR_ROWS
         # More steps than are worth it for the row alone leave what they left before.
