@@ -32,7 +32,7 @@ class ArrayCallStruct(Structure):
     _fields_ = [
         ("array_type", c_void_p), ("x_type", c_void_p), ("y_type", c_void_p), ("head", c_int64),
         ("m", c_int64), ("k", c_int64), ("x_size", c_int64), ("y_size", c_int64), ("alignment", c_int64),
-        ("aligned", KernelStruct), ("unaligned", KernelStruct),
+        ("few", c_int64), ("aligned", KernelStruct), ("unaligned", KernelStruct),
         ("single", KernelStruct),
     ]  # fmt: skip
 
@@ -61,7 +61,7 @@ def arrays_are_known() -> bool:
 
 
 class ArrayCall:
-    """Kernels for arrays with aligned rows, with others, and for one position; None: not on this way."""
+    """Kernels for arrays with aligned rows, with others, and for few positions; None: not on this way."""
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class ArrayCall:
         single: Kernel | None,
         x_type: np.dtype[Any] = FLOAT,
         y_type: np.dtype[Any] = FLOAT,
+        few: int = 1,
     ):
         self.kept = [library, aligned, unaligned, single, x_type, y_type]
         kernels = [
@@ -81,7 +82,7 @@ class ArrayCall:
         ]
         types = id(np.ndarray), id(x_type), id(y_type)
         sizes = x_type.itemsize, y_type.itemsize
-        self.struct = ArrayCallStruct(*types, HEAD, *shape, *sizes, alignment, *kernels)
+        self.struct = ArrayCallStruct(*types, HEAD, *shape, *sizes, alignment, few, *kernels)
         self.where = ctypes.addressof(self.struct)
         self.run = library.sc_array_run
         self.run.argtypes = [c_void_p, c_void_p, c_void_p, c_int]

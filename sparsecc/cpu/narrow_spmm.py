@@ -14,7 +14,7 @@ from sparsecc.cpu.arrays import aligned
 from sparsecc.cpu.narrow import narrow_kernel, with_input
 from sparsecc.cpu.narrow_tune import element_of, plain
 from sparsecc.cpu.native import Kernel, address
-from sparsecc.cpu.tune import Choice, runtime
+from sparsecc.cpu.tune import FEW, Choice, runtime
 from sparsecc.cpu.variant import Variant
 from sparsecc.cpu.words import STORED
 from sparsecc.epilogue import Epilogue
@@ -58,7 +58,7 @@ class NarrowSpmm:
 
     @cached_property
     def _other(self) -> Kernel:
-        """For one position where the chosen kernel is made for several, and the other way round."""
+        """For one position where the chosen kernel is made for several, or for more than a few."""
         return self.built(Variant("csr" if self.variant.kind == "vector" else "vector"))
 
     @cached_property
@@ -73,7 +73,8 @@ class NarrowSpmm:
         kind, types = self.variant.kind, (STORED[self.target.in_type], STORED[self.epilogue.element])
         several = None if kind == "vector" else self.kernel
         single = self.kernel if kind in ("vector", "dense") else None
-        return ArrayCall(runtime(self.target), self.w.shape, 0, several, several, single, *types)
+        few = FEW if kind == "vector" else 1
+        return ArrayCall(runtime(self.target), self.w.shape, 0, several, several, single, *types, few=few)
 
     def built(self, variant: Variant) -> Kernel:
         """Another variant of the same product."""
@@ -125,7 +126,8 @@ class NarrowSpmm:
         if not n:
             return out
         kind = self.variant.kind
-        kernel = self.kernel if (n == 1) == (kind == "vector") or kind == "dense" else self._other
+        own = kind == "dense" or (n <= FEW if kind == "vector" else n > 1)
+        kernel = self.kernel if own else self._other
         if x.dtype == np.float32:
             kernel = self._rounding.setdefault(id(kernel), with_input(kernel, element, "f32"))
         if kernel.at(kernel.where, x_at, ldx, y_at, ldy, n, r_at, ldr, threads) != 0:

@@ -24,6 +24,7 @@ from sparsecc.cpu.plan import block_width
 from sparsecc.cpu.rows import clustered, loads, natural
 from sparsecc.cpu.tune import (
     DENSE_ELEMENTS,
+    FEW,
     FINALISTS,
     WORTH,
     Choice,
@@ -104,7 +105,7 @@ def _candidates(words: Csr, target: CpuTarget, n: int, plan: str) -> list[Varian
         found += line_variants(words, target, n)
     if plan in ("auto", "csr"):
         found.append(Variant("csr"))
-    if plan == "vector" or (plan == "auto" and n == 1):
+    if plan == "vector" or (plan == "auto" and n <= FEW):
         found.append(Variant("vector"))
     if plan == "dense" or words.shape[0] * words.shape[1] <= DENSE_ELEMENTS // 4:
         found.append(Variant("dense"))

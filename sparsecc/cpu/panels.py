@@ -160,7 +160,7 @@ def panel_kernel(
     if arrays_are_known() and not epilogue.residual:
         usual = KernelStruct(ctypes.cast(run, c_void_p), kernel.where), KernelStruct(), KernelStruct()
         types = id(np.ndarray), id(FLOAT), id(FLOAT), HEAD
-        struct = ArrayCallStruct(*types, *w.shape, 4, 4, 0, *usual)
+        struct = ArrayCallStruct(*types, *w.shape, 4, 4, 0, 0, *usual)
         entry = runtime(target).sc_array_panels
         entry.argtypes, entry.restype = [c_void_p, c_void_p, c_void_p, c_int], c_int
         fast = partial(entry, ctypes.addressof(struct))

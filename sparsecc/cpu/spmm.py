@@ -16,7 +16,7 @@ from sparsecc.cpu.assembly import PLAIN, Epilogue
 from sparsecc.cpu.line import with_schedule
 from sparsecc.cpu.native import CallStruct, Kernel, address
 from sparsecc.cpu.panels import PanelKernel, checked_panels, choose_panels
-from sparsecc.cpu.tune import Choice, build, of_one_position, runtime
+from sparsecc.cpu.tune import FEW, Choice, build, of_one_position, runtime
 from sparsecc.cpu.variant import Variant
 from sparsecc.errors import UserError
 from sparsecc.importers.matrix import Csr
@@ -150,7 +150,10 @@ class CpuSpmm:
         several = None if kind == "vector" else self.kernel
         packing = None if kind == "vector" else self._packing
         single = self.kernel if kind in ("vector", "dense") else None
-        return ArrayCall(runtime(self.target), self.w.shape, self._alignment, several, packing, single)
+        few = FEW if kind == "vector" else 1
+        return ArrayCall(
+            runtime(self.target), self.w.shape, self._alignment, several, packing, single, few=few
+        )
 
     def checked_call(self, x: Array, out: Array | None, threads: int, residual: Array | None) -> Array:
         """The call for all other arrays, and for those that are refused."""
@@ -193,7 +196,7 @@ class CpuSpmm:
         if n == 1:
             return out, self._vector, call
         if kind == "vector":
-            return out, self._rows, call
+            return out, self.kernel if n <= FEW else self._rows, call
         unaligned = (x_at | 4 * ldx) & self._alignment
         return out, self._packing if unaligned else self.kernel, call
 

@@ -63,6 +63,8 @@ TWIN_DENSITY, SINGLE_DENSITY = 0.01, 0.12
 
 # Rounds are made for matrices of up to so many elements, and with more nonzeros than this share.
 ROUNDS_ELEMENTS, ROUNDS_DENSITY = 1 << 25, 0.002
+# Positions that may be faster one by one.
+FEW = 4
 # Vectors of positions from which rows may be the faster way through CSR: what csr.c calls WIDE.
 ROW_VECTORS = 8
 
@@ -203,13 +205,12 @@ def _candidates(w: Csr, target: CpuTarget, n: int, plan: str) -> list[Variant]:
         found.append(Variant("csr"))
         if n >= ROW_VECTORS * LANES[target.simd.isa] and not has_few_values(w):
             found.append(Variant("csr", by_rows=True))
-    if plan == "vector" or (plan == "auto" and n == 1):
+    if plan == "vector" or (plan == "auto" and n <= FEW):
         found.append(Variant("vector"))
-        if n == 1 and can_slice(w, target):
+        if can_slice(w, target):
             found.append(Variant("vector", sliced=True))
-        if n == 1:
-            found += paired_variants(w, target)
-        if n == 1 and can_round(w, target):
+        found += paired_variants(w, target)
+        if can_round(w, target):
             found.append(Variant("vector", rounds=True))
     if dense or plan == "dense":
         found.append(Variant("dense"))

@@ -46,7 +46,7 @@ int sc_array_run(const sc_array_call *f, const char *x, const char *y, int threa
     const size_t n = from.n, ldx = from.ld;
     const sc_call call = {(const float *)(const void *)from.data, ldx, (float *)(void *)to.data, to.ld, n, NULL, 0, NULL, 0, 0};
     const sc_array_kernel *kernel = &f->aligned;
-    if (n == 1) kernel = &f->single;
+    if (n <= (size_t)f->few) kernel = &f->single;
     else if ((((uintptr_t)from.data) | (4 * ldx)) & (size_t)f->alignment) kernel = &f->unaligned;
     return kernel->run ? kernel->run(kernel->w, &call, threads) : 1;
 }

@@ -52,6 +52,63 @@ static void end_tile(const sc_dense *w, const sc_call *c, float *tile, size_t ro
     if (last && w->epilogue.activation.kind) sc_activate(&w->epilogue, NULL, row, rows, c->y + n, c->ldy, count);
 }
 
+/* So few positions have sums of their own for all rows of a panel: W is read once, and no lane of X is empty. */
+enum { FEW = 8, ROW_VECTORS = (ROWS + SC_LANES - 1) / SC_LANES };
+
+/* A panel of rows times `count` positions of X where it is: tile[ROWS][PANEL] += the product. As many chains of sums as
+ * hide how long one takes. */
+static inline __attribute__((always_inline)) void multiply_few(const int count, const float *restrict a, const float *x,
+                                                               size_t ldx, size_t k, float *tile) {
+    const int chains = count == 1 ? 4 : count <= 3 ? 2 : 1;
+    sc_vec acc[4][FEW][ROW_VECTORS];
+    for (int c = 0; c < chains; c++)
+        for (int n = 0; n < count; n++)
+            for (int v = 0; v < ROW_VECTORS; v++) acc[c][n][v] = (sc_vec){0};
+    /* A vector may reach into the rows of the next columns, which the last ones do not have. */
+    const size_t reach = (ROW_VECTORS * SC_LANES + ROWS - 1) / ROWS;
+    size_t i = 0;
+    for (; i + (size_t)chains + reach <= k; i += (size_t)chains, a += chains * ROWS, x += (size_t)chains * ldx)
+        for (int c = 0; c < chains; c++)
+            for (int v = 0; v < ROW_VECTORS; v++) {
+                const sc_vec rows = sc_load(a + c * ROWS + v * SC_LANES);
+                for (int n = 0; n < count; n++) acc[c][n][v] += rows * sc_spread(x[(size_t)c * ldx + (size_t)n]);
+            }
+    for (; i < k; i++, a += ROWS, x += ldx) {
+        float last[ROW_VECTORS * SC_LANES] __attribute__((aligned(SC_ALIGN))) = {0};
+        memcpy(last, a, ROWS * sizeof *last);
+        for (int v = 0; v < ROW_VECTORS; v++)
+            for (int n = 0; n < count; n++) acc[0][n][v] += sc_load(last + v * SC_LANES) * sc_spread(x[n]);
+    }
+    for (int n = 0; n < count; n++) {
+        float sums[ROW_VECTORS * SC_LANES] __attribute__((aligned(SC_ALIGN)));
+        for (int v = 0; v < ROW_VECTORS; v++) {
+            for (int c = 1; c < chains; c++) acc[0][n][v] += acc[c][n][v];
+            sc_store(sums + v * SC_LANES, acc[0][n][v]);
+        }
+        for (size_t r = 0; r < ROWS; r++) tile[r * PANEL + (size_t)n] += sums[r];
+    }
+}
+
+static void run_few(const sc_dense *w, const sc_call *c, sc_part part, float *tile) {
+    const size_t k = (size_t)w->k, count = part.n1 - part.n0;
+    for (size_t g = part.r0; g < part.r1; g++) {
+        const size_t row = g * ROWS, rows = sc_min(ROWS, (size_t)w->m - row);
+        const float *a = w->values + g * k * ROWS, *x = c->x + part.n0;
+        begin_tile(w, c, tile, row, rows, part.n0, count, 1);
+        switch (count) {
+            case 1: multiply_few(1, a, x, c->ldx, k, tile); break;
+            case 2: multiply_few(2, a, x, c->ldx, k, tile); break;
+            case 3: multiply_few(3, a, x, c->ldx, k, tile); break;
+            case 4: multiply_few(4, a, x, c->ldx, k, tile); break;
+            case 5: multiply_few(5, a, x, c->ldx, k, tile); break;
+            case 6: multiply_few(6, a, x, c->ldx, k, tile); break;
+            case 7: multiply_few(7, a, x, c->ldx, k, tile); break;
+            default: multiply_few(8, a, x, c->ldx, k, tile);
+        }
+        end_tile(w, c, tile, row, rows, part.n0, count, 1);
+    }
+}
+
 size_t sc_dense_scratch(const sc_dense *w, size_t n, size_t ldx) {
     (void)ldx;
     return sc_min(PANELS, (n + PANEL - 1) / PANEL) * PANEL * sc_min(DEPTH, (size_t)w->k);
@@ -61,9 +118,13 @@ size_t sc_dense_scratch(const sc_dense *w, size_t n, size_t ldx) {
 int sc_dense_part(const sc_dense *w, const sc_call *call, sc_part part) {
     const size_t k = (size_t)w->k, m = (size_t)w->m;
     const size_t deepest = sc_min(DEPTH, k);
+    float tile[ROWS * PANEL] __attribute__((aligned(SC_ALIGN)));
+    if (part.n1 - part.n0 <= FEW) {
+        run_few(w, call, part, tile);
+        return 0;
+    }
     float *packed = sc_take(call, sc_dense_scratch(w, part.n1 - part.n0, call->ldx));
     if (!packed) return -1;
-    float tile[ROWS * PANEL] __attribute__((aligned(SC_ALIGN)));
     for (size_t n0 = part.n0; n0 < part.n1; n0 += PANELS * PANEL) {
         const size_t end = sc_min(part.n1, n0 + PANELS * PANEL);
         for (size_t k0 = 0; k0 == 0 || k0 < k; k0 += DEPTH) {

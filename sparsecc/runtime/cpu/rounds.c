@@ -187,15 +187,15 @@ static void add_singles(const sc_rounds *a, const sc_slab *slab, const float *x,
 }
 
 /* All of Y at once, in its order, which takes half the time of writing rows where they belong. */
-static void put_all(const uint16_t *places, int64_t m, const float *sums, float *y) {
+static void put_all(const uint16_t *places, int64_t m, const float *sums, float *y, size_t ldy) {
     int64_t r = 0;
 #if defined(__AVX512F__)
-    for (; r + 8 <= m; r += 8) {
+    for (; ldy == 1 && r + 8 <= m; r += 8) {
         _mm_storeu_ps(y + r, sc_pick(sums, places + r));
         _mm_storeu_ps(y + r + 4, sc_pick(sums, places + r + 4));
     }
 #endif
-    for (; r < m; r++) y[r] = sums[places[r]];
+    for (; r < m; r++) y[(size_t)r * ldy] = sums[places[r]];
 }
 
 static size_t sums_of(const sc_slab *first, const sc_slab *end) {
@@ -234,8 +234,8 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
     }
     for (const sc_slab *slab = first; slab < end; slab++)
         add_singles(a, slab, x, sums + sums_of(first, slab));
-    if (part.r0 == 0 && part.r1 == slabs && a->places && call->ldy == 1 && sc_is_plain(w, call))
-        put_all(a->places, w->m, sums, call->y + part.n0);
+    if (part.r0 == 0 && part.r1 == slabs && a->places && sc_is_plain(w, call))
+        put_all(a->places, w->m, sums, call->y + part.n0, call->ldy);
     else
         for (int64_t g = first->group; g < end->group; g++, sums += SC_VECTOR_ROWS)
             sc_put_rows(w, call, w->rows + g * SC_VECTOR_ROWS, SC_VECTOR_ROWS, sums, part.n0);

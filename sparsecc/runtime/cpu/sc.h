@@ -248,7 +248,7 @@ size_t sc_dense_scratch(const sc_dense *w, size_t n, size_t ldx);
 size_t sc_vector_scratch(const sc_vector *w, size_t n, size_t ldx);
 size_t sc_words_scratch(const sc_words *w, size_t n);
 
-/* Whole calls, cut to parts for so many threads (at least 1). sc_vector_run wants n = 1. */
+/* Whole calls, cut to parts for so many threads (at least 1). sc_vector_run computes positions one by one. */
 int sc_line_run(const sc_line *w, const sc_call *call, int threads);
 int sc_csr_run(const sc_csr *w, const sc_call *call, int threads);
 int sc_dense_run(const sc_dense *w, const sc_call *call, int threads);
@@ -361,6 +361,7 @@ typedef struct sc_array_call {
     int64_t m, k;
     int64_t x_size, y_size; /* of elements in bytes */
     int64_t alignment; /* bits of an address that are 0 where vectors are aligned */
+    int64_t few; /* positions up to which `single` runs */
     sc_array_kernel aligned, unaligned, single;
 } sc_array_call;
 

@@ -272,8 +272,8 @@ size_t sc_vector_scratch(const sc_vector *w, size_t n, size_t ldx) {
     return ldx != 1 || padded != (size_t)w->k ? padded : 0;
 }
 
-/* part.r0 and part.r1 count slabs; only position part.n0 is computed. */
-int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
+/* Position part.n0. */
+static int run_position(const sc_vector *w, const sc_call *call, sc_part part) {
     if (w->rounds.chunks) return sc_rounds_part(w, call, part);
     const size_t k = (size_t)w->k, n = part.n0;
     const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
@@ -290,5 +290,12 @@ int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
     else if (w->pairs) run_paired(1, w, call, part, x);
     else run_slabs(w, call, part, x);
     sc_give(call, copy);
+    return 0;
+}
+
+/* part.r0 and part.r1 count slabs. */
+int sc_vector_part(const sc_vector *w, const sc_call *call, sc_part part) {
+    for (size_t n = part.n0; n < part.n1; n++)
+        if (run_position(w, call, (sc_part){n, n + 1, part.r0, part.r1}) != 0) return -1;
     return 0;
 }
