@@ -24,6 +24,8 @@ from sparsecc.target.cpu import CpuTarget
 
 Array = NDArray[Any]
 
+# Straight-line code of more lanes, chosen for more than 8 positions, leaves most of them empty with so few.
+LANES, FEW_BY_RULE = 8, 3
 
 FLOAT = np.dtype(np.float32)
 
@@ -99,10 +101,19 @@ class CpuSpmm:
         return with_schedule(self.kernel, self.variant.panels, self.variant.batch, True)
 
     @cached_property
+    def _few(self) -> int:
+        """Positions up to which they are computed one by one."""
+        if self.variant.kind == "vector":
+            return FEW
+        return FEW_BY_RULE if self.variant.lanes > LANES else 1
+
+    @cached_property
     def _vector(self) -> Kernel:
-        """For one position, where the chosen kernel is made for more."""
+        """For few positions, also where the chosen kernel is made for more."""
         if self.variant.kind == "vector":
             return self.kernel
+        # From now on the short way has it, too.
+        self.__dict__.pop("array_call", None)
         return build(self.w, self.target, of_one_position(self.w, self.target), self.epilogue, self.bias)
 
     @cached_property
@@ -149,10 +160,9 @@ class CpuSpmm:
         # Kernels that were not chosen are only built when they are needed, on the other way.
         several = None if kind == "vector" else self.kernel
         packing = None if kind == "vector" else self._packing
-        single = self.kernel if kind in ("vector", "dense") else None
-        few = FEW if kind == "vector" else 1
+        single = self.kernel if kind in ("vector", "dense") else self.__dict__.get("_vector")
         return ArrayCall(
-            runtime(self.target), self.w.shape, self._alignment, several, packing, single, few=few
+            runtime(self.target), self.w.shape, self._alignment, several, packing, single, few=self._few
         )
 
     def checked_call(self, x: Array, out: Array | None, threads: int, residual: Array | None) -> Array:
@@ -193,10 +203,10 @@ class CpuSpmm:
             return out, None, call
         if kind == "dense":
             return out, self.kernel, call
-        if n == 1:
+        if n <= self._few:
             return out, self._vector, call
         if kind == "vector":
-            return out, self.kernel if n <= FEW else self._rows, call
+            return out, self._rows, call
         unaligned = (x_at | 4 * ldx) & self._alignment
         return out, self._packing if unaligned else self.kernel, call
 
