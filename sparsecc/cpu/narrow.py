@@ -38,7 +38,7 @@ Array = NDArray[Any]
 X_TYPES = {"i8": 0, "bf16": 1, "f16": 2, "f32 as bf16": 3, "f32 as f16": 4}
 Y_TYPES = {"i32": 0, "f32": 1, "i8": 2, "ui8": 3, "bf16": 4, "f16": 5}
 KERNELS = {"line": 0, "csr": 1, "dense": 2, "vector": 3}
-# Steps of a tile from which int8 is faster with one for each column: 25 of 82 bytes, or 32 of 64.
+# Steps of a tile from which int8 is as fast with one for each column: 25 of 80 bytes, or 32 of 64.
 FULL_FROM = 25
 BIAS = {None: 0, "int32": 1, "float32": 2}
 
