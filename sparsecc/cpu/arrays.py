@@ -206,8 +206,7 @@ def vector_arrays(w: Csr, full_from: int = VECTOR_COLUMNS + 1) -> VectorArrays:
     values, columns = aligned((steps, VECTOR_ROWS)), aligned((steps, VECTOR_ROWS), np.uint8)
     masks = np.zeros(steps, np.uint16)
     inside, lane = column % VECTOR_COLUMNS, place[row] % VECTOR_ROWS
-    full = longest[where] == VECTOR_COLUMNS if full_from <= VECTOR_COLUMNS else np.zeros(len(where), bool)
-    step = first[where] + np.where(full, inside, ordinal)
+    step = first[where] + np.where(longest[where] >= full_from, inside, ordinal)
     values[step, lane] = w.data
     columns[step, lane] = inside
     np.bitwise_or.at(masks, step, (1 << lane).astype(np.uint16))

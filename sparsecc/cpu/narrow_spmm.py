@@ -57,6 +57,11 @@ class NarrowSpmm:
         return self.built(self.variant)
 
     @cached_property
+    def _few(self) -> int:
+        """Positions up to which they are computed one by one."""
+        return FEW if self.variant.kind == "vector" else 1
+
+    @cached_property
     def _other(self) -> Kernel:
         """For one position where the chosen kernel is made for several, or for more than a few."""
         return self.built(Variant("csr" if self.variant.kind == "vector" else "vector"))
@@ -73,8 +78,9 @@ class NarrowSpmm:
         kind, types = self.variant.kind, (STORED[self.target.in_type], STORED[self.epilogue.element])
         several = None if kind == "vector" else self.kernel
         single = self.kernel if kind in ("vector", "dense") else None
-        few = FEW if kind == "vector" else 1
-        return ArrayCall(runtime(self.target), self.w.shape, 0, several, several, single, *types, few=few)
+        return ArrayCall(
+            runtime(self.target), self.w.shape, 0, several, several, single, *types, few=self._few
+        )
 
     def built(self, variant: Variant) -> Kernel:
         """Another variant of the same product."""
@@ -126,7 +132,7 @@ class NarrowSpmm:
         if not n:
             return out
         kind = self.variant.kind
-        own = kind == "dense" or (n <= FEW if kind == "vector" else n > 1)
+        own = kind == "dense" or (n <= self._few) == (kind == "vector")
         kernel = self.kernel if own else self._other
         if x.dtype == np.float32:
             kernel = self._rounding.setdefault(id(kernel), with_input(kernel, element, "f32"))

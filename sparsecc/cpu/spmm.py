@@ -25,7 +25,7 @@ from sparsecc.target.cpu import CpuTarget
 Array = NDArray[Any]
 
 # Straight-line code of more lanes, chosen for more than 8 positions, leaves most of them empty with so few.
-LANES, FEW_BY_RULE = 8, 3
+LANES_OF_FEW, FEW_BY_RULE = 8, 3
 
 FLOAT = np.dtype(np.float32)
 
@@ -105,7 +105,7 @@ class CpuSpmm:
         """Positions up to which they are computed one by one."""
         if self.variant.kind == "vector":
             return FEW
-        return FEW_BY_RULE if self.variant.lanes > LANES else 1
+        return FEW_BY_RULE if self.variant.lanes > LANES_OF_FEW else 1
 
     @cached_property
     def _vector(self) -> Kernel:

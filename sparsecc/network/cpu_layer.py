@@ -99,11 +99,6 @@ def statement(layer: CpuLayer, found: Call) -> str:
     if layer.turned:
         walk = f"(const int64_t[]){{2, {k}, {n}, {n}, 1, 1, {k}}}"
         before, x = f"host_copy_4(m->patches, {x}, {walk});\n    ", "m->patches"
-    if kind == "vector" and n > 1:
-        # Residuals, too, are read from position i on.
-        added = f"{residual} + i" if found.residual else residual
-        each = f"sc_vector_in(&{found.symbol}, {x} + i, {n}, {y} + i, {n}, 1, {added}, {ldr}, {SCRATCH})"
-        return f"{before}for (size_t i = 0; i < {n}; i++) RUN({each});"
     return (
         f"{before}RUN(sc_{kind}_in(&{found.symbol}, {x}, {n}, {y}, {n}, {n}, {residual}, {ldr}, {SCRATCH}));"
     )

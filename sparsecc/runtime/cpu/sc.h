@@ -282,6 +282,7 @@ SC_IN(words)
 SC_CALL(line)
 SC_CALL(csr)
 SC_CALL(dense)
+SC_CALL(vector)
 /* The same with a residual. */
 #define SC_WITH(kind)                                                                                                \
     static inline int sc_##kind##_with(const sc_##kind *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, \
@@ -291,24 +292,9 @@ SC_CALL(dense)
 SC_WITH(line)
 SC_WITH(csr)
 SC_WITH(dense)
+SC_WITH(vector)
 static inline int sc_words_call(const sc_words *w, const void *x, size_t ldx, void *y, size_t ldy, size_t n, int threads) {
     return sc_words_at(w, (const float *)x, ldx, (float *)y, ldy, n, NULL, 0, threads);
-}
-/* One position has a kernel of its own; the others of a call are computed one by one. */
-static inline int sc_vector_call(const sc_vector *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n,
-                                 int threads) {
-    for (size_t i = 0; i < n; i++) {
-        if (sc_vector_at(w, x + i, ldx, y + i, ldy, 1, NULL, 0, threads) != 0) return -1;
-    }
-    return 0;
-}
-
-static inline int sc_vector_with(const sc_vector *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n,
-                                 const float *residual, size_t ldr, int threads) {
-    for (size_t i = 0; i < n; i++) {
-        if (sc_vector_at(w, x + i, ldx, y + i, ldy, 1, residual + i, ldr, threads) != 0) return -1;
-    }
-    return 0;
 }
 
 /* sc_line_in on X [N, K], ldx elements from position to position, which is turned while it is packed. */
