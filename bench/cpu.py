@@ -169,10 +169,10 @@ def any_limit(w: Any, top: float) -> tuple[float, str]:
 def layout_limit(w: Any) -> tuple[float, str]:
     """Seconds that the kernel that was chosen cannot be faster than on this core, and what they go into.
 
-    What it reads of W counts, places without a value, too, and what it loads from the first cache. Of tiles
-    X is in registers; of rounds half of the open blocks, one of the two of each step, are not. Of pairs each
-    step, or every second one, loads 32 values of X. Of slices, and of values of rounds that stand alone, each
-    nonzero takes a load of its own of X. A core starts so many loads a second.
+    What it reads of W counts, places without a value, too, and X and Y; and what it loads from the first
+    cache. Of tiles X is in registers; of rounds 6 of the 17 open blocks, one for each step, are not. Of pairs
+    each step, or every second one, loads 32 values of X. Of slices, and of values of rounds that stand alone,
+    each nonzero takes a load of its own of X. A core starts so many loads a second.
     """
     from sparsecc.cpu.arrays import sliced_arrays, vector_arrays
     from sparsecc.cpu.native import address
@@ -187,22 +187,23 @@ def layout_limit(w: Any) -> tuple[float, str]:
     variant = choose(csr, target, 1).variant
     if variant.rounds:
         arrays = round_arrays(csr)
-        read = arrays.values, arrays.picks, arrays.singles, arrays.single_rows, arrays.single_columns
-        vectors = arrays.values.nbytes * 3 // 2 + arrays.picks.nbytes
-        # Of a single value that of X and the sum of its row; of each row its sum.
-        loads = 2 * arrays.singles.size + w.shape[0]
+        singles = arrays.singles, arrays.single_rows, arrays.single_columns
+        read = arrays.values, arrays.picks, arrays.rows, *singles
+        vectors = arrays.values.nbytes * 23 // 17 + arrays.picks.nbytes
+        # Of a single value that of X, its row, and the sum of it; of each row which it is.
+        loads = 3 * arrays.singles.size + w.shape[0]
     elif variant.pairs:
         arrays = paired_arrays(csr, variant.pairs)
-        read = arrays.values, arrays.columns, arrays.pairs
+        read = arrays.values, arrays.columns, arrays.pairs, arrays.rows
         vectors = arrays.values.nbytes + 2 * arrays.values.nbytes // variant.pairs + arrays.columns.nbytes
     elif variant.sliced:
         arrays = sliced_arrays(csr)
-        read = arrays.values, arrays.columns, arrays.masks
+        read = arrays.values, arrays.columns, arrays.masks, arrays.rows
         loads = arrays.values.size + len(arrays.values)
     else:
         arrays = vector_arrays(csr)
-        read = arrays.values, arrays.columns, arrays.masks, arrays.places
-    size = sum(a.nbytes for a in read)
+        read = arrays.values, arrays.columns, arrays.masks, arrays.places, arrays.rows
+    size = sum(a.nbytes for a in read) + 4 * sum(w.shape)
     stream, cached = aligned((1, size // 4 + 128)), aligned((1, 1024))
     seconds = {
         "reading its layout": size / library.sc_read(address(stream), stream.size, 0.05),

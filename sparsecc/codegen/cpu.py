@@ -177,14 +177,11 @@ def matrix_parts(
             )
         case "vector" if variant.rounds:
             a = round_arrays(w)
-            placed: dict[str, tuple[str, Array]] = (
-                {} if a.places is None else {f"{name}_places": ("uint16_t", a.places)}
-            )
             return Parts(
                 f"{m}, {k}, {a.tiles}, {name}_slabs, 0, 0, {name}_values, 0, 0, {name}_rows, {plain}, "
-                f"0, 0, 0, {{{len(a.steps)}, {a.columns}, {name}_starts, {name}_steps, {name}_begin, "
-                f"{name}_picks, {name}_singles, {name}_single_rows, {name}_single_columns, "
-                f"{f'{name}_places' if placed else 0}}}",
+                f"0, 0, 0, {{{len(a.steps)}, {a.columns}, {len(a.slabs) - 1}, {name}_starts, "
+                f"{name}_steps, {name}_begin, {name}_picks, {name}_singles, {name}_single_rows, "
+                f"{name}_single_columns}}",
                 {
                     f"{name}_slabs": ("sc_slab", a.slabs),
                     f"{name}_values": ("float", a.values),
@@ -194,10 +191,9 @@ def matrix_parts(
                     f"{name}_begin": ("sc_round_begin", a.begin),
                     f"{name}_picks": ("uint32_t", a.picks),
                     f"{name}_singles": ("float", a.singles),
-                    f"{name}_single_rows": ("uint16_t", a.single_rows),
+                    f"{name}_single_rows": ("int32_t", a.single_rows),
                     f"{name}_single_columns": ("uint16_t", a.single_columns),
                 }
-                | placed
                 | fused,
             )
         case "vector":

@@ -69,9 +69,9 @@ class CsrStruct(Structure):
 
 class RoundsStruct(Structure):
     _fields_ = [
-        ("chunks", c_int64), ("columns", c_int64), ("starts", c_void_p), ("steps", c_void_p),
-        ("begin", c_void_p), ("picks", c_void_p), ("singles", c_void_p), ("single_rows", c_void_p),
-        ("single_columns", c_void_p), ("places", c_void_p),
+        ("chunks", c_int64), ("columns", c_int64), ("slabs", c_int64), ("starts", c_void_p),
+        ("steps", c_void_p), ("begin", c_void_p), ("picks", c_void_p), ("singles", c_void_p),
+        ("single_rows", c_void_p), ("single_columns", c_void_p),
     ]  # fmt: skip
 
 
@@ -231,9 +231,9 @@ def vector_kernel(
     if rounds:
         r = round_arrays(w)
         of_rounds = RoundsStruct(
-            len(r.steps), r.columns, address(r.starts), address(r.steps), address(r.begin), address(r.picks),
-            address(r.singles), address(r.single_rows), address(r.single_columns),
-            address(r.places) if r.places is not None else None,
+            len(r.steps), r.columns, len(r.slabs) - 1, address(r.starts), address(r.steps),
+            address(r.begin), address(r.picks), address(r.singles), address(r.single_rows),
+            address(r.single_columns),
         )  # fmt: skip
         struct = VectorStruct(
             *w.shape, r.tiles, address(r.slabs), None, None, address(r.values), None, None, address(r.rows),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecc.cpu.arrays import SLAB, VECTOR_COLUMNS, VECTOR_ROWS, Floats, aligned, dealt_rows
+from sparsecc.cpu.arrays import SLAB, VECTOR_COLUMNS, VECTOR_GROUPS, VECTOR_ROWS, Floats, aligned
 from sparsecc.cpu.plan import Indices
 from sparsecc.importers.matrix import Csr
 
@@ -32,6 +32,10 @@ SIX = 6
 ROUND_COLUMNS = 1 << 16  # of W, at most: of a value that stands alone 16 bits are its column
 
 BEGIN = np.dtype([("step", np.int64), ("six", np.int64)])
+
+# A slab takes about a microsecond at least: threads share slabs, and each sorts its rows on its own. Its part
+# of Y, whose rows are written in any order, stays in the first cache.
+SLAB_STEPS, SLAB_GROUPS = 1500, 64
 
 # Cycles of a step, whose values come from the second cache, and of a value that stands alone.
 STEP, SINGLE = 2.35, 2.0
@@ -58,13 +62,10 @@ class RoundArrays:
     picks: NDArray[np.uint32]
     """[vectors, 16] Of six steps, five bits each, the lowest first."""
     singles: Floats
-    single_rows: NDArray[np.uint16]
-    """Of the slab."""
+    single_rows: NDArray[np.int32]
     single_columns: NDArray[np.uint16]
     rows: NDArray[np.int32]
-    """[groups * 16]; -1: none."""
-    places: NDArray[np.uint16] | None
-    """[M] Where the sum of each row stands, if 16 bits can say it."""
+    """[groups * 16]; where the last group has less than 16 rows, its first one again."""
 
 
 def blocks_of_step(steps: int) -> Indices:
@@ -135,22 +136,42 @@ def _left(held: NDArray[np.int32], horizons: Indices) -> NDArray[np.int32]:
     return left
 
 
-def _grouped(chunks: list[NDArray[np.int32]]) -> tuple[Indices, NDArray[np.int32], Indices, Indices]:
+def _slabs(needed: Indices) -> Indices:
+    """[slabs + 1] The first group of each slab. needed: [M] steps of rows; all slabs have about as many."""
+    groups = -(-len(needed) // VECTOR_ROWS)
+    steps = int(needed.sum()) // VECTOR_ROWS
+    slabs = min(max(steps // SLAB_STEPS, -(-groups // SLAB_GROUPS)), -(-groups // VECTOR_GROUPS))
+    # A row is written, too.
+    work = np.bincount(np.arange(len(needed)) // VECTOR_ROWS, needed + 1, groups)
+    ends = np.zeros(groups + 1)
+    np.cumsum(work, out=ends[1:])
+    each = np.arange(slabs + 1)
+    equal = np.searchsorted(ends, np.linspace(0, float(ends[-1]), slabs + 1))
+    # None is empty.
+    return np.minimum(np.maximum.accumulate(equal - each) + each, groups - slabs + each)
+
+
+def _grouped(chunks: list[NDArray[np.int32]]) -> tuple[Indices, Indices, Indices, Indices]:
     """Groups of rows that need equally many steps, which rows of equally many values do not.
 
-    chunks: of each what rows hold of its blocks [BLOCKS, M]. Gives what `dealt_rows` gives, and the steps of
-    each group [chunks, groups] that cost least, with the values that they leave.
+    Those of a slab follow each other, or lines of Y would leave the cache before all their rows are written.
+    chunks: of each what rows hold of its blocks [BLOCKS, M]. Gives the first group of each slab, rows by
+    place [M] and places by row [M], and the steps of each group [chunks, groups] that cost least, with the
+    values that they leave.
     """
     longest = max(int(held.sum(0).max(initial=0)) for held in chunks)
     horizons = _horizons(int(longest * SINGLE / STEP * VECTOR_ROWS))
     needed, lefts = np.zeros(chunks[0].shape[1], np.int64), [_left(held, horizons) for held in chunks]
     for left in lefts:
         needed += horizons[(horizons[:, None] * STEP / VECTOR_ROWS + left * SINGLE).argmin(0)]
-    start, rows, place = dealt_rows(needed, VECTOR_ROWS)
-    groups = len(rows) // VECTOR_ROWS
+    m, start = len(needed), _slabs(needed)
+    groups = int(start[-1])
+    rows = np.lexsort((-needed, np.searchsorted(start * VECTOR_ROWS, np.arange(m), side="right")))
+    place = np.empty(m, np.int64)
+    place[rows] = np.arange(m)
     steps = np.zeros((len(chunks), groups), np.int64)
     for c, left in enumerate(lefts):
-        alone = np.zeros((len(horizons), len(rows)), np.int32)
+        alone = np.zeros((len(horizons), groups * VECTOR_ROWS), np.int32)
         alone[:, place] = left
         alone = alone.reshape(len(horizons), groups, VECTOR_ROWS).sum(2)
         steps[c] = horizons[(horizons[:, None] * STEP + alone * SINGLE).argmin(0)]
@@ -176,10 +197,10 @@ def round_arrays(w: Csr) -> RoundArrays:
         np.ascontiguousarray(held[:, c * BLOCKS : (c + 1) * BLOCKS].T.astype(np.int32)) for c in range(chunks)
     ]
     start, rows, place, steps = _grouped(of_chunks)
-    groups, slabs = len(rows) // VECTOR_ROWS, len(start) - 1
+    groups, slabs = int(start[-1]), len(start) - 1
     found: list[
         tuple[Indices, Indices, Indices]
-    ] = []  # values, their steps in their groups, and which of the pair
+    ] = []  # values, their steps in their groups, and their blocks
     for c, of_chunk in enumerate(of_chunks):
         taken, _ = _assign(of_chunk, steps[c, place // VECTOR_ROWS])
         step, at = np.nonzero(taken >= 0)
@@ -217,7 +238,8 @@ def round_arrays(w: Csr) -> RoundArrays:
     rest, slab = rest[order], slab[order]
     singles = aligned(len(rest))
     singles[:] = w.data[rest]
-    single_rows = (place[row[rest]] - start[slab] * VECTOR_ROWS).astype(np.uint16)
+    every = np.repeat(rows[::VECTOR_ROWS], VECTOR_ROWS)
+    every[:m] = rows
     begin_at = np.zeros(slabs + 1, SLAB)
     begin_at["group"] = start
     begin_at["tile"] = np.searchsorted(slab, np.arange(slabs + 1))
@@ -231,8 +253,7 @@ def round_arrays(w: Csr) -> RoundArrays:
         values,
         picks,
         singles,
-        single_rows,
+        row[rest].astype(np.int32),
         column[rest].astype(np.uint16),
-        rows,
-        place.astype(np.uint16) if len(rows) <= 1 << 16 else None,
+        every.astype(np.int32),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sparsecc.cpu.arrays import CSR_COLUMNS, VECTOR_COLUMNS, VECTOR_ROWS
 from sparsecc.cpu.plan import block_width
+from sparsecc.cpu.rounds import CHUNK
 from sparsecc.cpu.variant import Variant
 from sparsecc.target.cpu import CpuTarget
 
@@ -58,6 +59,6 @@ def scratch_floats(shape: tuple[int, int], variant: Variant, target: CpuTarget, 
         case "vector":
             padded = -(-k // VECTOR_COLUMNS) * VECTOR_COLUMNS
             if variant.rounds:
-                sums = -(-m // VECTOR_ROWS) * VECTOR_ROWS
+                sums = (-(-m // VECTOR_ROWS) if k > CHUNK else 1) * VECTOR_ROWS + m
                 return (padded if ldx != 1 else 0) + (sums if sums > ROUNDS_SMALL else 0)
             return padded if ldx != 1 or padded != k else 0

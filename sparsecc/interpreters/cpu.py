@@ -157,8 +157,7 @@ def _rounds(w: Csr) -> Csr:
     second, column = np.divmod(picks[at, lane], 16)
     block = blocks_of_step(int(steps.max(initial=0)))[left[at], second]
     chunk, group = np.divmod(run[at], a.steps.shape[1])
-    slab = np.searchsorted(a.slabs["tile"], np.arange(len(a.singles)), side="right") - 1
-    rows = [a.rows[group * VECTOR_ROWS + lane], a.rows[a.slabs["group"][slab] * VECTOR_ROWS + a.single_rows]]
+    rows = [a.rows[group * VECTOR_ROWS + lane], a.single_rows]
     columns = [chunk * a.columns + a.starts[block] + column, a.single_columns.astype(np.int64)]
     values = [a.values[at, lane], a.singles]
     return _matrix(w, np.concatenate(rows), np.concatenate(columns), np.concatenate(values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import CDLL
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sparsecc.cpu.arrays import csr_arrays, sliced_arrays, vector_arrays
+from sparsecc.cpu.arrays import VECTOR_ROWS, csr_arrays, sliced_arrays, vector_arrays
 from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, with_schedule
 from sparsecc.cpu.native import Kernel, call_struct, csr_kernel, dense_kernel, vector_kernel
@@ -51,7 +52,8 @@ def here(name: str) -> CpuTarget:
     return target
 
 
-def random_matrix(seed: int, m: int, k: int, density: float) -> Csr:
+def random_matrix(seed: int, m: int, k: int, density: float | NDArray[np.float64]) -> Csr:
+    """density: of all, or [M, 1] of each row."""
     rng = np.random.default_rng(seed)
     dense = ((rng.random((m, k)) < density) * rng.standard_normal((m, k))).astype(np.float32)
     found: Any = sp.csr_array(dense)
@@ -380,11 +382,28 @@ def test_rounds_hold_each_value_once_and_fill_steps():
         assert np.count_nonzero(a.values) >= least * a.values.size
         assert len(a.singles) <= alone * w.nnz
         assert (a.steps % 2 == 0).all()
-        assert sorted(row for row in a.rows.tolist() if row >= 0) == list(range(512))
+        # Slabs are rows that follow each other.
+        begin = (a.slabs["group"] * VECTOR_ROWS).tolist()
+        assert (begin[0], begin[-1]) == (0, 512)
+        assert all(sorted(a.rows[i:j].tolist()) == list(range(i, j)) for i, j in pairwise(begin))
     # In each round every closed block comes once, and an open one at most once.
     pairs = blocks_of_step(STEPS).reshape(-1, CLOSED, 2)
     assert (pairs[:, :, 0] == np.arange(CLOSED)).all()
     assert all(len(set(of[:, 1].tolist())) == CLOSED for of in pairs)
+
+
+def test_slabs_of_rounds_take_about_equally_many_steps():
+    row = np.arange(2016)[:, None]
+    a = round_arrays(random_matrix(1, 2016, 512, np.where(row < 200, 0.5, 0.05)))
+    each = np.add.reduceat(a.steps[0].astype(int), a.slabs["group"][:-1])
+    assert len(each) >= 4
+    assert max(each) <= 1.3 * min(each)
+    # All work in a few rows: the others' slabs are still not empty.
+    w = random_matrix(1, 2000, 512, np.where(row[:2000] < 32, 1.0, 0.0))
+    a = round_arrays(w)
+    assert len(a.slabs) == 3
+    assert (np.diff(a.slabs["group"]) > 0).all()
+    assert np.count_nonzero(a.values) + len(a.singles) == w.nnz
 
 
 def test_pairs_are_timed_where_they_may_be_faster():

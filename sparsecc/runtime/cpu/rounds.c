@@ -3,13 +3,19 @@
 #include "vector.h"
 
 enum { BLOCK = 16, CLOSED = SC_ROUND_CLOSED, STEPS = SC_ROUND_STEPS, SIX = 6 };
+/* Blocks of X as a whole chunk has them: closed ones of 15 columns, then open ones of 16. */
+enum { CLOSED_COLUMNS = BLOCK - 1, OPEN_AT = CLOSED * CLOSED_COLUMNS, WHOLE = OPEN_AT + (SC_ROUND_BLOCKS - CLOSED) * BLOCK };
 /* Floats of sums that are kept on the stack. */
 enum { SMALL = 4096 };
 
+static inline int block_at(int block) {
+    return block < CLOSED ? block * CLOSED_COLUMNS : OPEN_AT + (block - CLOSED) * BLOCK;
+}
+
 #if defined(__AVX512F__)
 /* Written as assembly: compilers keep neither all blocks in registers nor each in one when code is entered anywhere.
- * Registers 0 to 15 hold the closed blocks, 16 to 23 as many open ones as there is room for, and the last ones stay in the
- * first cache; 24 to 26 are sums, 27 columns, 28 what is picked. */
+ * Registers 0 to 15 hold the closed blocks, 16 to 23 and 29 to 31 as many open ones as there is room for, and the last ones
+ * stay in the first cache; 24 to 26 are sums, 27 columns, 28 what is picked. */
 #define OPEN_0 "%%zmm16"
 #define OPEN_1 "%%zmm17"
 #define OPEN_2 "%%zmm18"
@@ -18,30 +24,29 @@ enum { SMALL = 4096 };
 #define OPEN_5 "%%zmm21"
 #define OPEN_6 "%%zmm22"
 #define OPEN_7 "%%zmm23"
-#define OPEN_8 "64*24(%[blocks])"
-#define OPEN_9 "64*25(%[blocks])"
-#define OPEN_10 "64*26(%[blocks])"
-#define OPEN_11 "64*27(%[blocks])"
-#define OPEN_12 "64*28(%[blocks])"
-#define OPEN_13 "64*29(%[blocks])"
-#define OPEN_14 "64*30(%[blocks])"
-#define OPEN_15 "64*31(%[blocks])"
-#define OPEN_16 "64*32(%[blocks])"
+#define OPEN_8 "%%zmm29"
+#define OPEN_9 "%%zmm30"
+#define OPEN_10 "%%zmm31"
+#define OPEN_11 "64*26(%[blocks])"
+#define OPEN_12 "64*27(%[blocks])"
+#define OPEN_13 "64*28(%[blocks])"
+#define OPEN_14 "64*29(%[blocks])"
+#define OPEN_15 "64*30(%[blocks])"
+#define OPEN_16 "64*31(%[blocks])"
 
 #define PICK(first, second, columns, at, sum)                 \
     "vpermi2ps " OPEN_##second ", %%zmm" #first ", " columns "\n" \
     "vfmadd231ps -64-64*(" at ")(%[values]), " columns ", %%zmm" #sum "\n"
 #define STEP(first, second, at, shift, sum) \
     "vpsrld $" #shift ", %%zmm27, %%zmm28\n" PICK(first, second, "%%zmm28", at, sum)
-/* Six steps, whose columns come in one vector, the last first. Groups enter before any two. */
-#define SIX(at, a, b, c, d, e, f, g, h, i, j, k, l)                                                        \
-    "vmovdqu32 -64-64*" #at "(%[columns]), %%zmm27\n"                                                      \
-    ".Lenter%=_" #at "_2:\n" STEP(a, b, #at "*6+5", 25, 24) STEP(c, d, #at "*6+4", 20, 25)                  \
-    ".Lenter%=_" #at "_1:\n" STEP(e, f, #at "*6+3", 15, 26) STEP(g, h, #at "*6+2", 10, 24)                  \
-    ".Lenter%=_" #at "_0:\n" STEP(i, j, #at "*6+1", 5, 25) PICK(k, l, "%%zmm27", #at "*6", 26)
-#define ENTER(at, two) ".long .Lenter%=_" #at "_" #two " - .Lenters%=\n"
-#define ENTER_SIX(at) ENTER(at, 0) ENTER(at, 1) ENTER(at, 2)
-#define ENTERS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+/* Six steps, whose columns come in one vector, the last first. Groups enter before any two, which take a line of code
+ * each, so that where to is reckoned, not loaded: it is known the sooner, should it have been guessed wrong. */
+#define TWO(text) ".balign 64\n" text
+#define SIX(at, a, b, c, d, e, f, g, h, i, j, k, l)                                      \
+    TWO("vmovdqu32 -64-64*" #at "(%[columns]), %%zmm27\n"                                \
+        STEP(a, b, #at "*6+5", 25, 24) STEP(c, d, #at "*6+4", 20, 25))                   \
+    TWO(STEP(e, f, #at "*6+3", 15, 26) STEP(g, h, #at "*6+2", 10, 24))                   \
+    TWO(STEP(i, j, #at "*6+1", 5, 25) PICK(k, l, "%%zmm27", #at "*6", 26))
 
 /* The first block of each step, and the second less CLOSED: `pair_of`, written out, for registers have no index. */
 #define ROUNDS \
@@ -62,16 +67,36 @@ enum { SMALL = 4096 };
     SIX(1, 11, 11, 10, 10, 9, 9, 8, 8, 7, 7, 6, 6) \
     SIX(0, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0)
 
-/* All groups from the first to the last, whose sums follow each other. All end with the same step and begin where as many
- * are left as they have: one jump for each group, which is predicted; exits from among the steps were not. */
+/* Four sums to their rows, the last first. */
+#define PUT(at, lane)                             \
+    "movl 16*" #at "+4*" #lane "(%[rows]), %k[now]\n" \
+    "vextractps $" #lane ", %%xmm25, (%[y], %[now], 4)\n"
+#define PUT_4(at)                                \
+    "vextractf32x4 $" #at ", %%zmm24, %%xmm25\n"  \
+    PUT(at, 3) PUT(at, 2) PUT(at, 1)             \
+    "movl 16*" #at "(%[rows]), %k[now]\n"         \
+    "vmovss %%xmm25, (%[y], %[now], 4)\n"
+
+/* All groups from the first to the last. All end with the same step and begin where as many are left as they have: one
+ * jump for each group, which is predicted; exits from among the steps were not.
+ *
+ * sums: of the first group, `stride` bytes before those of the next; they are added to what is there if `add`. With y sums
+ * go to their rows instead, as soon as they are complete, so that it happens while values come, and sums need no place. */
 static __attribute__((noinline)) void run_groups(const uint16_t *steps, const uint16_t *end, const float *values,
-                                                 const uint32_t *columns, const float *blocks, int add, float *sums) {
+                                                 const uint32_t *columns, const float *blocks, int add, float *sums,
+                                                 size_t stride, const int32_t *rows, float *y) {
     size_t left, now;
     const char *code;
     if (steps == end) return;
     __asm__ volatile(
-        ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23\n"
-        "vmovaps 64*\\i(%[blocks]), %%zmm\\i\n"
+        ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+        "vmovups 60*\\i(%[blocks]), %%zmm\\i%{%[closed]%}%{z%}\n"
+        ".endr\n"
+        ".irp i, 16, 17, 18, 19, 20, 21, 22, 23\n"
+        "vmovups 64*\\i-64(%[blocks]), %%zmm\\i\n"
+        ".endr\n"
+        ".irp i, 29, 30, 31\n"
+        "vmovups 64*\\i-64*6(%[blocks]), %%zmm\\i\n"
         ".endr\n"
         "1:\n"
         "vmovaps (%[sums]), %%zmm24%{%[add]%}%{z%}\n"
@@ -87,13 +112,13 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "sub %[most], %k[now]\n"
         "jmp 3b\n"
         "4: sub %k[now], %k[left]\n"
-        "lea .Lenters%=-4(%%rip), %[code]\n"
+        "lea .Lend%=(%%rip), %[code]\n"
         "vmovdqu32 (%[columns]), %%zmm27\n"
         "shl $6, %k[now]\n"
         "add %[now], %[values]\n"
-        "shr $5, %k[now]\n" /* 2 `now` */
-        "movslq (%[code], %[now]), %%r11\n"
-        "lea 4(%[code], %%r11), %[code]\n"
+        "shr $1, %k[now]\n"
+        "sub %[now], %[code]\n"
+        "shr $4, %k[now]\n" /* 2 `now` */
         /* The vectors of columns: a sixth of `now`, rounded up. */
         "lea 10(%[now]), %k[now]\n"
         "imul $43, %k[now], %k[now]\n"
@@ -102,32 +127,37 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "add %[now], %[columns]\n"
         "jmp *%[code]\n"
         ROUNDS
+        ".balign 64\n"
+        ".Lend%=:\n"
         "test %k[left], %k[left]\n"
         "jne 2b\n"
         "5: vaddps %%zmm25, %%zmm24, %%zmm24\n"
         "vaddps %%zmm26, %%zmm24, %%zmm24\n"
-        "vmovaps %%zmm24, (%[sums])\n"
-        "add $64, %[sums]\n"
+        "test %[y], %[y]\n"
+        "je 6f\n"
+        PUT_4(3) PUT_4(2) PUT_4(1) PUT_4(0)
+        "jmp 7f\n"
+        "6: vmovaps %%zmm24, (%[sums])\n"
+        "7: add $64, %[rows]\n"
+        "add %[stride], %[sums]\n"
         "add $2, %[steps]\n"
         "cmp %[end], %[steps]\n"
         "jb 1b\n"
-        ".pushsection .rodata\n"
-        ".balign 4\n"
-        ".Lenters%=:\n" ENTERS(ENTER_SIX)
-        ".popsection\n"
-        : [steps] "+r"(steps), [values] "+r"(values), [columns] "+r"(columns), [sums] "+r"(sums), [left] "=&r"(left),
-          [now] "=&r"(now), [code] "=&r"(code)
-        : [end] "r"(end), [blocks] "r"(blocks), [add] "Yk"((__mmask16)(add ? 0xffff : 0)), [most] "i"(STEPS)
-        : "r11", "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+        "vzeroupper\n"
+        : [steps] "+r"(steps), [values] "+r"(values), [columns] "+r"(columns), [sums] "+r"(sums), [rows] "+r"(rows),
+          [left] "=&r"(left), [now] "=&r"(now), [code] "=&r"(code)
+        : [end] "r"(end), [blocks] "r"(blocks), [y] "r"(y), [stride] "rm"(stride),
+          [add] "Yk"((__mmask16)(add ? 0xffff : 0)), [closed] "Yk"((__mmask16)((1 << CLOSED_COLUMNS) - 1)), [most] "i"(STEPS)
+        : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
           "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
-          "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28");
+          "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
 }
 
 static void take_blocks(const uint16_t *starts, const float *x, int columns, float *blocks) {
     for (int b = 0; b < SC_ROUND_BLOCKS; b++) {
         const int width = (columns < starts[b + 1] ? columns : starts[b + 1]) - starts[b];
         const __mmask16 there = (__mmask16)(width > 0 ? (1u << width) - 1 : 0);
-        _mm512_store_ps(blocks + b * BLOCK, _mm512_maskz_loadu_ps(there, x + starts[b]));
+        _mm512_storeu_ps(blocks + block_at(b), _mm512_maskz_loadu_ps(there, x + starts[b]));
     }
 }
 
@@ -142,103 +172,117 @@ static void pair_of(int step, int *first, int *second) {
 }
 
 static void run_groups(const uint16_t *steps, const uint16_t *end, const float *values, const uint32_t *columns,
-                       const float *blocks, int add, float *sums) {
-    for (; steps < end; steps++, sums += SC_VECTOR_ROWS) {
-        if (!add) memset(sums, 0, SC_VECTOR_ROWS * sizeof *sums);
+                       const float *blocks, int add, float *sums, size_t stride, const int32_t *rows, float *y) {
+    for (; steps < end; steps++, rows += SC_VECTOR_ROWS) {
+        float group[SC_VECTOR_ROWS] = {0};
+        if (add) memcpy(group, sums, sizeof group);
         columns += (*steps + SIX - 1) / SIX * SC_VECTOR_ROWS;
         for (int s = *steps; s-- > 0; values += SC_VECTOR_ROWS) {
             const uint32_t *picks = columns - (s / SIX + 1) * SC_VECTOR_ROWS;
             int first, second;
             pair_of(s, &first, &second);
             for (int r = 0; r < SC_VECTOR_ROWS; r++) {
-                const uint32_t column = picks[r] >> 5 * (s % SIX) & 31;
-                sums[r] += values[r] * blocks[(column < BLOCK ? first : second) * BLOCK + (int)column % BLOCK];
+                const int column = picks[r] >> 5 * (s % SIX) & 31;
+                if (column == CLOSED_COLUMNS) continue; /* the zero */
+                group[r] += values[r] * blocks[block_at(column < BLOCK ? first : second) + column % BLOCK];
             }
         }
+        if (!y) memcpy(sums, group, sizeof group);
+        else
+            for (int r = SC_VECTOR_ROWS; r-- > 0;) y[rows[r]] = group[r];
+        sums += stride / sizeof *sums;
     }
 }
 
 static void take_blocks(const uint16_t *starts, const float *x, int columns, float *blocks) {
-    memset(blocks, 0, SC_ROUND_BLOCKS * BLOCK * sizeof *blocks);
+    memset(blocks, 0, WHOLE * sizeof *blocks);
     for (int b = 0; b < SC_ROUND_BLOCKS; b++)
-        for (int c = starts[b]; c < starts[b + 1] && c < columns; c++) blocks[b * BLOCK + c - starts[b]] = x[c];
+        for (int c = starts[b]; c < starts[b + 1] && c < columns; c++) blocks[block_at(b) + c - starts[b]] = x[c];
 }
 #endif
 
 /* Values that no step had a place for, to sums of rows. Products first: vectors of them take fewer instructions. */
-static void add_singles(const sc_rounds *a, const sc_slab *slab, const float *x, float *sums) {
+static void add_singles(const sc_rounds *a, int64_t i, int64_t end, const float *x, float *sums) {
     const float *values = a->singles;
-    const uint16_t *rows = a->single_rows, *columns = a->single_columns;
-    int64_t i = slab->tile;
+    const int32_t *rows = a->single_rows;
+    const uint16_t *columns = a->single_columns;
 #if defined(__AVX512F__)
-    for (; i + 4 <= slab[1].tile; i += 4) {
+    for (; i + 4 <= end; i += 4) {
         const __m128 product = _mm_mul_ps(sc_pick(x, columns + i), _mm_loadu_ps(values + i));
-        uint64_t four;
-        memcpy(&four, rows + i, sizeof four);
-        /* Or compilers load each of its parts. */
-        __asm__("" : "+r"(four));
-        sums[(uint16_t)four] += product[0];
-        sums[(uint16_t)(four >> 16)] += product[1];
-        sums[(uint16_t)(four >> 32)] += product[2];
-        sums[four >> 48] += product[3];
+        for (int s = 0; s < 4; s++) sums[rows[i + s]] += product[s];
     }
 #endif
-    for (; i < slab[1].tile; i++) sums[rows[i]] += values[i] * x[columns[i]];
+    for (; i < end; i++) sums[rows[i]] += values[i] * x[columns[i]];
 }
 
-/* All of Y at once, in its order, which takes half the time of writing rows where they belong. */
-static void put_all(const uint16_t *places, int64_t m, const float *sums, float *y, size_t ldy) {
-    int64_t r = 0;
-#if defined(__AVX512F__)
-    for (; ldy == 1 && r + 8 <= m; r += 8) {
-        _mm_storeu_ps(y + r, sc_pick(sums, places + r));
-        _mm_storeu_ps(y + r + 4, sc_pick(sums, places + r + 4));
+/* Rows from r0 to r1 of the position: what is fused with sums that stand in their order. */
+static void finish(const sc_vector *w, const sc_call *call, size_t n, size_t r0, size_t r1, float *sums) {
+    const float *bias = w->epilogue.bias;
+    if (sums == call->y + n && w->epilogue.activation.kind == SC_NONE) {
+        if (bias)
+            for (size_t r = r0; r < r1; r++) sums[r] += bias[r];
+        if (w->epilogue.relu)
+            for (size_t r = r0; r < r1; r++) sums[r] = sc_relu1(sums[r]);
+        return;
     }
-#endif
-    for (; r < m; r++) y[(size_t)r * ldy] = sums[places[r]];
+    for (size_t first = r0; first < r1; first += SC_VECTOR_ROWS) {
+        const int count = (int)sc_min(r1 - first, SC_VECTOR_ROWS);
+        int32_t rows[SC_VECTOR_ROWS];
+        for (int r = 0; r < count; r++) rows[r] = (int32_t)first + r;
+        sc_put_rows(w, call, rows, count, sums + first, n);
+    }
 }
 
-static size_t sums_of(const sc_slab *first, const sc_slab *end) {
-    return (size_t)(end->group - first->group) * SC_VECTOR_ROWS;
+/* Floats for sums of groups between chunks, of which only the last puts them to their rows. */
+static size_t between_chunks(const sc_rounds *a, int64_t groups) {
+    return (size_t)(a->chunks > 1 ? groups : 1) * SC_VECTOR_ROWS;
 }
 
 size_t sc_rounds_scratch(const sc_vector *w, size_t ldx) {
-    const size_t slabs = ((size_t)w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB, sums = sums_of(w->slabs, w->slabs + slabs);
     const size_t padded = (size_t)w->tiles * SC_VECTOR_COLUMNS;
+    const size_t sums = between_chunks(&w->rounds, w->slabs[w->rounds.slabs].group) + (size_t)w->m;
     return (ldx != 1 ? padded : 0) + (sums > SMALL ? sums : 0);
 }
 
 int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
     const sc_rounds *a = &w->rounds;
-    const size_t k = (size_t)w->k, slabs = ((size_t)w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB;
+    const size_t k = (size_t)w->k, slabs = (size_t)a->slabs, n = part.n0;
     const size_t padded = call->ldx != 1 ? (size_t)w->tiles * SC_VECTOR_COLUMNS : 0;
     const sc_slab *first = w->slabs + part.r0, *end = w->slabs + part.r1;
-    const size_t count = sums_of(first, end), needed = padded + (count > SMALL ? count : 0);
-    float small[SMALL] __attribute__((aligned(SC_ALIGN))), blocks[SC_ROUND_BLOCKS * BLOCK] __attribute__((aligned(SC_ALIGN)));
+    /* Else rows of Y are not beside each other, or its residual may be in the same place. */
+    const int direct = call->ldy == 1 && !call->residual;
+    const size_t between = between_chunks(a, end->group - first->group), count = between + (direct ? 0 : (size_t)w->m);
+    const size_t needed = padded + (count > SMALL ? count : 0);
+    float small[SMALL] __attribute__((aligned(SC_ALIGN))), blocks[WHOLE] __attribute__((aligned(SC_ALIGN)));
     float *scratch = NULL, *sums = small;
-    const float *x = call->x + part.n0;
+    const float *x = call->x + n;
     if (needed && !(scratch = sc_take(call, needed))) return -1;
     if (count > SMALL) sums = scratch + padded;
     if (padded) {
         for (size_t i = 0; i < k; i++) scratch[i] = x[i * call->ldx];
         x = scratch;
     }
+    float *const y = direct ? call->y + n : sums + between;
     const size_t groups = (size_t)w->slabs[slabs].group;
     for (int64_t chunk = 0; chunk < a->chunks; chunk++) {
         const sc_round_begin *begin = a->begin + (size_t)chunk * slabs + part.r0;
         const uint16_t *steps = a->steps + (size_t)chunk * groups;
         const int64_t from = chunk * a->columns, columns = w->k - from < a->columns ? w->k - from : a->columns;
-        take_blocks(a->starts, x + from, (int)columns, blocks);
+        const float *taken = x + from;
+        /* A whole chunk is read where it is, unless its open blocks lie across lines. */
+        if (columns != WHOLE || (uintptr_t)taken % SC_ALIGN) {
+            take_blocks(a->starts, x + from, (int)columns, blocks);
+            taken = blocks;
+        }
         run_groups(steps + first->group, steps + end->group, w->values + begin->step * SC_VECTOR_ROWS,
-                   a->picks + begin->six * SC_VECTOR_ROWS, blocks, chunk > 0, sums);
+                   a->picks + begin->six * SC_VECTOR_ROWS, taken, chunk > 0, sums,
+                   a->chunks > 1 ? SC_VECTOR_ROWS * sizeof *sums : 0, w->rows + first->group * SC_VECTOR_ROWS,
+                   chunk + 1 == a->chunks ? y : NULL);
     }
-    for (const sc_slab *slab = first; slab < end; slab++)
-        add_singles(a, slab, x, sums + sums_of(first, slab));
-    if (part.r0 == 0 && part.r1 == slabs && a->places && sc_is_plain(w, call))
-        put_all(a->places, w->m, sums, call->y + part.n0, call->ldy);
-    else
-        for (int64_t g = first->group; g < end->group; g++, sums += SC_VECTOR_ROWS)
-            sc_put_rows(w, call, w->rows + g * SC_VECTOR_ROWS, SC_VECTOR_ROWS, sums, part.n0);
+    add_singles(a, first->tile, end->tile, x, y);
+    if (!direct || !sc_is_plain(w, call))
+        finish(w, call, n, (size_t)first->group * SC_VECTOR_ROWS,
+               sc_min((size_t)end->group * SC_VECTOR_ROWS, (size_t)w->m), y);
     sc_give(call, scratch);
     return 0;
 }

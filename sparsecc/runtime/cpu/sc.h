@@ -125,7 +125,8 @@ enum { SC_PAIR_COLUMNS = 16, SC_THERE = 128 };
 /* Or rounds: chunks of `columns` columns are cut to SC_ROUND_BLOCKS blocks of 16 columns or less, the first
  * SC_ROUND_CLOSED of which have a zero beside 15 columns or less. Which two blocks a step of any group reads depends on
  * how many follow it, modulo SC_ROUND_STEPS: rounds.c. Of SC_VECTOR_ROWS rows each takes a value from one of them, or
- * that zero. The few values that steps have no place for stand alone. */
+ * that zero. The few values that steps have no place for stand alone. A slab is rows that follow each other, of about as
+ * many steps as those of another; where the last group has less than SC_VECTOR_ROWS, `rows` names its first one again. */
 enum { SC_ROUND_BLOCKS = 33, SC_ROUND_CLOSED = 16, SC_ROUND_STEPS = 96 };
 
 typedef struct sc_round_begin {
@@ -134,14 +135,15 @@ typedef struct sc_round_begin {
 
 typedef struct sc_rounds {
     int64_t chunks, columns;     /* 0: the layout is another */
+    int64_t slabs;
     const uint16_t *starts;      /* [SC_ROUND_BLOCKS + 1] first column of each block in its chunk */
     const uint16_t *steps;       /* [chunks][groups], even */
     const sc_round_begin *begin; /* [chunks][slabs] */
     const uint32_t *picks;       /* six times 5 bits: which float of the two blocks, for 16 rows */
-    /* Those that stand alone, with their rows of the slab and their columns; `tile` of a slab is where its own begin. */
+    /* Those that stand alone, with their rows and columns; `tile` of a slab is where its own begin. */
     const float *singles;
-    const uint16_t *single_rows, *single_columns;
-    const uint16_t *places; /* [M] where the sum of each row stands, or NULL */
+    const int32_t *single_rows;
+    const uint16_t *single_columns;
 } sc_rounds;
 
 typedef struct sc_slab {
@@ -161,7 +163,7 @@ typedef struct sc_tile {
 typedef struct sc_vector {
     int64_t m, k;
     int64_t tiles; /* of columns */
-    const sc_slab *slabs; /* [slabs + 1], ceil(m / SC_VECTOR_SLAB) of them */
+    const sc_slab *slabs; /* [slabs + 1], ceil(m / SC_VECTOR_SLAB) of them, or those of rounds */
     const sc_stretch *stretches;
     const sc_tile *places;
     /* Of each step SC_VECTOR_ROWS values, their columns inside the tile, and which rows have one. */

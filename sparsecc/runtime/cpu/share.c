@@ -39,14 +39,16 @@ static int run_share(const void *context, int index) {
 
 int sc_share_out(const sc_work *w, int threads) {
     if (w->n == 0 || w->rows == 0) return 0;
+    /* Small products take not much longer than what follows. */
+    if (threads <= 1) return w->run(w->context, (sc_part){0, w->n, 0, w->rows}, 0);
     const size_t panels = (w->n + w->panel - 1) / w->panel;
-    const size_t wanted = threads > 1 ? sc_min((size_t)threads, MOST) : 1;
+    const size_t wanted = sc_min((size_t)threads, MOST);
     /* With fewer than four panels a thread, an uneven share costs more than reading X twice. */
     const int uneven = panels % wanted != 0 && panels < 4 * wanted;
     shared s = {w, sc_min(wanted, panels), BY_POSITIONS};
     if (uneven && w->may_split_rows) s = (shared){w, sc_min(wanted, w->rows), BY_ROWS};
     /* Threads that share positions all read all code: what a core's cache does not hold is better shared itself. */
-    if (w->line && wanted > 1 && (uneven || sc_line_is_far(w->line)) && sc_line_has_shares(w->line, wanted))
+    if (w->line && (uneven || sc_line_is_far(w->line)) && sc_line_has_shares(w->line, wanted))
         s = (shared){w, sc_min(wanted, w->rows * panels), BY_CODE};
     return sc_parallel(run_share, &s, (int)s.parts);
 }
@@ -60,8 +62,9 @@ typedef struct call_of {
 
 static int run_rows(const void *context, sc_part part, size_t index) {
     const call_of *c = context;
+    if (!index || !c->call->scratch) return c->run(c->w, c->call, part);
     sc_call call = *c->call;
-    if (call.scratch) call.scratch += index * call.each;
+    call.scratch += index * call.each;
     return c->run(c->w, &call, part);
 }
 
@@ -83,7 +86,7 @@ static int run_rows(const void *context, sc_part part, size_t index) {
 RUN(sc_line, w->groups, (size_t)w->lanes, 0, w)
 RUN(sc_csr, (w->m + SC_CSR_ROWS - 1) / SC_CSR_ROWS, 4 * SC_LANES, 1, NULL)
 RUN(sc_dense, (w->m + SC_DENSE_ROWS - 1) / SC_DENSE_ROWS, SC_DENSE_VECTORS *SC_LANES, 1, NULL)
-RUN(sc_vector, (w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB, 1, 1, NULL)
+RUN(sc_vector, w->rounds.chunks ? w->rounds.slabs : (w->m + SC_VECTOR_SLAB - 1) / SC_VECTOR_SLAB, 1, 1, NULL)
 /* Calls of networks, whose memory is planned. */
 #define RUN_IN(kernel)                                                                                              \
     int kernel##_in(const kernel *w, const float *x, size_t ldx, float *y, size_t ldy, size_t n, const float *residual, \
