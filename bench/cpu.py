@@ -131,87 +131,95 @@ def pattern_bytes(shape: tuple[int, int], nnz: int) -> float:
     return ways / math.log(2) / 8
 
 
-def kernel_seconds(w: Any, x: Any) -> float:
-    """Seconds of the chosen kernel for one position, called from C: calls from Python take some tenths of a
-    microsecond, which small products do not take much longer than."""
-    from sparsecc.cpu.assembly import PLAIN
-    from sparsecc.cpu.native import call_struct
-    from sparsecc.cpu.tune import build, choose
-    from sparsecc.importers.matrix import make_csr
-    from sparsecc.target.load import native_target
+def read_by(w: Any, variant: Any) -> tuple[int, int, int]:
+    """What a kernel for one position takes from caches: bytes, single loads, and bytes in whole vectors.
 
-    csr, target = make_csr(w.data, w.indices, w.indptr, w.shape), native_target()
-    variant = choose(csr, target, 1).variant
-    kernel, y = build(csr, target, variant, PLAIN, None), aligned((w.shape[0], 1))
-    call = call_struct(x, y, None)
-    return statistics.median(kernel.seconds(call, 1, TURN) for _ in range(ROUNDS))
-
-
-def any_limit(w: Any, top: float) -> tuple[float, str]:
-    """Seconds below which no kernel for one position can be on this core, and what they go into.
-
-    Values, a pattern as short as one can be, X and Y have to pass: as fast as this core reads so many bytes
-    again and again, from whichever cache holds them. And each nonzero takes a lane of a multiply-add.
-    top: f32 operations of a core per second.
-    """
-    from sparsecc.cpu.native import address
-    from sparsecc.cpu.tune import runtime
-    from sparsecc.target.load import native_target
-
-    size = 4 * w.nnz + pattern_bytes(w.shape, w.nnz) + 4 * sum(w.shape)
-    read = aligned((1, int(size / 4) + 128))
-    rate = runtime(native_target()).sc_read(address(read), read.size, 0.05)
-    seconds = {"reading W": size / rate, "multiplying": 2 * w.nnz / top}
-    longest = max(seconds, key=lambda what: seconds[what])
-    return seconds[longest], longest
-
-
-def layout_limit(w: Any) -> tuple[float, str]:
-    """Seconds that the kernel that was chosen cannot be faster than on this core, and what they go into.
-
-    What it reads of W counts, places without a value, too, and X and Y; and what it loads from the first
-    cache. Of tiles X is in registers; of rounds 6 of the 17 open blocks, one for each step, are not. Of pairs
-    each step, or every second one, loads 32 values of X. Of slices, and of values of rounds that stand alone,
-    each nonzero takes a load of its own of X. A core starts so many loads a second.
+    Bytes are those of its layout, places without a value, too, and of X and Y. Of tiles X is in registers; of
+    rounds 6 of the 17 open blocks, one for each step, are not. Of pairs each step, or every second one, loads
+    32 values of X. Of slices, and of values of rounds that stand alone, each nonzero takes loads of its own.
     """
     from sparsecc.cpu.arrays import sliced_arrays, vector_arrays
-    from sparsecc.cpu.native import address
     from sparsecc.cpu.pairs import paired_arrays
     from sparsecc.cpu.rounds import round_arrays
-    from sparsecc.cpu.tune import choose, runtime
-    from sparsecc.importers.matrix import make_csr
-    from sparsecc.target.load import native_target
 
-    csr, target = make_csr(w.data, w.indices, w.indptr, w.shape), native_target()
-    library, loads, vectors = runtime(target), 0, 0
-    variant = choose(csr, target, 1).variant
+    loads = vectors = 0
     if variant.rounds:
-        arrays = round_arrays(csr)
+        arrays = round_arrays(w)
         singles = arrays.singles, arrays.single_rows, arrays.single_columns
         read = arrays.values, arrays.picks, arrays.rows, *singles
         vectors = arrays.values.nbytes * 23 // 17 + arrays.picks.nbytes
         # Of a single value that of X, its row, and the sum of it; of each row which it is.
         loads = 3 * arrays.singles.size + w.shape[0]
     elif variant.pairs:
-        arrays = paired_arrays(csr, variant.pairs)
+        arrays = paired_arrays(w, variant.pairs)
         read = arrays.values, arrays.columns, arrays.pairs, arrays.rows
         vectors = arrays.values.nbytes + 2 * arrays.values.nbytes // variant.pairs + arrays.columns.nbytes
     elif variant.sliced:
-        arrays = sliced_arrays(csr)
+        arrays = sliced_arrays(w)
         read = arrays.values, arrays.columns, arrays.masks, arrays.rows
         loads = arrays.values.size + len(arrays.values)
     else:
-        arrays = vector_arrays(csr)
+        arrays = vector_arrays(w)
         read = arrays.values, arrays.columns, arrays.masks, arrays.places, arrays.rows
-    size = sum(a.nbytes for a in read) + 4 * sum(w.shape)
-    stream, cached = aligned((1, size // 4 + 128)), aligned((1, 1024))
-    seconds = {
-        "reading its layout": size / library.sc_read(address(stream), stream.size, 0.05),
-        "loads": loads / library.sc_loads(address(cached), cached.size, 0.05)
-        + vectors / library.sc_read(address(cached), cached.size, 0.05),
-    }
-    longest = max(seconds, key=lambda what: seconds[what])
-    return seconds[longest], longest
+    return sum(a.nbytes for a in read) + 4 * sum(w.shape), loads, vectors
+
+
+def limits_of_one_position(w: Any, x: Any, top: float) -> dict[str, Any]:
+    """The kernel that was chosen for one position, called from C, beside what limits it: medians of rounds.
+
+    Calls from Python take some tenths of a microsecond, which small products do not take much longer than.
+    Below the time of `bound_by` no kernel can be on this core: values, a pattern as short as one can be, X
+    and Y have to pass, as fast as this core reads so many bytes again and again, from whichever cache holds
+    them; and each nonzero takes a lane of a multiply-add. Below that of `layout_bound_by` this kernel cannot
+    be: `read_by`, whole vectors and single loads as fast as the first cache gives them. Each is timed in
+    turns with the kernel: what another tenant of the processor slows down are both.
+    top: f32 operations of a core per second.
+    """
+    from sparsecc.cpu.assembly import PLAIN
+    from sparsecc.cpu.native import address, call_struct
+    from sparsecc.cpu.tune import build, choose, runtime
+    from sparsecc.importers.matrix import make_csr
+    from sparsecc.target.load import native_target
+
+    csr, target = make_csr(w.data, w.indices, w.indptr, w.shape), native_target()
+    library, variant = runtime(target), choose(csr, target, 1).variant
+    kernel, y = build(csr, target, variant, PLAIN, None), aligned((w.shape[0], 1))
+    call = call_struct(x, y, None)
+    least = 4 * w.nnz + pattern_bytes(w.shape, w.nnz) + 4 * sum(w.shape)
+    size, loads, vectors = read_by(csr, variant)
+
+    streams = {count: aligned((1, int(count / 4) + 128)) for count in (least, size)}
+    cached = aligned((1, 1024))
+
+    def read(count: float) -> float:
+        return count / float(library.sc_read(address(streams[count]), streams[count].size, TURN))
+
+    def from_first() -> float:
+        vector = 1 / float(library.sc_read(address(cached), cached.size, TURN))
+        return loads / float(library.sc_loads(address(cached), cached.size, TURN)) + vectors * vector
+
+    kernels: list[float] = []
+    of_any: dict[str, list[float]] = {"reading W": [], "multiplying": []}
+    of_layout: dict[str, list[float]] = {"reading its layout": [], "loads": []}
+    for _ in range(ROUNDS):
+        seconds = float(kernel.seconds(call, 1, TURN))
+        kernels.append(seconds)
+        of_any["reading W"].append(read(least) / seconds)
+        of_any["multiplying"].append(2 * w.nnz / top / seconds)
+        of_layout["reading its layout"].append(read(size) / seconds)
+        of_layout["loads"].append(from_first() / seconds)
+
+    def most(shares: dict[str, list[float]]) -> tuple[str, float]:
+        medians = {what: round(statistics.median(found), 3) for what, found in shares.items()}
+        return max(medians.items(), key=lambda item: item[1])
+
+    bound_by, limit_share = most(of_any)
+    layout_bound_by, layout_share = most(of_layout)
+    return {
+        "limit_share": limit_share, "bound_by": bound_by,
+        "layout_share": layout_share, "layout_bound_by": layout_bound_by,
+        "kernel_gflops": round(2e-9 * w.nnz / statistics.median(kernels), 2),
+    }  # fmt: skip
 
 
 def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str) -> dict[str, Any]:
@@ -231,9 +239,6 @@ def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str)
     dense = {peer: g for peer, g in others.items() if peer.endswith("dense")}
     mine, panels = gflops.get("sparsecc", math.nan), gflops.get("sparsecc panels")
     reads = n == 1 and dtype == "f32" and "sparsecc" in seconds
-    limit, bound = any_limit(w, 1e9 * top) if reads else (0.0, None)
-    of_layout, layout_bound = layout_limit(w) if reads else (0.0, None)
-    kernel = kernel_seconds(w, x) if reads else math.nan
     return {
         "matrix": name, "shape": list(w.shape), "nnz": int(w.nnz), "n": n,
         "sparsity": 1 - w.nnz / (w.shape[0] * w.shape[1]),
@@ -242,10 +247,7 @@ def compare(name: str, w: Any, n: int, peers: list[str], top: float, dtype: str)
         "over_best_peer": round(mine / max(others.values()), 3) if others else None,
         "over_best_dense": round(mine / max(dense.values()), 3) if dense else None,
         "peak_share": round(mine / top, 3), "panels_peak_share": panels and round(panels / top, 3),
-        "limit_share": round(limit / kernel, 3) if reads else None, "bound_by": bound,
-        "layout_share": round(of_layout / kernel, 3) if reads else None,
-        "layout_bound_by": layout_bound,
-        "kernel_gflops": round(operations / kernel, 2) if reads else None,
+        **(limits_of_one_position(w, x, 1e9 * top) if reads else {}),
         "absent": absent,
         "prepared_s": round(time.perf_counter() - started, 2),
     }  # fmt: skip
@@ -295,7 +297,7 @@ def table(found: dict[str, Any]) -> str:
             f"{row['matrix']:38} N {row['n']:4}  {row['gflops'].get('sparsecc', math.nan):7.1f} GFLOP/s"
             f" {100 * row['peak_share']:5.1f} %"
             + (f", panels {100 * row['panels_peak_share']:5.1f} %" if row["panels_peak_share"] else "")
-            + (f", {limits(row)}" if row["bound_by"] else "")
+            + (f", {limits(row)}" if row.get("bound_by") else "")
             + (f"  {row['over_best_peer']:6.2f} x {best} ({row['gflops'][best]})" if best else "")
         )
     for band in found["summary"]:

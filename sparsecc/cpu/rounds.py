@@ -37,8 +37,9 @@ BEGIN = np.dtype([("step", np.int64), ("six", np.int64)])
 # of Y, whose rows are written in any order, stays in the first cache.
 SLAB_STEPS, SLAB_GROUPS = 1500, 64
 
-# Cycles of a step, whose values come from the second cache, and of a value that stands alone.
-STEP, SINGLE = 2.35, 2.0
+# Cycles of a step, whose values come from the second cache, and of a value that stands alone: 2 and more, for
+# each waits for the last one of its row.
+STEP, SINGLE = 2.35, 2.5
 # So many steps fewer than a row has values, and all more, are tried.
 FEWER = 8
 

@@ -81,10 +81,11 @@ static inline int block_at(int block) {
  * jump for each group, which is predicted; exits from among the steps were not.
  *
  * sums: of the first group, `stride` bytes before those of the next; they are added to what is there if `add`. With y sums
- * go to their rows instead, as soon as they are complete, so that it happens while values come, and sums need no place. */
+ * go to their rows instead, as soon as they are complete, so that it happens while values come, and sums need no place;
+ * those of groups without steps do not if Y is `cleared`. */
 static __attribute__((noinline)) void run_groups(const uint16_t *steps, const uint16_t *end, const float *values,
                                                  const uint32_t *columns, const float *blocks, int add, float *sums,
-                                                 size_t stride, const int32_t *rows, float *y) {
+                                                 size_t stride, const int32_t *rows, float *y, size_t cleared) {
     size_t left, now;
     const char *code;
     if (steps == end) return;
@@ -104,7 +105,7 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "vpxord %%xmm26, %%xmm26, %%xmm26\n"
         "movzwl (%[steps]), %k[left]\n"
         "test %k[left], %k[left]\n"
-        "je 5f\n"
+        "je 8f\n"
         /* Of more steps than there is code for, the code runs again as a whole. */
         "2: mov %k[left], %k[now]\n"
         "3: cmp %[most], %k[now]\n"
@@ -143,10 +144,14 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "add $2, %[steps]\n"
         "cmp %[end], %[steps]\n"
         "jb 1b\n"
-        "vzeroupper\n"
+        "jmp 9f\n"
+        "8: cmpq $0, %[cleared]\n"
+        "je 5b\n"
+        "jmp 7b\n"
+        "9: vzeroupper\n"
         : [steps] "+r"(steps), [values] "+r"(values), [columns] "+r"(columns), [sums] "+r"(sums), [rows] "+r"(rows),
           [left] "=&r"(left), [now] "=&r"(now), [code] "=&r"(code)
-        : [end] "r"(end), [blocks] "r"(blocks), [y] "r"(y), [stride] "rm"(stride),
+        : [end] "r"(end), [blocks] "r"(blocks), [y] "r"(y), [stride] "rm"(stride), [cleared] "rm"(cleared),
           [add] "Yk"((__mmask16)(add ? 0xffff : 0)), [closed] "Yk"((__mmask16)((1 << CLOSED_COLUMNS) - 1)), [most] "i"(STEPS)
         : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
           "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
@@ -172,7 +177,8 @@ static void pair_of(int step, int *first, int *second) {
 }
 
 static void run_groups(const uint16_t *steps, const uint16_t *end, const float *values, const uint32_t *columns,
-                       const float *blocks, int add, float *sums, size_t stride, const int32_t *rows, float *y) {
+                       const float *blocks, int add, float *sums, size_t stride, const int32_t *rows, float *y,
+                       size_t cleared) {
     for (; steps < end; steps++, rows += SC_VECTOR_ROWS) {
         float group[SC_VECTOR_ROWS] = {0};
         if (add) memcpy(group, sums, sizeof group);
@@ -188,7 +194,7 @@ static void run_groups(const uint16_t *steps, const uint16_t *end, const float *
             }
         }
         if (!y) memcpy(sums, group, sizeof group);
-        else
+        else if (*steps || !cleared)
             for (int r = SC_VECTOR_ROWS; r-- > 0;) y[rows[r]] = group[r];
         sums += stride / sizeof *sums;
     }
@@ -244,6 +250,13 @@ size_t sc_rounds_scratch(const sc_vector *w, size_t ldx) {
     return (ldx != 1 ? padded : 0) + (sums > SMALL ? sums : 0);
 }
 
+/* Groups without steps in the only chunk: the last ones of a slab. To clear Y is quicker than to write their rows. */
+static int has_empty_groups(const sc_rounds *a, const sc_slab *first, const sc_slab *end) {
+    int found = 0;
+    for (const sc_slab *slab = first; a->chunks == 1 && slab < end; slab++) found |= !a->steps[slab[1].group - 1];
+    return found;
+}
+
 int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
     const sc_rounds *a = &w->rounds;
     const size_t k = (size_t)w->k, slabs = (size_t)a->slabs, n = part.n0;
@@ -263,7 +276,10 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
         x = scratch;
     }
     float *const y = direct ? call->y + n : sums + between;
-    const size_t groups = (size_t)w->slabs[slabs].group;
+    const size_t groups = (size_t)w->slabs[slabs].group, r0 = (size_t)first->group * SC_VECTOR_ROWS;
+    const size_t r1 = sc_min((size_t)end->group * SC_VECTOR_ROWS, (size_t)w->m);
+    const int cleared = has_empty_groups(a, first, end);
+    if (cleared) memset(y + r0, 0, (r1 - r0) * sizeof *y);
     for (int64_t chunk = 0; chunk < a->chunks; chunk++) {
         const sc_round_begin *begin = a->begin + (size_t)chunk * slabs + part.r0;
         const uint16_t *steps = a->steps + (size_t)chunk * groups;
@@ -277,12 +293,10 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
         run_groups(steps + first->group, steps + end->group, w->values + begin->step * SC_VECTOR_ROWS,
                    a->picks + begin->six * SC_VECTOR_ROWS, taken, chunk > 0, sums,
                    a->chunks > 1 ? SC_VECTOR_ROWS * sizeof *sums : 0, w->rows + first->group * SC_VECTOR_ROWS,
-                   chunk + 1 == a->chunks ? y : NULL);
+                   chunk + 1 == a->chunks ? y : NULL, (size_t)cleared);
     }
     add_singles(a, first->tile, end->tile, x, y);
-    if (!direct || !sc_is_plain(w, call))
-        finish(w, call, n, (size_t)first->group * SC_VECTOR_ROWS,
-               sc_min((size_t)end->group * SC_VECTOR_ROWS, (size_t)w->m), y);
+    if (!direct || !sc_is_plain(w, call)) finish(w, call, n, r0, r1, y);
     sc_give(call, scratch);
     return 0;
 }
