@@ -3,14 +3,16 @@
 #include "vector.h"
 
 enum { BLOCK = 16, CLOSED = SC_ROUND_CLOSED, STEPS = SC_ROUND_STEPS, SIX = 6 };
-/* Blocks of X as a whole chunk has them: closed ones of 15 columns, then open ones of 16. */
+/* Of a closed block; up to the open blocks of a whole chunk; and of all of it. */
 enum { CLOSED_COLUMNS = BLOCK - 1, OPEN_AT = CLOSED * CLOSED_COLUMNS, WHOLE = OPEN_AT + (SC_ROUND_BLOCKS - CLOSED) * BLOCK };
+
+/* Where blocks of X are: closed ones `apart`, of which the last float is not looked at, and open ones one after another. */
+typedef struct blocks_at {
+    const float *closed, *open;
+    size_t apart;
+} blocks_at;
 /* Floats of sums that are kept on the stack. */
 enum { SMALL = 4096 };
-
-static inline int block_at(int block) {
-    return block < CLOSED ? block * CLOSED_COLUMNS : OPEN_AT + (block - CLOSED) * BLOCK;
-}
 
 #if defined(__AVX512F__)
 /* Written as assembly: compilers keep neither all blocks in registers nor each in one when code is entered anywhere.
@@ -27,12 +29,12 @@ static inline int block_at(int block) {
 #define OPEN_8 "%%zmm29"
 #define OPEN_9 "%%zmm30"
 #define OPEN_10 "%%zmm31"
-#define OPEN_11 "64*26(%[blocks])"
-#define OPEN_12 "64*27(%[blocks])"
-#define OPEN_13 "64*28(%[blocks])"
-#define OPEN_14 "64*29(%[blocks])"
-#define OPEN_15 "64*30(%[blocks])"
-#define OPEN_16 "64*31(%[blocks])"
+#define OPEN_11 "64*11(%[open])"
+#define OPEN_12 "64*12(%[open])"
+#define OPEN_13 "64*13(%[open])"
+#define OPEN_14 "64*14(%[open])"
+#define OPEN_15 "64*15(%[open])"
+#define OPEN_16 "64*16(%[open])"
 
 #define PICK(first, second, columns, at, sum)                 \
     "vpermi2ps " OPEN_##second ", %%zmm" #first ", " columns "\n" \
@@ -84,20 +86,21 @@ static inline int block_at(int block) {
  * go to their rows instead, as soon as they are complete, so that it happens while values come, and sums need no place;
  * those of groups without steps do not if Y is `cleared`. */
 static __attribute__((noinline)) void run_groups(const uint16_t *steps, const uint16_t *end, const float *values,
-                                                 const uint32_t *columns, const float *blocks, int add, float *sums,
+                                                 const uint32_t *columns, const blocks_at *x, int add, float *sums,
                                                  size_t stride, const int32_t *rows, float *y, size_t cleared) {
-    size_t left, now;
-    const char *code;
+    size_t left = x->apart * sizeof *x->closed, now;
+    const float *code = x->closed;
     if (steps == end) return;
     __asm__ volatile(
         ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
-        "vmovups 60*\\i(%[blocks]), %%zmm\\i%{%[closed]%}%{z%}\n"
+        "vmovups (%[code]), %%zmm\\i%{%[most_of]%}%{z%}\n"
+        "add %[left], %[code]\n"
         ".endr\n"
         ".irp i, 16, 17, 18, 19, 20, 21, 22, 23\n"
-        "vmovups 64*\\i-64(%[blocks]), %%zmm\\i\n"
+        "vmovups 64*\\i-64*16(%[open]), %%zmm\\i\n"
         ".endr\n"
         ".irp i, 29, 30, 31\n"
-        "vmovups 64*\\i-64*6(%[blocks]), %%zmm\\i\n"
+        "vmovups 64*\\i-64*21(%[open]), %%zmm\\i\n"
         ".endr\n"
         "1:\n"
         "vmovaps (%[sums]), %%zmm24%{%[add]%}%{z%}\n"
@@ -150,20 +153,12 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "jmp 7b\n"
         "9: vzeroupper\n"
         : [steps] "+r"(steps), [values] "+r"(values), [columns] "+r"(columns), [sums] "+r"(sums), [rows] "+r"(rows),
-          [left] "=&r"(left), [now] "=&r"(now), [code] "=&r"(code)
-        : [end] "r"(end), [blocks] "r"(blocks), [y] "r"(y), [stride] "rm"(stride), [cleared] "rm"(cleared),
-          [add] "Yk"((__mmask16)(add ? 0xffff : 0)), [closed] "Yk"((__mmask16)((1 << CLOSED_COLUMNS) - 1)), [most] "i"(STEPS)
+          [left] "+r"(left), [now] "=&r"(now), [code] "+r"(code)
+        : [end] "r"(end), [open] "r"(x->open), [y] "r"(y), [stride] "rm"(stride), [cleared] "rm"(cleared),
+          [add] "Yk"((__mmask16)(add ? 0xffff : 0)), [most_of] "Yk"((__mmask16)((1 << CLOSED_COLUMNS) - 1)), [most] "i"(STEPS)
         : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
           "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
           "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
-}
-
-static void take_blocks(const uint16_t *starts, const float *x, int columns, float *blocks) {
-    for (int b = 0; b < SC_ROUND_BLOCKS; b++) {
-        const int width = (columns < starts[b + 1] ? columns : starts[b + 1]) - starts[b];
-        const __mmask16 there = (__mmask16)(width > 0 ? (1u << width) - 1 : 0);
-        _mm512_storeu_ps(blocks + block_at(b), _mm512_maskz_loadu_ps(there, x + starts[b]));
-    }
 }
 
 #else
@@ -177,7 +172,7 @@ static void pair_of(int step, int *first, int *second) {
 }
 
 static void run_groups(const uint16_t *steps, const uint16_t *end, const float *values, const uint32_t *columns,
-                       const float *blocks, int add, float *sums, size_t stride, const int32_t *rows, float *y,
+                       const blocks_at *x, int add, float *sums, size_t stride, const int32_t *rows, float *y,
                        size_t cleared) {
     for (; steps < end; steps++, rows += SC_VECTOR_ROWS) {
         float group[SC_VECTOR_ROWS] = {0};
@@ -190,7 +185,8 @@ static void run_groups(const uint16_t *steps, const uint16_t *end, const float *
             for (int r = 0; r < SC_VECTOR_ROWS; r++) {
                 const int column = picks[r] >> 5 * (s % SIX) & 31;
                 if (column == CLOSED_COLUMNS) continue; /* the zero */
-                group[r] += values[r] * blocks[block_at(column < BLOCK ? first : second) + column % BLOCK];
+                const float *block = column < BLOCK ? x->closed + (size_t)first * x->apart : x->open + (second - CLOSED) * BLOCK;
+                group[r] += values[r] * block[column % BLOCK];
             }
         }
         if (!y) memcpy(sums, group, sizeof group);
@@ -199,13 +195,18 @@ static void run_groups(const uint16_t *steps, const uint16_t *end, const float *
         sums += stride / sizeof *sums;
     }
 }
-
-static void take_blocks(const uint16_t *starts, const float *x, int columns, float *blocks) {
-    memset(blocks, 0, WHOLE * sizeof *blocks);
-    for (int b = 0; b < SC_ROUND_BLOCKS; b++)
-        for (int c = starts[b]; c < starts[b + 1] && c < columns; c++) blocks[block_at(b) + c - starts[b]] = x[c];
-}
 #endif
+
+/* Blocks that begin at `starts`, of X that has so many more columns; what follows the columns of one does not matter. */
+static blocks_at take_blocks(const uint16_t *starts, const float *x, size_t columns, float *blocks) {
+    for (int b = 0; b < SC_ROUND_BLOCKS; b++) {
+        float *const to = blocks + b * BLOCK;
+        if (starts[b] + (size_t)BLOCK <= columns) memcpy(to, x + starts[b], BLOCK * sizeof *to);
+        else
+            for (size_t c = 0; c < BLOCK; c++) to[c] = starts[b] + c < columns ? x[starts[b] + c] : 0.0f;
+    }
+    return (blocks_at){blocks, blocks + CLOSED * BLOCK, BLOCK};
+}
 
 /* Values that no step had a place for, to sums of rows. Products first: vectors of them take fewer instructions. */
 static void add_singles(const sc_rounds *a, int64_t i, int64_t end, const float *x, float *sums) {
@@ -266,7 +267,7 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
     const int direct = call->ldy == 1 && !call->residual;
     const size_t between = between_chunks(a, end->group - first->group), count = between + (direct ? 0 : (size_t)w->m);
     const size_t needed = padded + (count > SMALL ? count : 0);
-    float small[SMALL] __attribute__((aligned(SC_ALIGN))), blocks[WHOLE] __attribute__((aligned(SC_ALIGN)));
+    float small[SMALL] __attribute__((aligned(SC_ALIGN))), blocks[SC_ROUND_BLOCKS * BLOCK] __attribute__((aligned(SC_ALIGN)));
     float *scratch = NULL, *sums = small;
     const float *x = call->x + n;
     if (needed && !(scratch = sc_take(call, needed))) return -1;
@@ -283,15 +284,13 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
     for (int64_t chunk = 0; chunk < a->chunks; chunk++) {
         const sc_round_begin *begin = a->begin + (size_t)chunk * slabs + part.r0;
         const uint16_t *steps = a->steps + (size_t)chunk * groups;
-        const int64_t from = chunk * a->columns, columns = w->k - from < a->columns ? w->k - from : a->columns;
-        const float *taken = x + from;
-        /* A whole chunk is read where it is, unless its open blocks lie across lines. */
-        if (columns != WHOLE || (uintptr_t)taken % SC_ALIGN) {
-            take_blocks(a->starts, x + from, (int)columns, blocks);
-            taken = blocks;
-        }
+        const size_t from = (size_t)(chunk * a->columns), columns = sc_min(k - from, (size_t)a->columns);
+        /* Of a whole chunk blocks are where they are, unless open ones lie across lines. */
+        const blocks_at taken = columns == WHOLE && (uintptr_t)(x + from) % SC_ALIGN == 0
+                                    ? (blocks_at){x + from, x + from + OPEN_AT, CLOSED_COLUMNS}
+                                    : take_blocks(a->starts, x + from, k - from, blocks);
         run_groups(steps + first->group, steps + end->group, w->values + begin->step * SC_VECTOR_ROWS,
-                   a->picks + begin->six * SC_VECTOR_ROWS, taken, chunk > 0, sums,
+                   a->picks + begin->six * SC_VECTOR_ROWS, &taken, chunk > 0, sums,
                    a->chunks > 1 ? SC_VECTOR_ROWS * sizeof *sums : 0, w->rows + first->group * SC_VECTOR_ROWS,
                    chunk + 1 == a->chunks ? y : NULL, (size_t)cleared);
     }
