@@ -49,7 +49,8 @@ class RoundArrays:
     tiles: int
     """Of columns, for scratch."""
     slabs: NDArray[Any]
-    """[slabs + 1] of SLAB: of each its first group, and its first value that stands alone (`tile`)."""
+    """[slabs + 1] of SLAB: of each its first group, the first of its last ones, which have no steps in the
+    only chunk (`stretch`), and its first value that stands alone (`tile`)."""
     columns: int
     """Of a chunk."""
     starts: NDArray[np.uint16]
@@ -243,6 +244,9 @@ def round_arrays(w: Csr) -> RoundArrays:
     every[:m] = rows
     begin_at = np.zeros(slabs + 1, SLAB)
     begin_at["group"] = start
+    # Groups without steps are not run. What other chunks have for them has to be written.
+    used = np.cumsum(np.append(0, (steps[0] > 0) | (chunks > 1)))
+    begin_at["stretch"][:-1] = start[:-1] + np.diff(used[start])
     begin_at["tile"] = np.searchsorted(slab, np.arange(slabs + 1))
     return RoundArrays(
         -(-k // VECTOR_COLUMNS),

@@ -33,7 +33,7 @@ from sparsecc.cpu.native import (
 )
 from sparsecc.cpu.pairs import PAIRED_COLUMNS
 from sparsecc.cpu.plan import block_width
-from sparsecc.cpu.rounds import ROUND_COLUMNS
+from sparsecc.cpu.rounds import CHUNK, ROUND_COLUMNS
 from sparsecc.cpu.rows import clustered, loads, natural
 from sparsecc.cpu.scratch import LANES
 from sparsecc.cpu.variant import Variant, row_order
@@ -61,7 +61,8 @@ SLICED_DENSITY = 0.15
 PAIRED_ELEMENTS = 1 << 22
 TWIN_DENSITY, SINGLE_DENSITY = 0.01, 0.12
 
-# Rounds are made for matrices of up to so many elements, and with more nonzeros than this share.
+# Rounds are made for matrices of up to so many elements. In several chunks, between which sums pass through
+# memory, they hold next to nothing with less nonzeros than this share.
 ROUNDS_ELEMENTS, ROUNDS_DENSITY = 1 << 25, 0.002
 # Positions that may be faster one by one.
 FEW = 4
@@ -187,7 +188,7 @@ def paired_variants(w: Csr, target: CpuTarget) -> list[Variant]:
 def can_round(w: Csr, target: CpuTarget) -> bool:
     """Whether rounds may be the faster layout for one position."""
     whole = w.shape[0] * w.shape[1]
-    sparse = w.nnz < ROUNDS_DENSITY * whole
+    sparse = w.shape[1] > CHUNK and w.nnz < ROUNDS_DENSITY * whole
     return (
         target.simd.isa == "avx512"
         and w.shape[1] <= ROUND_COLUMNS

@@ -417,8 +417,9 @@ def test_pairs_are_timed_where_they_may_be_faster():
         assert paired_variants(w, avx2) == []
     assert paired_variants(random_matrix(1, 2100, 2100, 0.001), avx512) == []
     assert paired_variants(random_matrix(1, 20, 30, 0), avx512) == []
-    # Rounds are timed, and taken by rule, but where they would hold next to nothing or take long to make.
-    for w, rounds in ((random_matrix(1, 200, 300, 0.05), True), (random_matrix(1, 2000, 300, 0.001), False)):
+    # Rounds are timed, and taken by rule, but where chunks would hold next to nothing or take long.
+    for m, k, density, rounds in ((200, 300, 0.05, True), (900, 300, 0.001, True), (300, 2000, 0.001, False)):
+        w = random_matrix(1, m, k, density)
         assert (of_one_position(w, avx512) == Variant("vector", rounds=True)) == rounds
         assert of_one_position(w, avx2) == Variant("vector")
     for variant in (*OF_ONE, Variant("csr"), Variant("csr", by_rows=True)):

@@ -83,11 +83,10 @@ enum { SMALL = 4096 };
  * jump for each group, which is predicted; exits from among the steps were not.
  *
  * sums: of the first group, `stride` bytes before those of the next; they are added to what is there if `add`. With y sums
- * go to their rows instead, as soon as they are complete, so that it happens while values come, and sums need no place;
- * those of groups without steps do not if Y is `cleared`. */
+ * go to their rows instead, as soon as they are complete, so that it happens while values come, and sums need no place. */
 static __attribute__((noinline)) void run_groups(const uint16_t *steps, const uint16_t *end, const float *values,
                                                  const uint32_t *columns, const blocks_at *x, int add, float *sums,
-                                                 size_t stride, const int32_t *rows, float *y, size_t cleared) {
+                                                 size_t stride, const int32_t *rows, float *y) {
     size_t left = x->apart * sizeof *x->closed, now;
     const float *code = x->closed;
     if (steps == end) return;
@@ -108,7 +107,7 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "vpxord %%xmm26, %%xmm26, %%xmm26\n"
         "movzwl (%[steps]), %k[left]\n"
         "test %k[left], %k[left]\n"
-        "je 8f\n"
+        "je 5f\n"
         /* Of more steps than there is code for, the code runs again as a whole. */
         "2: mov %k[left], %k[now]\n"
         "3: cmp %[most], %k[now]\n"
@@ -147,14 +146,10 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "add $2, %[steps]\n"
         "cmp %[end], %[steps]\n"
         "jb 1b\n"
-        "jmp 9f\n"
-        "8: cmpq $0, %[cleared]\n"
-        "je 5b\n"
-        "jmp 7b\n"
-        "9: vzeroupper\n"
+        "vzeroupper\n"
         : [steps] "+r"(steps), [values] "+r"(values), [columns] "+r"(columns), [sums] "+r"(sums), [rows] "+r"(rows),
           [left] "+r"(left), [now] "=&r"(now), [code] "+r"(code)
-        : [end] "r"(end), [open] "r"(x->open), [y] "r"(y), [stride] "rm"(stride), [cleared] "rm"(cleared),
+        : [end] "r"(end), [open] "r"(x->open), [y] "r"(y), [stride] "rm"(stride),
           [add] "Yk"((__mmask16)(add ? 0xffff : 0)), [most_of] "Yk"((__mmask16)((1 << CLOSED_COLUMNS) - 1)), [most] "i"(STEPS)
         : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
           "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
@@ -172,8 +167,7 @@ static void pair_of(int step, int *first, int *second) {
 }
 
 static void run_groups(const uint16_t *steps, const uint16_t *end, const float *values, const uint32_t *columns,
-                       const blocks_at *x, int add, float *sums, size_t stride, const int32_t *rows, float *y,
-                       size_t cleared) {
+                       const blocks_at *x, int add, float *sums, size_t stride, const int32_t *rows, float *y) {
     for (; steps < end; steps++, rows += SC_VECTOR_ROWS) {
         float group[SC_VECTOR_ROWS] = {0};
         if (add) memcpy(group, sums, sizeof group);
@@ -190,7 +184,7 @@ static void run_groups(const uint16_t *steps, const uint16_t *end, const float *
             }
         }
         if (!y) memcpy(sums, group, sizeof group);
-        else if (*steps || !cleared)
+        else
             for (int r = SC_VECTOR_ROWS; r-- > 0;) y[rows[r]] = group[r];
         sums += stride / sizeof *sums;
     }
@@ -251,10 +245,15 @@ size_t sc_rounds_scratch(const sc_vector *w, size_t ldx) {
     return (ldx != 1 ? padded : 0) + (sums > SMALL ? sums : 0);
 }
 
-/* Groups without steps in the only chunk: the last ones of a slab. To clear Y is quicker than to write their rows. */
-static int has_empty_groups(const sc_rounds *a, const sc_slab *first, const sc_slab *end) {
-    int found = 0;
-    for (const sc_slab *slab = first; a->chunks == 1 && slab < end; slab++) found |= !a->steps[slab[1].group - 1];
+/* Groups that follow each other and all have steps. */
+typedef struct range {
+    int64_t first, end;
+    const sc_slab *next; /* where more begin */
+} range;
+
+static range used_from(const sc_slab *slab, const sc_slab *end) {
+    range found = {slab->group, slab->stretch, slab + 1};
+    for (; found.next < end && found.end == found.next->group; found.next++) found.end = found.next->stretch;
     return found;
 }
 
@@ -277,22 +276,28 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
         x = scratch;
     }
     float *const y = direct ? call->y + n : sums + between;
-    const size_t groups = (size_t)w->slabs[slabs].group, r0 = (size_t)first->group * SC_VECTOR_ROWS;
+    const size_t all = (size_t)w->slabs[slabs].group, apart = a->chunks > 1 ? SC_VECTOR_ROWS : 0;
+    const size_t r0 = (size_t)first->group * SC_VECTOR_ROWS;
     const size_t r1 = sc_min((size_t)end->group * SC_VECTOR_ROWS, (size_t)w->m);
-    const int cleared = has_empty_groups(a, first, end);
-    if (cleared) memset(y + r0, 0, (r1 - r0) * sizeof *y);
+    /* To clear Y is quicker than to write the rows of groups without steps. */
+    if (used_from(first, end).end < end->group) memset(y + r0, 0, (r1 - r0) * sizeof *y);
     for (int64_t chunk = 0; chunk < a->chunks; chunk++) {
-        const sc_round_begin *begin = a->begin + (size_t)chunk * slabs + part.r0;
-        const uint16_t *steps = a->steps + (size_t)chunk * groups;
+        const sc_round_begin *begin = a->begin + (size_t)chunk * slabs;
+        const uint16_t *steps = a->steps + (size_t)chunk * all;
         const size_t from = (size_t)(chunk * a->columns), columns = sc_min(k - from, (size_t)a->columns);
         /* Of a whole chunk blocks are where they are, unless open ones lie across lines. */
         const blocks_at taken = columns == WHOLE && (uintptr_t)(x + from) % SC_ALIGN == 0
                                     ? (blocks_at){x + from, x + from + OPEN_AT, CLOSED_COLUMNS}
                                     : take_blocks(a->starts, x + from, k - from, blocks);
-        run_groups(steps + first->group, steps + end->group, w->values + begin->step * SC_VECTOR_ROWS,
-                   a->picks + begin->six * SC_VECTOR_ROWS, &taken, chunk > 0, sums,
-                   a->chunks > 1 ? SC_VECTOR_ROWS * sizeof *sums : 0, w->rows + first->group * SC_VECTOR_ROWS,
-                   chunk + 1 == a->chunks ? y : NULL, (size_t)cleared);
+        range groups = {0, 0, first};
+        while (groups.next < end) {
+            const size_t slab = (size_t)(groups.next - w->slabs);
+            groups = used_from(groups.next, end);
+            const size_t at = (size_t)groups.first, from_sums = (size_t)(groups.first - first->group) * apart;
+            run_groups(steps + at, steps + groups.end, w->values + begin[slab].step * SC_VECTOR_ROWS,
+                       a->picks + begin[slab].six * SC_VECTOR_ROWS, &taken, chunk > 0, sums + from_sums,
+                       apart * sizeof *sums, w->rows + at * SC_VECTOR_ROWS, chunk + 1 == a->chunks ? y : NULL);
+        }
     }
     add_singles(a, first->tile, end->tile, x, y);
     if (!direct || !sc_is_plain(w, call)) finish(w, call, n, r0, r1, y);
