@@ -195,9 +195,17 @@ static void run_groups(const uint16_t *steps, const uint16_t *end, const float *
 static blocks_at take_blocks(const uint16_t *starts, const float *x, size_t columns, float *blocks) {
     for (int b = 0; b < SC_ROUND_BLOCKS; b++) {
         float *const to = blocks + b * BLOCK;
-        if (starts[b] + (size_t)BLOCK <= columns) memcpy(to, x + starts[b], BLOCK * sizeof *to);
-        else
-            for (size_t c = 0; c < BLOCK; c++) to[c] = starts[b] + c < columns ? x[starts[b] + c] : 0.0f;
+        if (starts[b] + (size_t)BLOCK <= columns) {
+            memcpy(to, x + starts[b], BLOCK * sizeof *to);
+            continue;
+        }
+        const size_t there = columns > starts[b] ? columns - starts[b] : 0;
+#if defined(__AVX512F__)
+        _mm512_store_ps(to, _mm512_maskz_loadu_ps((__mmask16)((1u << there) - 1), x + starts[b]));
+#else
+        memset(to, 0, BLOCK * sizeof *to);
+        memcpy(to, x + starts[b], there * sizeof *to);
+#endif
     }
     return (blocks_at){blocks, blocks + CLOSED * BLOCK, BLOCK};
 }
