@@ -187,7 +187,6 @@ def limits_of_one_position(w: Any, x: Any, top: float) -> dict[str, Any]:
     call = call_struct(x, y, None)
     least = 4 * w.nnz + pattern_bytes(w.shape, w.nnz) + 4 * sum(w.shape)
     size, loads, vectors = read_by(csr, variant)
-
     streams = {count: aligned((1, int(count / 4) + 128)) for count in (least, size)}
     cached = aligned((1, 1024))
 
@@ -195,8 +194,8 @@ def limits_of_one_position(w: Any, x: Any, top: float) -> dict[str, Any]:
         return count / float(library.sc_read(address(streams[count]), streams[count].size, TURN))
 
     def from_first() -> float:
-        vector = 1 / float(library.sc_read(address(cached), cached.size, TURN))
-        return loads / float(library.sc_loads(address(cached), cached.size, TURN)) + vectors * vector
+        of_vectors = vectors / float(library.sc_read(address(cached), cached.size, TURN))
+        return of_vectors + loads / float(library.sc_loads(address(cached), cached.size, TURN))
 
     kernels: list[float] = []
     of_any: dict[str, list[float]] = {"reading W": [], "multiplying": []}

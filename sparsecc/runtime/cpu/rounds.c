@@ -87,8 +87,9 @@ enum { SMALL = 4096 };
 static __attribute__((noinline)) void run_groups(const uint16_t *steps, const uint16_t *end, const float *values,
                                                  const uint32_t *columns, const blocks_at *x, int add, float *sums,
                                                  size_t stride, const int32_t *rows, float *y) {
-    size_t left = x->apart * sizeof *x->closed, now;
+    /* First where the closed blocks are, and how far apart. */
     const float *code = x->closed;
+    size_t left = x->apart * sizeof *x->closed, now;
     if (steps == end) return;
     __asm__ volatile(
         ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
@@ -224,14 +225,18 @@ static void add_singles(const sc_rounds *a, int64_t i, int64_t end, const float 
     for (; i < end; i++) sums[rows[i]] += values[i] * x[columns[i]];
 }
 
-/* Rows from r0 to r1 of the position: what is fused with sums that stand in their order. */
+/* Rows from r0 to r1 of the position: what is fused with sums that stand in their order, in Y or elsewhere. */
 static void finish(const sc_vector *w, const sc_call *call, size_t n, size_t r0, size_t r1, float *sums) {
     const float *bias = w->epilogue.bias;
-    if (sums == call->y + n && w->epilogue.activation.kind == SC_NONE) {
+    if (w->epilogue.activation.kind == SC_NONE) {
         if (bias)
             for (size_t r = r0; r < r1; r++) sums[r] += bias[r];
+        if (call->residual)
+            for (size_t r = r0; r < r1; r++) sums[r] += call->residual[r * call->ldr + n];
         if (w->epilogue.relu)
             for (size_t r = r0; r < r1; r++) sums[r] = sc_relu1(sums[r]);
+        if (sums == call->y + n) return;
+        for (size_t r = r0; r < r1; r++) call->y[r * call->ldy + n] = sums[r];
         return;
     }
     for (size_t first = r0; first < r1; first += SC_VECTOR_ROWS) {
@@ -284,14 +289,14 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
         x = scratch;
     }
     float *const y = direct ? call->y + n : sums + between;
-    const size_t all = (size_t)w->slabs[slabs].group, apart = a->chunks > 1 ? SC_VECTOR_ROWS : 0;
+    const size_t all_groups = (size_t)w->slabs[slabs].group, apart = a->chunks > 1 ? SC_VECTOR_ROWS : 0;
     const size_t r0 = (size_t)first->group * SC_VECTOR_ROWS;
     const size_t r1 = sc_min((size_t)end->group * SC_VECTOR_ROWS, (size_t)w->m);
     /* To clear Y is quicker than to write the rows of groups without steps. */
     if (used_from(first, end).end < end->group) memset(y + r0, 0, (r1 - r0) * sizeof *y);
     for (int64_t chunk = 0; chunk < a->chunks; chunk++) {
         const sc_round_begin *begin = a->begin + (size_t)chunk * slabs;
-        const uint16_t *steps = a->steps + (size_t)chunk * all;
+        const uint16_t *steps = a->steps + (size_t)chunk * all_groups;
         const size_t from = (size_t)(chunk * a->columns), columns = sc_min(k - from, (size_t)a->columns);
         /* Of a whole chunk blocks are where they are, unless open ones lie across lines. */
         const blocks_at taken = columns == WHOLE && (uintptr_t)(x + from) % SC_ALIGN == 0
