@@ -70,14 +70,13 @@ enum { SMALL = 4096 };
     SIX(0, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0)
 
 /* Four sums to their rows, the last first. */
-#define PUT(at, lane)                             \
-    "movl 16*" #at "+4*" #lane "(%[rows]), %k[now]\n" \
-    "vextractps $" #lane ", %%xmm25, (%[y], %[now], 4)\n"
-#define PUT_4(at)                                \
-    "vextractf32x4 $" #at ", %%zmm24, %%xmm25\n"  \
-    PUT(at, 3) PUT(at, 2) PUT(at, 1)             \
-    "movl 16*" #at "(%[rows]), %k[now]\n"         \
-    "vmovss %%xmm25, (%[y], %[now], 4)\n"
+#define PUT(at, lane, store, apart) \
+    "movl 16*" #at "+4*" #lane "(%[rows]), %k[now]\n" apart store "%%xmm25, (%[y], %[now], 4)\n"
+#define PUT_4(at, apart)                                                                        \
+    "vextractf32x4 $" #at ", %%zmm24, %%xmm25\n"                                                 \
+    PUT(at, 3, "vextractps $3, ", apart) PUT(at, 2, "vextractps $2, ", apart)                   \
+    PUT(at, 1, "vextractps $1, ", apart) PUT(at, 0, "vmovss ", apart)
+#define PUT_ALL(apart) PUT_4(3, apart) PUT_4(2, apart) PUT_4(1, apart) PUT_4(0, apart)
 
 /* All groups from the first to the last. All end with the same step and begin where as many are left as they have: one
  * jump for each group, which is predicted; exits from among the steps were not.
@@ -86,7 +85,7 @@ enum { SMALL = 4096 };
  * go to their rows instead, as soon as they are complete, so that it happens while values come, and sums need no place. */
 static __attribute__((noinline)) void run_groups(const uint16_t *steps, const uint16_t *end, const float *values,
                                                  const uint32_t *columns, const blocks_at *x, int add, float *sums,
-                                                 size_t stride, const int32_t *rows, float *y) {
+                                                 size_t stride, const int32_t *rows, float *y, size_t ldy) {
     /* First where the closed blocks are, and how far apart. */
     const float *code = x->closed;
     size_t left = x->apart * sizeof *x->closed, now;
@@ -139,7 +138,12 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "vaddps %%zmm26, %%zmm24, %%zmm24\n"
         "test %[y], %[y]\n"
         "je 6f\n"
-        PUT_4(3) PUT_4(2) PUT_4(1) PUT_4(0)
+        "cmp $1, %[ldy]\n"
+        "jne 8f\n"
+        PUT_ALL("")
+        "jmp 7f\n"
+        "8:\n"
+        PUT_ALL("imul %[ldy], %[now]\n")
         "jmp 7f\n"
         "6: vmovaps %%zmm24, (%[sums])\n"
         "7: add $64, %[rows]\n"
@@ -150,7 +154,7 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "vzeroupper\n"
         : [steps] "+r"(steps), [values] "+r"(values), [columns] "+r"(columns), [sums] "+r"(sums), [rows] "+r"(rows),
           [left] "+r"(left), [now] "=&r"(now), [code] "+r"(code)
-        : [end] "r"(end), [open] "r"(x->open), [y] "r"(y), [stride] "rm"(stride),
+        : [end] "r"(end), [open] "r"(x->open), [y] "r"(y), [stride] "rm"(stride), [ldy] "r"(ldy),
           [add] "Yk"((__mmask16)(add ? 0xffff : 0)), [most_of] "Yk"((__mmask16)((1 << CLOSED_COLUMNS) - 1)), [most] "i"(STEPS)
         : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
           "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
@@ -168,7 +172,8 @@ static void pair_of(int step, int *first, int *second) {
 }
 
 static void run_groups(const uint16_t *steps, const uint16_t *end, const float *values, const uint32_t *columns,
-                       const blocks_at *x, int add, float *sums, size_t stride, const int32_t *rows, float *y) {
+                       const blocks_at *x, int add, float *sums, size_t stride, const int32_t *rows, float *y,
+                       size_t ldy) {
     for (; steps < end; steps++, rows += SC_VECTOR_ROWS) {
         float group[SC_VECTOR_ROWS] = {0};
         if (add) memcpy(group, sums, sizeof group);
@@ -186,7 +191,7 @@ static void run_groups(const uint16_t *steps, const uint16_t *end, const float *
         }
         if (!y) memcpy(sums, group, sizeof group);
         else
-            for (int r = SC_VECTOR_ROWS; r-- > 0;) y[rows[r]] = group[r];
+            for (int r = SC_VECTOR_ROWS; r-- > 0;) y[(size_t)rows[r] * ldy] = group[r];
         sums += stride / sizeof *sums;
     }
 }
@@ -212,17 +217,17 @@ static blocks_at take_blocks(const uint16_t *starts, const float *x, size_t colu
 }
 
 /* Values that no step had a place for, to sums of rows. Products first: vectors of them take fewer instructions. */
-static void add_singles(const sc_rounds *a, int64_t i, int64_t end, const float *x, float *sums) {
+static void add_singles(const sc_rounds *a, int64_t i, int64_t end, const float *x, float *sums, size_t apart) {
     const float *values = a->singles;
     const int32_t *rows = a->single_rows;
     const uint16_t *columns = a->single_columns;
 #if defined(__AVX512F__)
     for (; i + 4 <= end; i += 4) {
         const __m128 product = _mm_mul_ps(sc_pick(x, columns + i), _mm_loadu_ps(values + i));
-        for (int s = 0; s < 4; s++) sums[rows[i + s]] += product[s];
+        for (int s = 0; s < 4; s++) sums[(size_t)rows[i + s] * apart] += product[s];
     }
 #endif
-    for (; i < end; i++) sums[rows[i]] += values[i] * x[columns[i]];
+    for (; i < end; i++) sums[(size_t)rows[i] * apart] += values[i] * x[columns[i]];
 }
 
 /* Rows from r0 to r1 of the position: what is fused with sums that stand in their order, in Y or elsewhere. */
@@ -275,8 +280,8 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
     const size_t k = (size_t)w->k, slabs = (size_t)a->slabs, n = part.n0;
     const size_t padded = call->ldx != 1 ? (size_t)w->tiles * SC_VECTOR_COLUMNS : 0;
     const sc_slab *first = w->slabs + part.r0, *end = w->slabs + part.r1;
-    /* Else rows of Y are not beside each other, or its residual may be in the same place. */
-    const int direct = call->ldy == 1 && !call->residual;
+    /* Else what is fused takes longer where rows of Y are not beside each other, or a residual may be in the same place. */
+    const int direct = sc_is_plain(w, call) || (call->ldy == 1 && !call->residual);
     const size_t between = between_chunks(a, end->group - first->group), count = between + (direct ? 0 : (size_t)w->m);
     const size_t needed = padded + (count > SMALL ? count : 0);
     float small[SMALL] __attribute__((aligned(SC_ALIGN))), blocks[SC_ROUND_BLOCKS * BLOCK] __attribute__((aligned(SC_ALIGN)));
@@ -289,11 +294,13 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
         x = scratch;
     }
     float *const y = direct ? call->y + n : sums + between;
+    const size_t ldy = direct ? call->ldy : 1;
     const size_t all_groups = (size_t)w->slabs[slabs].group, apart = a->chunks > 1 ? SC_VECTOR_ROWS : 0;
     const size_t r0 = (size_t)first->group * SC_VECTOR_ROWS;
     const size_t r1 = sc_min((size_t)end->group * SC_VECTOR_ROWS, (size_t)w->m);
     /* To clear Y is quicker than to write the rows of groups without steps. */
-    if (used_from(first, end).end < end->group) memset(y + r0, 0, (r1 - r0) * sizeof *y);
+    if (used_from(first, end).end < end->group)
+        for (size_t r = r0; r < r1; r++) y[r * ldy] = 0.0f;
     for (int64_t chunk = 0; chunk < a->chunks; chunk++) {
         const sc_round_begin *begin = a->begin + (size_t)chunk * slabs;
         const uint16_t *steps = a->steps + (size_t)chunk * all_groups;
@@ -309,10 +316,10 @@ int sc_rounds_part(const sc_vector *w, const sc_call *call, sc_part part) {
             const size_t at = (size_t)groups.first, from_sums = (size_t)(groups.first - first->group) * apart;
             run_groups(steps + at, steps + groups.end, w->values + begin[slab].step * SC_VECTOR_ROWS,
                        a->picks + begin[slab].six * SC_VECTOR_ROWS, &taken, chunk > 0, sums + from_sums,
-                       apart * sizeof *sums, w->rows + at * SC_VECTOR_ROWS, chunk + 1 == a->chunks ? y : NULL);
+                       apart * sizeof *sums, w->rows + at * SC_VECTOR_ROWS, chunk + 1 == a->chunks ? y : NULL, ldy);
         }
     }
-    add_singles(a, first->tile, end->tile, x, y);
+    add_singles(a, first->tile, end->tile, x, y, ldy);
     if (!direct || !sc_is_plain(w, call)) finish(w, call, n, r0, r1, y);
     sc_give(call, scratch);
     return 0;
