@@ -118,6 +118,10 @@ static __attribute__((noinline)) void run_groups(const uint16_t *steps, const ui
         "lea .Lend%=(%%rip), %[code]\n"
         "vmovdqu32 (%[columns]), %%zmm27\n"
         "shl $6, %k[now]\n"
+        /* Should the jump be guessed wrong, values come meanwhile. */
+        ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n"
+        "prefetcht0 64*\\i(%[values])\n"
+        ".endr\n"
         "add %[now], %[values]\n"
         "shr $1, %k[now]\n"
         "sub %[now], %[code]\n"
