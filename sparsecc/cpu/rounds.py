@@ -244,9 +244,10 @@ def round_arrays(w: Csr) -> RoundArrays:
     every[:m] = rows
     begin_at = np.zeros(slabs + 1, SLAB)
     begin_at["group"] = start
-    # Groups without steps are not run. What other chunks have for them has to be written.
-    used = np.cumsum(np.append(0, (steps[0] > 0) | (chunks > 1)))
-    begin_at["stretch"][:-1] = start[:-1] + np.diff(used[start])
+    # The last groups without steps are not run. What other chunks have for them has to be written.
+    if groups:
+        used = np.where((steps[0] > 0) | (chunks > 1), np.arange(1, groups + 1), 0)
+        begin_at["stretch"][:-1] = np.maximum(start[:-1], np.maximum.reduceat(used, start[:-1]))
     begin_at["tile"] = np.searchsorted(slab, np.arange(slabs + 1))
     return RoundArrays(
         -(-k // VECTOR_COLUMNS),

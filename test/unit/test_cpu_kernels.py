@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sparsecc.cpu import rounds
 from sparsecc.cpu.arrays import VECTOR_ROWS, csr_arrays, sliced_arrays, vector_arrays
 from sparsecc.cpu.assembly import PLAIN, Epilogue, Registers, assembly
 from sparsecc.cpu.line import line_kernel, make_plan, registers_for, schedules, with_schedule
@@ -407,6 +408,26 @@ def test_slabs_of_rounds_take_about_equally_many_steps():
     assert np.count_nonzero(a.values) + len(a.singles) == w.nnz
 
 
+@pytest.mark.parametrize("name", PRESETS[:2])
+def test_groups_without_steps_may_stand_anywhere_in_a_slab(name: str, monkeypatch: pytest.MonkeyPatch):
+    grouped = rounds._grouped  # pyright: ignore[reportPrivateUsage]
+
+    def with_an_empty_one(chunks: list[NDArray[np.int32]]) -> Any:
+        start, rows, place, steps = grouped(chunks)
+        steps[:, 1] = 0
+        return start, rows, place, steps
+
+    monkeypatch.setattr(rounds, "_grouped", with_an_empty_one)
+    w = random_matrix(1, 100, 512, 0.05)
+    assert np.count_nonzero(round_arrays(w).steps == 0) == 1
+    kernel = of_layout(runtime(here(name)), w, None, False, Variant("vector", rounds=True))
+    x = np.random.default_rng(1).standard_normal((512, 1)).astype(np.float32)
+    y = np.full((100, 1), np.nan, np.float32)
+    kernel(call_struct(x, y, None), 1)
+    dense = w.toarray().astype(np.float64)
+    assert (np.abs(y - dense @ x) <= gamma(512) * (np.abs(dense) @ np.abs(x))).all()
+
+
 def test_pairs_are_timed_where_they_may_be_faster():
     avx512, avx2 = (load_target(name) for name in PRESETS[:2])
     assert isinstance(avx512, CpuTarget)
@@ -418,9 +439,9 @@ def test_pairs_are_timed_where_they_may_be_faster():
     assert paired_variants(random_matrix(1, 2100, 2100, 0.001), avx512) == []
     assert paired_variants(random_matrix(1, 20, 30, 0), avx512) == []
     # Rounds are timed, and taken by rule, but where chunks would hold next to nothing or take long.
-    for m, k, density, rounds in ((200, 300, 0.05, True), (900, 300, 0.001, True), (300, 2000, 0.001, False)):
+    for m, k, density, taken in ((200, 300, 0.05, True), (900, 300, 0.001, True), (300, 2000, 0.001, False)):
         w = random_matrix(1, m, k, density)
-        assert (of_one_position(w, avx512) == Variant("vector", rounds=True)) == rounds
+        assert (of_one_position(w, avx512) == Variant("vector", rounds=True)) == taken
         assert of_one_position(w, avx2) == Variant("vector")
     for variant in (*OF_ONE, Variant("csr"), Variant("csr", by_rows=True)):
         assert Variant.of(variant.kind, variant.parameters()) == variant

@@ -11,6 +11,7 @@ typedef struct blocks_at {
     const float *closed, *open;
     size_t apart;
 } blocks_at;
+
 /* Floats of sums that are kept on the stack. */
 enum { SMALL = 4096 };
 
@@ -267,7 +268,7 @@ size_t sc_rounds_scratch(const sc_vector *w, size_t ldx) {
     return (ldx != 1 ? padded : 0) + (sums > SMALL ? sums : 0);
 }
 
-/* Groups that follow each other and all have steps. */
+/* Groups that follow each other and are run: of a slab not the last ones, which have no steps. */
 typedef struct range {
     int64_t first, end;
     const sc_slab *next; /* where more begin */

@@ -127,7 +127,7 @@ enum { SC_PAIR_COLUMNS = 16, SC_THERE = 128 };
  * how many follow it, modulo SC_ROUND_STEPS: rounds.c. Of SC_VECTOR_ROWS rows each takes a value from one of them, or
  * that zero. The few values that steps have no place for stand alone. A slab is rows that follow each other, of about as
  * many steps as those of another; where the last group has less than SC_VECTOR_ROWS, `rows` names its first one again. Its
- * `stretch` is the first of its groups without steps, which are the last ones, in the only chunk. */
+ * `stretch` is the first of its last groups, which have no steps in the only chunk. */
 enum { SC_ROUND_BLOCKS = 33, SC_ROUND_CLOSED = 16, SC_ROUND_STEPS = 96 };
 
 typedef struct sc_round_begin {
